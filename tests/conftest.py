@@ -1,0 +1,18 @@
+"""Two virtual CPU devices, a persistent compilation cache, and shapes checked against the signatures."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 2)
+cache = Path(__file__).resolve().parent.parent / ".jax_cache"
+jax.config.update("jax_compilation_cache_dir", str(cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+ROOMS = ("ops", "attention", "layers", "backbones", "detection", "data", "evaluation")
+install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")

@@ -1,0 +1,91 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from vitjax.data.decode import decode, is_turned, read_size
+from vitjax.data.errors import DataError
+
+PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8), (48, 32))
+PICTURE = Image.fromarray(PIXELS)
+
+
+def encoded(picture, kind="PNG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_mode_of_png_becomes_rgb(mode):
+    picture = PICTURE.convert(mode)
+    assert np.array_equal(decode(encoded(picture), "a.png"), np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_every_mode_of_jpeg_becomes_rgb(mode):
+    data = encoded(PICTURE.convert(mode), "JPEG", quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
+    assert np.abs(decode(data, "a.jpg") - expected).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "BMP", "TIFF", "TGA", "PPM"])
+def test_other_formats_are_read(kind):
+    data = encoded(PICTURE, kind)
+    assert np.array_equal(decode(data, "a"), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3], ids="channels={}".format)
+def test_sixteen_bits_are_scaled_not_clipped(suffix, channels):
+    deep = PIXELS[:, :, :channels].astype(np.uint16) * 257
+    data = cv2.imencode(suffix, deep[:, :, ::-1])[1].tobytes()
+    assert np.array_equal(decode(data, "deep"), np.broadcast_to(PIXELS[:, :, :channels], PIXELS.shape))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9), ids="orientation={}".format)
+def test_exif_orientation_is_applied_only_on_demand(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(PICTURE, kind, exif=exif)
+    stored, upright = decode(data, "a"), decode(data, "a", orient=True)
+    viewed = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert np.array_equal(upright, viewed) and upright.flags.c_contiguous
+    assert read_size(io.BytesIO(data), "a") == stored.shape[:2]
+    if kind != "TIFF":  # Pillow and OpenCV turn it whatever they are told
+        assert stored.shape == PIXELS.shape
+        assert is_turned(io.BytesIO(data), "a") == (orientation >= 5)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>404</html>", "no image: it begins with b'<!DOCTYPE html>"),
+        (encoded(PICTURE, "JPEG")[:-200], "truncated"),
+        (encoded(PICTURE, "JPEG")[:20], "a.jpg"),
+        (encoded(PICTURE)[:1000], "truncated"),
+        (encoded(PICTURE, "WEBP")[:100], "a.jpg"),
+        (encoded(Image.fromarray(PIXELS[:, :, 0].astype(np.float32)), "TIFF"), "mode 'F'"),
+    ],
+    ids=["empty", "html", "cut jpeg", "cut jpeg header", "cut png", "cut webp", "float tiff"],
+)
+def test_a_file_that_cannot_be_decoded_is_named_with_the_reason(data, reason):
+    with pytest.raises(DataError, match=r"^a.jpg .*\.$") as caught:
+        decode(data, "a.jpg")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [9_500, 14_000], ids="side={}".format)
+def test_a_file_that_would_fill_the_memory_is_refused_by_its_header(side):
+    bomb = encoded(Image.new("1", (side, side)))
+    with pytest.raises(DataError, match="bomb.png is too large"):
+        decode(bomb, "bomb.png")
+
+
+def test_a_png_that_lacks_only_its_end_is_still_read():
+    assert np.array_equal(decode(encoded(PICTURE)[:-4], "a.png"), PIXELS)

@@ -1,0 +1,71 @@
+"""`pytest tests/parity --golden DIR` makes one item of every case of a golden folder."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import jax
+import pytest
+
+from .families import KEY_LISTS, absent_family
+from .golden import find_cases, find_key_lists, model_and_case
+
+SMALL = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--golden",
+        action="append",
+        type=Path,
+        help="golden folder to check instead of the small one inside tests/parity; may be given several times",
+    )
+
+
+def golden_folders(config) -> list[Path]:
+    return config.getoption("--golden", default=None) or [SMALL]
+
+
+def pytest_generate_tests(metafunc):
+    roots = golden_folders(metafunc.config)
+    if "golden_case" in metafunc.fixturenames:
+        cases = [case for root in roots for case in find_cases(root) if absent_family(case) is None]
+        metafunc.parametrize("golden_case", cases, ids=[case.id for case in cases])
+    if "key_list" in metafunc.fixturenames:
+        lists = [path for root in roots for path in find_key_lists(root) if KEY_LISTS.fullmatch(path.stem)]
+        metafunc.parametrize("key_list", lists, ids=[path.stem for path in lists])
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    worst = defaultdict(list)
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for key, (case, array, ratio) in report.user_properties:
+            if key == "golden":
+                worst[model_and_case(case)[0]].append((ratio, f"{model_and_case(case)[1]}: {array}"))
+    if not worst:
+        return
+    terminalreporter.section("golden cases: largest error, 1 is the tolerance")
+    for model, entries in worst.items():
+        ratio, where = max(entries)
+        terminalreporter.line(f"{model:40} {len(entries):3} cases  {ratio:8.2g}  {where}")
+    terminalreporter.section("golden cases NOT COVERED, their families are not built yet")
+    for family, names in not_covered(golden_folders(config)).items():
+        terminalreporter.line(f"{family} ({len(names)}): {', '.join(names)}")
+
+
+def not_covered(roots: list[Path]) -> dict[str, list[str]]:
+    """The cases and key lists that no test looks at, by family."""
+    names = defaultdict(list)
+    for root in roots:
+        for case in find_cases(root):
+            if family := absent_family(case):
+                names[family].append(case.id)
+        for path in find_key_lists(root):
+            if not KEY_LISTS.fullmatch(path.stem):
+                names["published names"].append(path.stem)
+    return names

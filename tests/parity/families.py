@@ -1,0 +1,61 @@
+"""Which runner serves which family of golden cases, and which families the project does not have yet."""
+
+import re
+from collections.abc import Callable
+
+from .comparison import Results
+from .golden import Case, GoldenError
+from .losses import run_loss
+from .models import run_backbone, run_detr
+from .training import run_training
+from .units import run_boxes, run_layer, run_position, run_postprocess
+
+Runner = Callable[[Case], Results]
+
+# Patterns of `model/case`; the first that fits counts. Take a line out when the family is built.
+ABSENT = {
+    "segmentation": r"unit_detr_layers/mask_.*",
+    "Deformable DETR": r"((train|unit)_)?deformable_.*|unit_msda_.*",
+    "CrossFormer": r"((train|unit)_)?crossformer(_.*)?/.*",
+    "attention zoo": r"zoo/.*|(danet|rcca|se_resnet|ran|hard_attention)_?[^/]*/.*"
+    r"|unit_(criss_cross|danet|grid_sample|nonlocal|ran|se|self_attention|stn|swin)(_[^/]*)?/.*",
+}
+
+RUNNERS: dict[str, Runner] = {
+    r"backbone_.*": run_backbone,
+    r"detr_.*": run_detr,
+    r"train_detr_.*": run_training,
+    r"unit_detr_layers/(en|de)coder_layer_.*": run_layer,
+    r"unit_detr_losses/.*": run_loss,
+    r"unit_detr_postprocess/boxes_.*": run_postprocess,
+    r"unit_position_embedding(_deformable)?/.*": run_position,
+    r"unit_box_ops/.*": run_boxes,
+}
+
+# Lists of published names that have a table in `vitjax.checkpoints.published`.
+KEY_LISTS = re.compile(r"detr_(?!.*panoptic).*")
+
+
+def absent_family(case: Case) -> str | None:
+    """The family of a case if the project does not have it yet."""
+    family = next((family for family, pattern in ABSENT.items() if re.fullmatch(pattern, case.id)), None)
+    if family is None and (case.manifest.get("config", {}).get("masks") or predicts_masks(case)):
+        return "segmentation"
+    return family
+
+
+def predicts_masks(case: Case) -> bool:
+    """Whether a case of the losses or the post-processing is about masks."""
+    arrays = case.manifest["cases"][case.name]["arrays"]
+    return re.match(r"unit_detr_(losses|postprocess)/", case.id) is not None and any("mask" in name for name in arrays)
+
+
+def run(case: Case) -> Results:
+    """What the project computes for a case.
+
+    Raises: GoldenError where no runner knows the case.
+    """
+    runner = next((runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, case.id)), None)
+    if runner is None:
+        raise GoldenError(f"{case.id}: no runner for this case, and its family is not listed as absent")
+    return runner(case)

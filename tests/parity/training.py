@@ -1,0 +1,114 @@
+"""Training trajectories: the project's model, loss and optimizer, step by step on one batch."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vitjax.checkpoints.published import to_published
+from vitjax.detection.detr import DETR
+from vitjax.detection.loss import SetLoss
+from vitjax.detection.matcher import match
+from vitjax.structs import Images, Targets
+from vitjax.training.optimizer import AdamW, StepSchedule
+
+from .comparison import Results
+from .golden import Arrays, Case, GoldenError
+from .losses import loss_entries, loss_of, matches, targets_of
+from .models import detr_forward, detr_of, predicted, variables_of
+
+ALWAYS_FROZEN = ("^backbone/stem_conv/", "^backbone/stage_1/")
+
+
+def optimizer_of(case: Case) -> AdamW:
+    """The official recipe: two learning rates; the stem and the first stage never train."""
+    settings = case.settings
+    group, *others = settings["param_groups"]
+    if any(other[key] != group[key] for other in others for key in ("weight_decay", "betas", "eps")):
+        raise GoldenError(f"{case.id}: groups that differ in more than the learning rate: {settings['param_groups']}")
+    trains = settings["lr_backbone"] > 0
+    multiplier = settings["lr_backbone"] / settings["lr"]
+    multipliers = {"^backbone/": multiplier} if trains else {}
+    if case.config["position_embedding"] == "learned":
+        # Officially a part of the backbone's group, yet never frozen: a rate of 0 still lets it count for clipping.
+        multipliers["^position/"] = multiplier if trains else 1e-30
+    return AdamW(
+        learning_rate=settings["lr"],
+        weight_decay=settings["weight_decay"],
+        b1=group["betas"][0],
+        b2=group["betas"][1],
+        eps=group["eps"],
+        clip_norm=settings["clip_max_norm"] if settings["clip_max_norm"] > 0 else None,
+        multipliers=multipliers,
+        frozen=ALWAYS_FROZEN if trains else ("^backbone/",),
+        schedule=StepSchedule(drop_epochs=()),
+    )
+
+
+@cache
+def gradient_step(model: DETR, loss: SetLoss, auxiliary: bool) -> Callable:
+    """The compiled function from parameters and batch to gradients, loss, matching and predictions."""
+
+    def objective(trainable: Any, frozen: Any, constants: Any, images: Images, targets: Targets) -> tuple:
+        variables = {"params": AdamW.merge(trainable, frozen), **constants}
+        rngs = {"dropout": jax.random.key(0)}
+        every = model.apply(variables, images, train=True, rngs=rngs)
+        predictions = every if auxiliary else jax.tree.map(lambda x: x[-1:], every)
+        assignment = match(loss.cost, predictions, targets)
+        terms = loss(predictions, targets, assignment)
+        return loss.total(terms), (terms, assignment, every)
+
+    return jax.jit(jax.value_and_grad(objective, has_aux=True))
+
+
+def per_tensor(case: Case, tree: Any) -> Arrays:
+    """The trainable tensors by published name, in the manifest's order; fails unless they are the same."""
+    published = to_published({"params": tree})
+    wanted = case.settings["trainable"]
+    if published.keys() != set(wanted):
+        raise GoldenError(f"{case.id}: trained here or there only: {sorted(published.keys() ^ set(wanted))}")
+    return {name: published[name] for name in wanted}
+
+
+def norms(case: Case, tree: Any) -> np.ndarray:
+    """The norm of every trainable tensor, in the manifest's order."""
+    return np.array([np.linalg.norm(value.astype(np.float64)) for value in per_tensor(case, tree).values()])
+
+
+def run_training(case: Case) -> Results:
+    """Loss entries and gradient norms of every step, matches, and the model after the last step."""
+    settings, model, loss = case.settings, detr_of(case.config), loss_of(case)
+    settings.read |= {"group_rule"}
+    optimizer, images = optimizer_of(case), jax.tree.map(jnp.asarray, case.images())
+    targets = targets_of(case.inputs(), len(settings["image_sizes"]))
+    variables = jax.tree.map(jnp.asarray, variables_of(case, model))
+    constants = {name: tree for name, tree in variables.items() if name != "params"}
+    first, frozen = optimizer.partition(variables["params"])
+    transformation = optimizer.transformation(first, total_steps=settings["steps"], steps_per_epoch=1)
+    step = gradient_step(model, loss, auxiliary=case.config.get("aux_loss", True))
+    apply = jax.jit(lambda g, s, p: _next(transformation, g, s, p))
+
+    trainable, state = first, transformation.init(first)
+    values: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    for i in range(settings["steps"]):
+        seen, gradients = step(trainable, frozen, constants, images, targets)
+        total, (terms, assignment, predictions) = seen
+        values |= matches(assignment, targets, f"match.step{i}") | predicted(predictions, f"step{i}.")
+        history.append(loss_entries(terms, total) | {"grad_norm": optax.tree.norm(gradients)})
+        if i == 0:
+            values["grad0_norm_per_tensor"] = norms(case, gradients)
+        trainable, state = apply(gradients, state, trainable)
+    values |= {name: np.stack([np.asarray(entry[name]) for entry in history]) for name in history[0]}
+    values["update_norm_per_tensor"] = norms(case, jax.tree.map(jnp.subtract, trainable, first))
+    last = {"params": AdamW.merge(trainable, frozen), **constants}
+    return Results(values | predicted(detr_forward(model)(last, images)[0], "final."))
+
+
+def _next(transformation: optax.GradientTransformation, gradients: Any, state: Any, trainable: Any) -> tuple[Any, Any]:
+    updates, state = transformation.update(gradients, state, trainable)
+    return optax.apply_updates(trainable, updates), state

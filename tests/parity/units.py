@@ -1,0 +1,87 @@
+"""Single layers and operations: encoder and decoder layers, positions, box geometry, post-processing."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from vitjax.checkpoints.published import from_published
+from vitjax.detection.decoder import DecoderLayer
+from vitjax.detection.encoder import EncoderLayer
+from vitjax.detection.postprocess import BestClass
+from vitjax.layers.positions import LearnedPosition
+from vitjax.ops import boxes
+from vitjax.ops.positions import sine
+
+from .comparison import Results
+from .golden import Case, GoldenError
+from .models import nchw
+
+
+def run_layer(case: Case) -> Results:
+    """One encoder or decoder layer, tokens first as the official code has them."""
+    inputs, settings = case.inputs(), case.settings
+    if settings.get("activation", "relu") != "relu":
+        raise GoldenError(f"{case.id}: the layers know relu, not {settings['activation']}")
+    kind, layer, tokens = ("encoder", EncoderLayer, ("src", "pos"))
+    if "tgt" in inputs:
+        kind, layer, tokens = ("decoder", DecoderLayer, ("tgt", "query_pos", "memory", "pos"))
+    module = layer(settings["nheads"], settings["dim_feedforward"], pre_norm=settings["pre_norm"])
+    published = {f"transformer.{kind}.layers.0.{name}": value for name, value in case.weights().items()}
+    absent = {"pos": np.zeros_like(inputs[tokens[-2]]), "query_pos": np.zeros_like(inputs[tokens[0]])}
+    arguments = [(absent | inputs)[name].swapaxes(0, 1) for name in tokens]
+    masked = inputs.get("key_padding_mask", np.zeros(arguments[-1].shape[:2], bool))
+    like = jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments, ~masked, train=False))
+    nested = {"params": {kind: {"layer_0": like["params"]}}}
+    params = from_published(published, like=nested)["params"][kind]["layer_0"]
+    y = jax.jit(module.apply, static_argnames="train")({"params": params}, *arguments, ~masked, train=False)
+    padding = {} if kind == "decoder" else {"y": masked.T[..., None]}
+    return Results({"y": np.asarray(y).swapaxes(0, 1)}, padding)
+
+
+def run_position(case: Case) -> Results:
+    """Sine or learned position embeddings; those of Deformable DETR sit at pixel centres."""
+    mask = case.inputs()["mask"]
+    options: dict[str, Any] = dict(case.settings["kwargs"])
+    channels = 2 * options.pop("num_pos_feats", case.config.get("num_pos_feats"))
+    if "state_dict" in case.settings:
+        published = {f"backbone.1.{name}": value for name, value in case.weights().items()}
+        params = from_published(published)["params"]["position"]
+        position = LearnedPosition(channels, length=len(params["row"])).apply({"params": params}, ~mask)
+    else:
+        options.setdefault("normalize", False)
+        options.setdefault("temperature", case.config.get("temperature", 10000))
+        options = {name: value for name, value in options.items() if value is not None}
+        options["offset"] = -0.5 if "deformable" in case.model else 0.0
+        position = jax.jit(partial(sine, channels=channels, **options))(~mask)
+    return Results({"pos": nchw(position)}, {"pos": mask[:, None]})
+
+
+def run_boxes(case: Case) -> Results:
+    """Box formats, IoU and its generalised form of all pairs, boxes of masks."""
+    return Results(jax.jit(_box_values)(case.inputs()))
+
+
+def _box_values(inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    values, corners = {}, {}
+    for name in ("a", "b"):
+        if f"boxes_{name}" in inputs:
+            corners[name] = boxes.xyxy_from_cxcywh(inputs[f"boxes_{name}"])
+            values |= {f"xyxy_{name}": corners[name], f"back_{name}": boxes.cxcywh_from_xyxy(corners[name])}
+    if len(corners) == 2:
+        a, b = corners["a"][:, None], corners["b"]
+        values["iou"], values["union"] = boxes.iou(a, b)
+        values["giou"] = boxes.generalized_iou(a, b)
+    if "masks" in inputs:
+        values["mask_boxes"] = boxes.boxes_from_masks(inputs["masks"])
+    return values
+
+
+def run_postprocess(case: Case) -> Results:
+    """One box per query in pixels of the original image."""
+    inputs = case.inputs()
+    if case.settings.get("target_sizes_order", "height, width") != "height, width":
+        raise GoldenError(f"{case.id}: sizes are (height, width), not {case.settings['target_sizes_order']}")
+    detections = jax.jit(BestClass())(*(inputs[name] for name in ("pred_logits", "pred_boxes", "target_sizes")))
+    return Results({"scores": detections.scores, "labels": detections.labels, "boxes": detections.boxes})

@@ -1,0 +1,8 @@
+"""`python -m vitjax`."""
+
+import sys
+
+from vitjax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""Floor 3: image in, feature maps at several strides out."""
+
+from vitjax.backbones.resnet import ResNet
+
+__all__ = ["ResNet"]

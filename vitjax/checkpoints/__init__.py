@@ -1,0 +1,1 @@
+"""Floor 5: what a run leaves on disk, and the names of published weights."""

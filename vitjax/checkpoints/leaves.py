@@ -1,0 +1,98 @@
+"""The leaves of a state by path: host arrays and their entries on the way to the disk, on devices on the way back."""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitjax.checkpoints.record import Entry
+from vitjax.structs import PyTree
+
+HostArray = np.ndarray | jax.Array  # a jax.Array only where it is divided among hosts, so that none holds the whole
+
+
+def by_path(tree: PyTree) -> dict[str, Any]:
+    """The leaves of any pytree by path, 'optimizer/1/mu/decoder/norm/scale'."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def described(leaf: Any) -> Entry:
+    """Shape and dtype of an array, of a number, or of what only describes an array."""
+    if _is_key(leaf):
+        return Entry(tuple(leaf.shape), str(leaf.dtype))
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    return Entry(tuple(np.shape(leaf)), np.dtype(dtype).name)
+
+
+def on_host(leaves: Mapping[str, Any]) -> dict[str, HostArray]:
+    """The leaves as NumPy arrays, which may share memory with them; of random keys the data.
+
+    Raises: TypeError for a leaf that is neither array nor number.
+    """
+    plain = {path: jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves.items()}
+    for leaf in plain.values():
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return {path: _host_array(path, leaf) for path, leaf in plain.items()}
+
+
+def entries_of(leaves: Mapping[str, Any], arrays: Mapping[str, HostArray]) -> dict[str, Entry]:
+    """What goes on record of the leaves, from what `on_host` made of them."""
+    entries = {}
+    for (path, leaf), crc32 in zip(leaves.items(), checksums(arrays[path] for path in leaves), strict=True):
+        plain = described(leaf)
+        key = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+        entries[path] = Entry(plain.shape, plain.dtype, crc32, key)
+    return entries
+
+
+def checksums(arrays: Iterable[HostArray]) -> list[int | None]:
+    """CRC-32 of the bytes of each array in C order; None for one that is not on this host."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_checksum, arrays))
+
+
+def as_saved(array: np.ndarray, entry: Entry) -> np.ndarray | jax.Array:
+    """A host array as the leaf that it was: the array itself, or a random key."""
+    return jax.random.wrap_key_data(jnp.asarray(array), impl=entry.key) if entry.key else array
+
+
+def like_leaf(array: np.ndarray, entry: Entry, like: Any) -> Any:
+    """The array as what `like` is: on its devices, a host array, a number, or a random key."""
+    if entry.key:
+        return jax.random.wrap_key_data(_placed(array, like), impl=entry.key)
+    if isinstance(like, jax.Array | jax.ShapeDtypeStruct):
+        return _placed(array, like)
+    return array if isinstance(like, np.ndarray) else type(like)(array.item())
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _host_array(path: str, leaf: Any) -> HostArray:
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind in "OUSMm":
+        raise TypeError(f"{path} is a {type(leaf).__name__}; a checkpoint holds arrays and numbers")
+    return array
+
+
+def _checksum(array: HostArray) -> int | None:
+    if isinstance(array, jax.Array):
+        return None
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _placed(array: np.ndarray, like: Any) -> jax.Array:
+    # What was bound to no device must not come back bound to one: it would not mix with arrays on a mesh.
+    sharding = like.sharding if getattr(like, "committed", True) else None
+    if sharding is None:
+        return jnp.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: np.asarray(array[index]))

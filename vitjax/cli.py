@@ -1,0 +1,177 @@
+"""The command line: `vitjax predict | evaluate | models`, and what `train.py` runs."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vitjax.data.coco import CocoFolder
+from vitjax.data.errors import DataError
+
+USAGE = """usage: vitjax {evaluate,predict,models} ...
+
+  evaluate RUN             scores a trained run on a split of its data, or of other data with the same classes
+  predict RUN IMAGE ...    detects on images and folders; writes pictures with boxes and COCO-results json
+  models                   lists every architecture: parameters, published score, config, what was measured here
+
+`vitjax COMMAND --help` tells more. To train: python train.py --help"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictArguments:
+    """Detects on images: writes a picture with boxes for each, and predictions.json in COCO-results form."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder of a trained model."""
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """Images, and folders of images."""
+    out: str = "predictions"
+    """Folder for the pictures and the json."""
+    threshold: float = 0.5
+    """Lowest score of a box in the pictures; the json has them all."""
+    top: int = 100
+    """Most boxes per image, in pictures and json."""
+    batch_size: int = 8
+    """Images that are run at once."""
+    workers: int = 0
+    """Processes that read images; 0 does it in a thread."""
+    step: int | None = None
+    """Checkpoint to use; the best one if left out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code. An error that a user can mend is one line, without a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], None]] = {"evaluate": _evaluate, "predict": _predict, "models": _models}
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if words[0] not in commands:
+        print(f"vitjax: there is no command {words[0]!r}; choose one of {', '.join(commands)}.", file=sys.stderr)
+        return 2
+    return _friendly(lambda: commands[words[0]](words[1:]))
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Runs `train.py NAME [--field value ...]`; returns the exit code."""
+    return _friendly(lambda: _train(list(arguments)))
+
+
+def _friendly(work: Callable[[], None]) -> int:
+    from vitjax.training.watch import NonFiniteLoss
+
+    try:
+        work()
+    except (ValueError, NonFiniteLoss) as error:  # DataError and CheckpointError are ValueErrors
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train(words: list[str]) -> None:
+    from vitjax.training.configs import load_config, names, override
+
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: train.py CONFIG [--field value ...]\n\nCONFIG is one of these, or a path to a file of yours:\n")
+        configs = [load_config(name) for name in names()]
+        width = max(len(config.name) for config in configs)
+        print("\n".join(f"  {config.name:<{width}}  {config.title}" for config in configs))
+        print("\n`train.py CONFIG --help` shows every field, its type, default and meaning.")
+        return
+    experiment = override(load_config(words[0]), words[1:])
+    from vitjax.training.loop import train as run  # after the command line is known to be right
+
+    outcome = run(experiment, Path(experiment.workdir or "runs/run"))
+    print(f"{experiment.workdir}: step {outcome.step:,} of {outcome.total_steps:,}")
+
+
+def _evaluate(words: list[str]) -> None:
+    from vitjax.evaluation.detection import evaluate
+    from vitjax.inference.predictor import load
+    from vitjax.training.run_folder import read_run
+
+    run = words[0] if words and not words[0].startswith("-") else None
+    data = CocoFolder() if run is None else read_run(Path(run))[0].data
+    asked = tyro.cli(
+        _evaluate_arguments(data), prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,)
+    )
+    source = asked.data.open(asked.data.split)
+    predictor = load(asked.run, step=asked.step)
+    if source.classes != predictor.classes:
+        raise DataError(
+            f"{asked.run} was trained on the classes {_shown(predictor.classes)}; the data has "
+            f"{_shown(source.classes)}. Evaluate on data with the same names and category ids, in the same order."
+        )
+    print("\n".join([f"{asked.run}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True)
+    evaluation = evaluate(predictor.detect(source, batch_size=asked.batch_size, workers=asked.workers), source)
+    if evaluation.unreadable:
+        print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")
+    print(evaluation.scores.table())
+    if asked.out is not None:
+        out = Path(asked.out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "results.json").write_text(json.dumps(evaluation.results), encoding="utf-8")
+        (out / "scores.json").write_text(json.dumps(evaluation.scores.summary, indent=2), encoding="utf-8")
+        print(f"wrote {out / 'results.json'} and {out / 'scores.json'}")
+
+
+def _evaluate_arguments(data: Any) -> type:
+    """The arguments of `evaluate`, whose data fields are those of the run."""
+
+    def told(kind: Any, text: str) -> Any:
+        return Annotated[kind, tyro.conf.arg(help=text)]
+
+    arguments = dataclasses.make_dataclass(
+        "EvaluateArguments",
+        [
+            ("run", told(tyro.conf.Positional[str], "Run folder of a trained model.")),
+            ("data", told(type(data), "The data; the run's own where nothing is said."), dataclasses.field(default=data)),
+            ("batch_size", told(int, "Images that are run at once."), 8),
+            ("workers", told(int, "Processes that read images; 0 does it in a thread."), 0),
+            ("step", told(int | None, "Checkpoint to use; the best one if left out."), None),
+            ("out", told(str | None, "Folder for results.json and scores.json; nothing is written if left out."), None),
+        ],
+        frozen=True,
+    )
+    arguments.__doc__ = "Scores a trained run: COCO's twelve numbers, and AP of every class."
+    return arguments
+
+
+def _shown(classes: Any) -> str:
+    names = [name for name in classes.names if name]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _predict(words: list[str]) -> None:
+    from vitjax.inference.predictor import load
+    from vitjax.inference.save import find_images, save_predictions
+
+    asked = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
+    paths = find_images(asked.images)
+    predictor = load(asked.run, step=asked.step)
+    saved = save_predictions(
+        predictor,
+        paths,
+        Path(asked.out),
+        threshold=asked.threshold,
+        top=asked.top,
+        batch_size=asked.batch_size,
+        workers=asked.workers,
+    )
+    for name in saved.unreadable:
+        print(f"skipped, cannot be read: {name}")
+    print(
+        f"{saved.boxes} boxes of score {asked.threshold} or more on {saved.images} images, "
+        f"{saved.images / saved.seconds:.1f} images/s with compilation: pictures and predictions.json in {asked.out}"
+    )
+
+
+def _models(words: list[str]) -> None:
+    from vitjax.training.catalogue import table
+
+    tyro.cli(table, prog="vitjax models", args=words, console_outputs=True)
+    print(table())

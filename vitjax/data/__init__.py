@@ -1,0 +1,1 @@
+"""The data wing: NumPy on the host, from files to batches."""

@@ -1,0 +1,103 @@
+"""The table of all annotations of a data set, checked once; targets for training and ground truth for scoring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from vitjax.data.errors import Tally
+from vitjax.data.source import Classes
+
+_TOLERANCE = 1.0  # pixels: coordinates rounded by the annotation tool reach this far out of the image
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """One row for every annotation, in the order of the records; boxes are xyxy in pixels, crowds are included."""
+
+    records: Int[np.ndarray, " objects"]
+    boxes: Float[np.ndarray, "objects 4"]
+    labels: Int[np.ndarray, " objects"]
+    areas: Float[np.ndarray, " objects"]
+    crowds: Bool[np.ndarray, " objects"]
+
+    @property
+    def max_objects(self) -> int:
+        """The most objects on one image, crowds not counted."""
+        return int(np.bincount(self.records[~self.crowds]).max(initial=0))
+
+    def targets(self, record: int, size: Sequence[int]) -> tuple[Float[np.ndarray, "n 4"], Int[np.ndarray, " n"]]:
+        """Boxes (clamped to an image of `size`, height and width) and labels of a record's objects, without crowds.
+
+        Source: facebookresearch/detr, datasets/coco.py, ConvertCocoPolysToMask.
+        """
+        start, stop = np.searchsorted(self.records, (record, record + 1))
+        single = ~self.crowds[start:stop]
+        boxes = _clamp(self.boxes[start:stop][single], np.asarray(size))
+        return boxes.astype(np.float32), self.labels[start:stop][single].astype(np.int32)
+
+    def instances(
+        self, image_ids: Sequence[int], names: Sequence[str], sizes: Int[np.ndarray, "records 2"], classes: Classes
+    ) -> dict:
+        """COCO instances of the whole table; annotation ids are 1 to n, since pycocotools goes wrong over id 0."""
+        corners = self.boxes
+        xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+        columns = (self.records, self.labels, xywh, self.areas, self.crowds)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        images = zip(image_ids, names, sizes.tolist(), strict=True)
+        named = zip(classes.category_ids, classes.names, strict=True)
+        return {
+            "info": {},
+            "images": [
+                {"id": image_id, "file_name": name, "height": height, "width": width}
+                for image_id, name, (height, width) in images
+            ],
+            "annotations": [
+                {
+                    "id": number,
+                    "image_id": image_ids[record],
+                    "category_id": classes.category_ids[label],
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": int(crowd),
+                }
+                for number, (record, label, box, area, crowd) in enumerate(rows, start=1)
+            ],
+            "categories": [{"id": category_id, "name": name} for category_id, name in named if name],
+        }
+
+
+def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str], tally: Tally) -> Annotations:
+    """The table in the order of the records, without boxes that are no boxes; each change is counted.
+
+    Dropped: boxes that are not finite, or cover nothing of their image. Mended: boxes that reach more than a pixel out
+    of the image are clamped to it (less is rounding, and stays, so that scores are the official ones), and an area that
+    is not a positive number becomes width times height.
+    """
+    clamped = _clamp(table.boxes, sizes[table.records])
+    finite = np.isfinite(table.boxes).all(1)
+    covers = np.all(clamped[:, 2:] > clamped[:, :2], axis=1)
+    outside = finite & covers & (np.abs(clamped - table.boxes).max(1, initial=0) > _TOLERANCE)
+    unmeasured = finite & covers & ~(np.isfinite(table.areas) & (table.areas > 0))
+    for kind, rows in (
+        ("dropped boxes with a coordinate that is no finite number", ~finite),
+        ("dropped boxes that cover nothing of their image", finite & ~covers),
+        ("clamped boxes that reach out of their image", outside),
+        ("measured boxes whose area is missing or not positive", unmeasured),
+    ):
+        if rows.any():
+            first = int(np.argmax(rows))
+            left, top, right, bottom = table.boxes[first].tolist()
+            box = f"[{left:g}, {top:g}, {right - left:g}, {bottom - top:g}]"
+            tally.add(kind, f"{box} on {names[table.records[first]]}", int(rows.sum()))
+    boxes = np.where(outside[:, None], clamped, table.boxes)
+    kept = np.flatnonzero(finite & covers)
+    kept = kept[np.argsort(table.records[kept], kind="stable")]
+    areas = np.where(unmeasured[kept], np.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1), table.areas[kept])
+    return Annotations(table.records[kept], boxes[kept], table.labels[kept], areas, table.crowds[kept])
+
+
+def _clamp(boxes: Float[np.ndarray, "n 4"], size: Int[np.ndarray, "*boxes 2"]) -> Float[np.ndarray, "n 4"]:
+    limits = np.concatenate([size[..., ::-1], size[..., ::-1]], axis=-1)
+    return np.clip(boxes, 0, limits)

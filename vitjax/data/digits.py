@@ -1,0 +1,205 @@
+"""Scenes of handwritten digits, composed on the fly: a real detection task that needs no download.
+
+The digits are the 1,797 real 8x8 ones that ship inside scikit-learn. Every fifth is kept for the `val` split, so that a
+detector is scored on handwritten digits that it has not seen.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int
+
+from vitjax.data.annotations import Annotations
+from vitjax.data.errors import DataError
+from vitjax.data.source import Classes, Sample
+
+_SPLITS = ("train", "val")
+_INK = 0.35  # share of full ink from which a pixel counts as drawn
+_GLYPH_HEIGHT = 64  # pixels; digits are kept this high and shrunk into the scene
+_PLACES = 16  # places tried before a digit is left out because it would overlap too much
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Scenes of random handwritten digits with known boxes; record i is a function of (seed, split, i) alone."""
+
+    height: int = 64  # pixels of a scene
+    width: int = 64  # pixels of a scene
+    min_digits: int = 1  # fewest digits on a scene
+    max_digits: int = 3  # most digits on a scene; one that finds no free place is left out
+    min_size: int = 16  # height in pixels of the smallest digits
+    max_size: int = 32  # height in pixels of the largest digits
+    max_overlap: float = 0.1  # highest IoU of the boxes of two digits
+    min_contrast: float = 0.4  # ink against background in every colour channel; 1 is black on white
+    max_contrast: float = 0.8  # upper end of the same
+    clutter: float = 0.1  # strength of the blots behind the digits; 1 is black on white
+    noise: float = 0.02  # standard deviation of the grain on every pixel; 1 is black to white
+    train_images: int = 20_000  # scenes in the train split
+    val_images: int = 200  # scenes in the val split
+    seed: int = 0  # another seed is another data set
+    train_split: str = "train"  # split to train on
+    split: str = "val"  # split to evaluate on
+
+    def open(self, split: str) -> "DigitScenes":
+        """The scenes of `train` or `val`.
+
+        Raises:
+            DataError: there is no such split, or the fields contradict each other.
+        """
+        if split not in _SPLITS:
+            raise DataError(f"digits has the splits train and val; got {split!r}. Choose one of them.")
+        for wish, fulfilled in self._wishes().items():
+            if not fulfilled:
+                raise DataError(f"digits needs {wish}.")
+        return DigitScenes(self, split)
+
+    def _wishes(self) -> dict[str, bool]:
+        digits, sizes = (self.min_digits, self.max_digits), (self.min_size, self.max_size)
+        canvas, contrast = (self.height, self.width), (self.min_contrast, self.max_contrast)
+        images, strengths = (self.train_images, self.val_images), (self.clutter, self.noise)
+        return {
+            f"1 <= min_digits <= max_digits; got {digits}": 1 <= digits[0] <= digits[1],
+            f"4 <= min_size <= max_size; got {sizes}": 4 <= sizes[0] <= sizes[1],
+            f"max_size <= height and width; got {sizes[1]} and {canvas}": sizes[1] <= min(canvas),
+            f"0 < min_contrast <= max_contrast <= 1; got {contrast}": 0 < contrast[0] <= contrast[1] <= 1,
+            f"0 <= max_overlap <= 1; got {self.max_overlap}": 0 <= self.max_overlap <= 1,
+            f"clutter and noise >= 0; got {strengths}": min(strengths) >= 0,
+            f"train_images and val_images >= 1; got {images}": min(images) >= 1,
+            f"seed >= 0; got {self.seed}": self.seed >= 0,
+        }
+
+
+@dataclass(frozen=True)
+class DigitScenes:
+    """One split of `Digits`, opened; a Source."""
+
+    config: Digits
+    split: str
+
+    @property
+    def classes(self) -> Classes:
+        """The ten digits; category ids start at 1."""
+        return Classes(tuple("0123456789"), tuple(range(1, 11)))
+
+    @functools.cached_property
+    def sizes(self) -> Int[np.ndarray, "records 2"]:
+        """Height and width, the same for every scene."""
+        return np.tile(np.array([[self.config.height, self.config.width]], np.int32), (len(self), 1))
+
+    @property
+    def max_objects(self) -> int:
+        """The most digits on a scene."""
+        return self.config.max_digits
+
+    @property
+    def image_ids(self) -> range:
+        """The records, counted from 1."""
+        return range(1, len(self) + 1)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Nothing: these data are made without fault."""
+        return ()
+
+    def __len__(self) -> int:
+        """The number of scenes."""
+        return self.config.train_images if self.split == "train" else self.config.val_images
+
+    def __getitem__(self, record: int) -> Sample:
+        """The scene of a record, composed anew each time."""
+        if not 0 <= record < len(self):
+            raise IndexError(f"digits/{self.split} has records 0 to {len(self) - 1}; got {record}.")
+        rng = np.random.default_rng((self.config.seed, _SPLITS.index(self.split), int(record)))
+        return _compose(self.config, *_handwriting(self.split), rng)
+
+    def name(self, record: int) -> str:
+        """A name for messages; there is no such file."""
+        return f"digits/{self.split}/{record}"
+
+    def ground_truth(self) -> dict:
+        """COCO instances of all scenes, from composing every one of them."""
+        scenes = [self[record] for record in range(len(self))]
+        boxes = np.concatenate([scene.boxes for scene in scenes]).astype(np.float64)
+        table = Annotations(
+            records=np.repeat(np.arange(len(self)), [len(scene.labels) for scene in scenes]),
+            boxes=boxes,
+            labels=np.concatenate([scene.labels for scene in scenes]),
+            areas=np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
+            crowds=np.zeros(len(boxes), bool),
+        )
+        names = [self.name(record) for record in range(len(self))]
+        return table.instances(self.image_ids, names, self.sizes, self.classes)
+
+
+@functools.cache
+def _handwriting(split: str) -> tuple[list[Float[np.ndarray, "height width"]], Int[np.ndarray, " digits"]]:
+    """The digits of a split: ink in [0, 1], cut to what is drawn; and which digits they are."""
+    from sklearn.datasets import load_digits  # takes a second, so only where scenes are composed
+
+    images, labels = load_digits(return_X_y=True)
+    mine = (np.arange(len(labels)) % 5 == 0) == (split == "val")
+    return [_smooth(image.reshape(8, 8)) for image in images[mine]], labels[mine].astype(np.int32)
+
+
+def _smooth(coarse: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "height width"]:
+    fine = cv2.resize(np.pad(coarse / 16, 1).astype(np.float32), (80, 80), interpolation=cv2.INTER_CUBIC)
+    ink = np.clip(2.5 * fine - 0.75, 0, 1)  # half ink at half height keeps the holes of 6, 8 and 9 open
+    left, top, right, bottom = _extent(ink > _INK)
+    ink = ink[top:bottom, left:right]
+    width = round(_GLYPH_HEIGHT * (right - left) / (bottom - top))
+    return cv2.resize(ink, (width, _GLYPH_HEIGHT), interpolation=cv2.INTER_LINEAR)
+
+
+def _extent(drawn: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _compose(config: Digits, glyphs: list[np.ndarray], digits: np.ndarray, rng: np.random.Generator) -> Sample:
+    chosen = rng.integers(len(digits), size=rng.integers(config.min_digits, config.max_digits + 1))
+    paper = rng.uniform(0, 1 - config.max_contrast, size=3)
+    canvas = _background(config, paper, rng)
+    owner = np.full((config.height, config.width), -1)  # whose ink is seen at a pixel
+    taken = np.zeros((0, 4), int)
+    for index, glyph in enumerate(chosen):
+        ink = _resized(glyphs[glyph], int(rng.integers(config.min_size, config.max_size + 1)), config.width)
+        contrast = rng.uniform(config.min_contrast, config.max_contrast, size=3)
+        box = _free_place(config, taken, ink.shape, rng)
+        if box is None:
+            continue
+        taken = np.vstack([taken, box])
+        window = slice(box[1], box[3]), slice(box[0], box[2])
+        canvas[window] += ink[:, :, None] * (paper + contrast - canvas[window])
+        owner[window][ink > _INK] = index
+    canvas += config.noise * rng.standard_normal(canvas.shape, np.float32)
+    canvas = canvas if rng.random() < 0.5 else 1 - canvas  # light ink as often as dark ink
+    seen = [(_extent(owner == index), digits[glyph]) for index, glyph in enumerate(chosen) if np.any(owner == index)]
+    boxes, labels = zip(*seen, strict=True)
+    return Sample((canvas.clip(0, 1) * 255).astype(np.uint8), np.array(boxes, np.float32), np.array(labels, np.int32))
+
+
+def _background(config: Digits, paper: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "height width 3"]:
+    coarse = config.clutter * rng.standard_normal((config.height // 8 + 1, config.width // 8 + 1, 3), np.float32)
+    blots = cv2.resize(coarse, (config.width, config.height), interpolation=cv2.INTER_LINEAR)
+    return blots + paper.astype(np.float32)
+
+
+def _resized(glyph: np.ndarray, height: int, most: int) -> Float[np.ndarray, "height width"]:
+    width = min(most, max(2, round(glyph.shape[1] * height / _GLYPH_HEIGHT)))
+    method = cv2.INTER_AREA if height <= _GLYPH_HEIGHT else cv2.INTER_LINEAR
+    return cv2.resize(glyph, (width, height), interpolation=method)
+
+
+def _free_place(
+    config: Digits, taken: Int[np.ndarray, "placed 4"], size: tuple[int, ...], rng: np.random.Generator
+) -> Int[np.ndarray, " 4"] | None:
+    """A random xyxy place for a digit of (height, width) that overlaps no other too much, if one is found."""
+    corner = rng.integers((config.width - size[1] + 1, config.height - size[0] + 1), size=(_PLACES, 2))
+    places = np.concatenate([corner, corner + size[::-1]], axis=1)
+    sides = np.minimum(places[:, None, 2:], taken[:, 2:]) - np.maximum(places[:, None, :2], taken[:, :2])
+    shared = sides.clip(min=0).prod(-1)
+    union = size[0] * size[1] + (taken[:, 2:] - taken[:, :2]).prod(-1) - shared
+    free = np.flatnonzero(np.all(shared <= config.max_overlap * union, axis=1))
+    return places[free[0]] if len(free) else None

@@ -1,0 +1,27 @@
+"""The one error of the data wing, and the count of what was skipped or mended instead."""
+
+from dataclasses import dataclass, field
+
+
+class DataError(ValueError):
+    """What is wrong with the data, in one sentence: the file, the value found, and what would be right.
+
+    The commands print the sentence without a traceback, so it must stand on its own.
+    """
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts what was skipped or mended, by kind, with the first example of each kind."""
+
+    kinds: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, kind: str, example: str, count: int = 1) -> None:
+        """Counts `count` more of a kind; the example is kept if it is the first."""
+        before, first = self.kinds.get(kind, (0, example))
+        if count:
+            self.kinds[kind] = (before + count, first)
+
+    def lines(self, where: str) -> tuple[str, ...]:
+        """One line for people about every kind, beginning with the file it is about."""
+        return tuple(f"{where}: {kind}: {count} (first: {first})" for kind, (count, first) in self.kinds.items())

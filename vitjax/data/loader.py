@@ -1,0 +1,223 @@
+"""From a source and a plan to batches: read, transform, pad; in any number of processes, in the order of the plan."""
+
+import gc
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from vitjax.data.errors import DataError
+from vitjax.data.plan import Plan, StepPlan
+from vitjax.data.source import Sample, Source
+from vitjax.data.transforms import Geometry, apply
+from vitjax.structs import Batch, Targets
+
+# A batch of large images is 50 MB, so few are kept ready.
+_READY_WITHOUT_WORKERS = 2
+_READY_PER_WORKER = 1
+# One is being read, one waits in the worker's queue, one in the trainer's; the trainer holds another.
+_SHARED_PER_WORKER = 4
+_SHARED_MEMORY = Path("/dev/shm")
+_ENDLESS = 2**31 - 1
+
+
+def batches(
+    source: Source,
+    plan: Plan,
+    *,
+    max_objects: int,
+    start_step: int = 0,
+    steps: int | None = None,
+    workers: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+) -> Generator[Batch, None, None]:
+    """The batches of steps `start_step`, `start_step` + 1, ... of the plan: `steps` of them, or all there are.
+
+    What a batch holds depends on the source, the plan and the step alone. Each host gets its block of the rows, and the
+    blocks of all hosts in order are the batch of one host. `workers` processes read ahead; without any, a thread does.
+
+    Raises:
+        DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
+    """
+    _check(plan, start_step, workers, host, hosts)
+    stop = _ENDLESS if plan.length is None else plan.length
+    if steps is not None:
+        stop = min(stop, start_step + steps)
+    todo = grain.MapDataset.range(start_step, max(stop, start_step))
+    loaded = todo.map(_Load(source, plan, max_objects, host, hosts))
+    if workers == 0:
+        reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READY_WITHOUT_WORKERS)
+        return _iterate(loaded.to_iter_dataset(reading))
+    _require_shared_memory(plan, workers, hosts)
+    # Grain reads absl flags, which nobody has parsed in a notebook, under pytest or behind another command line.
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READY_PER_WORKER)
+    processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_READY_PER_WORKER)
+    return _iterate(loaded.to_iter_dataset(reading).mp_prefetch(processes, worker_init_fn=_start_worker))
+
+
+def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hosts: int = 1) -> Batch:
+    """A host's rows of one step, as `batches` gives them.
+
+    A row that cannot be read is noted in `broken`. In training the next row of the whole step that can be read takes
+    its place, in evaluation nothing does. A row without an image is black, as large as the bucket, with record -1.
+
+    Raises:
+        DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
+    """
+    share = len(step.records) // hosts
+    rows = range(host * share, (host + 1) * share)
+    batch = _empty_batch(share, step.bucket, max_objects)
+    for place, row in enumerate(rows):
+        if step.records[row] < 0:
+            continue
+        try:
+            taken, sample = row, _prepare(source, step, row)
+        except DataError as error:
+            batch.broken[place] = step.records[row]
+            if not step.replaces:
+                continue
+            taken, sample = _next_readable(source, step, row, error)
+        _fill(batch, place, step, taken, sample, source)
+    return batch
+
+
+def read(source: Source, record: int) -> Sample:
+    """A record as it comes from the source, before any augmentation.
+
+    Raises:
+        DataError: the image cannot be read or is not of the listed size: why a batch counts the record as broken.
+    """
+    height, width = (int(side) for side in source.sizes[record])
+    whole = Geometry((height, width), False, (height, width), (0, 0, height, width), (height, width))
+    return apply(whole, source[record], source.name(record))
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a worker process is sent: step -> batch."""
+
+    source: Source
+    plan: Plan
+    max_objects: int
+    host: int
+    hosts: int
+
+    def __call__(self, step: int) -> Batch:
+        return load(self.source, self.plan(step), max_objects=self.max_objects, host=self.host, hosts=self.hosts)
+
+
+def _iterate(ready: grain.IterDataset) -> Generator[Batch, None, None]:
+    iterator = iter(ready)
+    try:
+        for batch in iterator:
+            yield _plain(batch)
+    finally:
+        iterator.close()
+        # Grain's iterators refer to each other and to the last batch, which would stay in shared memory for a while.
+        del iterator
+        gc.collect()
+
+
+def _plain(batch: Batch) -> Batch:
+    """Plain arrays: those from workers are a subclass that lives in shared memory; a plain view keeps that alive."""
+    whole, targets = vars(batch), vars(batch.targets)
+    plain = {name: np.asarray(leaf) for name, leaf in whole.items() if name != "targets"}
+    return Batch(**plain, targets=Targets(**{name: np.asarray(leaf) for name, leaf in targets.items()}))
+
+
+def _prepare(source: Source, step: StepPlan, row: int) -> Sample:
+    record = int(step.records[row])
+    return apply(step.geometries[row], source[record], source.name(record))
+
+
+def _next_readable(source: Source, step: StepPlan, row: int, first: DataError) -> tuple[int, Sample]:
+    count = len(step.records)
+    for other in (*range(row + 1, count), *range(row)):
+        try:
+            return other, _prepare(source, step, other)
+        except DataError:
+            continue
+    raise DataError(f"none of the {count} images of a training step can be read; the first: {first}") from first
+
+
+def _fill(batch: Batch, place: int, step: StepPlan, row: int, sample: Sample, source: Source) -> None:
+    """Writes a sample into its place in the batch, boxes as cxcywh of the sample's own size."""
+    height, width = sample.image.shape[:2]
+    record, objects, limit = int(step.records[row]), len(sample.boxes), batch.targets.valid.shape[1]
+    if objects > limit:
+        wish = f"set max_objects to {max(objects, source.max_objects)} or more"
+        raise DataError(f"{source.name(record)} has {objects} objects, but max_objects is {limit}; {wish}")
+    batch.pixels[place, :height, :width] = sample.image
+    batch.sizes[place] = height, width
+    batch.records[place] = record
+    batch.original_sizes[place] = step.geometries.source[row]
+    low, high = sample.boxes[:, :2], sample.boxes[:, 2:]
+    boxes = np.concatenate([(low + high) / 2, high - low], 1) / np.array([width, height, width, height], np.float32)
+    batch.targets.boxes[place, :objects] = boxes
+    batch.targets.labels[place, :objects] = sample.labels
+    batch.targets.valid[place, :objects] = True
+
+
+def _empty_batch(rows: int, bucket: tuple[int, int], max_objects: int) -> Batch:
+    """Black images as large as the bucket: a model may divide by the size of an image, and attend to its pixels."""
+    boxes = np.tile(np.array([0.5, 0.5, 1.0, 1.0], np.float32), (rows, max_objects, 1))
+    labels, valid = np.zeros((rows, max_objects), np.int32), np.zeros((rows, max_objects), bool)
+    sizes = np.tile(np.array(bucket, np.int32), (rows, 1))
+    return Batch(
+        pixels=np.zeros((rows, *bucket, 3), np.uint8),
+        sizes=sizes,
+        targets=Targets(boxes=boxes, labels=labels, valid=valid),
+        records=np.full(rows, -1, np.int32),
+        original_sizes=sizes.copy(),
+        broken=np.full(rows, -1, np.int32),
+    )
+
+
+def _start_worker(worker: int, workers: int) -> None:
+    """Runs in every worker process before it reads: one thread each, and no life after the parent's."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone; else it outlives a parent that was killed, and keeps shared memory.
+
+    The kernel's own death signal would also come when only the thread ends that started the worker.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _require_shared_memory(plan: Plan, workers: int, hosts: int) -> None:
+    """Workers hand batches over in shared memory, and a process that writes past its end dies without a word."""
+    if not _SHARED_MEMORY.is_dir():
+        return
+    pixels = max(height * width for height, width in plan.buckets) * plan.batch_size // hosts
+    needed, free = 3 * pixels * workers * _SHARED_PER_WORKER, shutil.disk_usage(_SHARED_MEMORY).free
+    if free < needed:
+        raise DataError(
+            f"{workers} workers need up to {needed / 1e6:.0f} MB of shared memory, but {_SHARED_MEMORY} has only "
+            f"{free / 1e6:.0f} MB free; use fewer workers, or start the container with more (docker run --shm-size)"
+        )
+
+
+def _check(plan: Plan, start_step: int, workers: int, host: int, hosts: int) -> None:
+    if start_step < 0 or workers < 0:
+        raise ValueError(f"start_step and workers are at least 0, got {start_step} and {workers}")
+    if not 0 <= host < hosts:
+        raise ValueError(f"host is in [0, hosts), got host {host} of {hosts}")
+    if plan.batch_size % hosts:
+        raise ValueError(f"the batch is shared among hosts evenly; got batch_size {plan.batch_size} for {hosts} hosts")

@@ -1,0 +1,137 @@
+"""Sources without annotations: part of another source, and the images that a user names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from PIL import Image
+
+from vitjax.data.decode import decode, is_turned, read_size
+from vitjax.data.errors import DataError
+from vitjax.data.source import Classes, Sample, Source
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some records of another source, renumbered from 0; a Source."""
+
+    source: Source
+    records: Sequence[int]
+
+    @property
+    def classes(self) -> Classes:
+        """The classes of the whole."""
+        return self.source.classes
+
+    @property
+    def sizes(self) -> Int[np.ndarray, "records 2"]:
+        """Height and width of every image."""
+        return self.source.sizes[np.asarray(self.records, int)]
+
+    @property
+    def max_objects(self) -> int:
+        """The most objects on any image of the whole."""
+        return self.source.max_objects
+
+    @property
+    def image_ids(self) -> list[int]:
+        """The ids that the images have in the whole."""
+        return [self.source.image_ids[record] for record in self.records]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Those of the whole."""
+        return self.source.problems
+
+    def __len__(self) -> int:
+        """The number of chosen records."""
+        return len(self.records)
+
+    def __getitem__(self, record: int) -> Sample:
+        """The sample of a chosen record."""
+        return self.source[self.records[record]]
+
+    def name(self, record: int) -> str:
+        """Its name in the whole."""
+        return self.source.name(self.records[record])
+
+    def ground_truth(self) -> dict:
+        """Ground truth of the chosen images only."""
+        chosen = set(self.image_ids)
+        truth = self.source.ground_truth()
+        return {
+            **truth,
+            "images": [image for image in truth["images"] if image["id"] in chosen],
+            "annotations": [note for note in truth["annotations"] if note["image_id"] in chosen],
+        }
+
+
+Picture = str | Path | Image.Image | np.ndarray
+
+
+class Pictures:
+    """Images that a user names, upright as their EXIF says, without annotations; a Source.
+
+    Raises:
+        DataError: a file is missing or is no image, or an array is not [height, width, 3] of uint8.
+    """
+
+    problems: tuple[str, ...] = ()
+    max_objects = 0
+
+    def __init__(self, pictures: Sequence[Picture], classes: Classes) -> None:
+        self._pictures = [_opened(picture) for picture in pictures]
+        self.classes = classes
+        self.sizes = np.array([_size(picture) for picture in self._pictures], np.int32).reshape(-1, 2)
+        self.image_ids = range(1, len(self._pictures) + 1)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._pictures)
+
+    def __getitem__(self, record: int) -> Sample:
+        """The decoded image, without objects."""
+        picture = self._pictures[record]
+        image = decode(picture.read_bytes(), str(picture), orient=True) if isinstance(picture, Path) else picture
+        return Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+
+    def name(self, record: int) -> str:
+        """The file, or the number of an image that came without one."""
+        picture = self._pictures[record]
+        return str(picture) if isinstance(picture, Path) else f"image {record}"
+
+    def ground_truth(self) -> dict:
+        """No annotations."""
+        sizes = self.sizes.tolist()
+        images = [
+            {"id": i, "file_name": self.name(i - 1), "height": h, "width": w} for i, (h, w) in enumerate(sizes, start=1)
+        ]
+        return {"images": images, "annotations": [], "categories": []}
+
+
+def _opened(picture: Picture) -> Path | np.ndarray:
+    if isinstance(picture, (str, Path)):
+        return Path(picture)
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
+    if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
+        what = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise DataError(f"an image is a path, a PIL image or a uint8 array [height, width, 3] in RGB; got {what}.")
+    return picture
+
+
+def _size(picture: Path | np.ndarray) -> tuple[int, int]:
+    """(height, width) after EXIF orientation, from the header alone."""
+    if isinstance(picture, np.ndarray):
+        return picture.shape[0], picture.shape[1]
+    try:
+        with picture.open("rb") as file:
+            height, width = read_size(file, str(picture))
+            file.seek(0)
+            return (width, height) if is_turned(file, str(picture)) else (height, width)
+    except OSError as error:
+        raise DataError(f"{picture} cannot be opened: {error.strerror}.") from error

@@ -1,0 +1,228 @@
+"""Which images make up each step, how each is cut and resized, and the bucket they are padded to.
+
+A plan is arithmetic on (seed, step) and the image sizes: it decodes nothing, and whoever asks gets the same answer.
+"""
+
+import functools
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int
+
+from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
+from vitjax.data.errors import DataError
+from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
+
+# The worker threads of one process are at most at the end of one epoch and at the start of the next.
+_EPOCHS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The global batch of one step: a record (-1: none, the row only fills the batch up) and a geometry for every row.
+
+    `bucket` is the (height, width) that holds every row. `replaces` says what becomes of a row that cannot be read:
+    another row of the step takes its place (training), or nothing does (evaluation).
+    """
+
+    records: Int[np.ndarray, " batch"]
+    geometries: Geometries
+    bucket: tuple[int, int]
+    replaces: bool
+
+
+class Plan(Protocol):
+    """What every plan answers."""
+
+    @property
+    def batch_size(self) -> int:
+        """The rows of every step, over all hosts together."""
+        ...
+
+    @property
+    def length(self) -> int | None:
+        """The number of steps there are; None is endless."""
+        ...
+
+    @property
+    def buckets(self) -> tuple[tuple[int, int], ...]:
+        """Every (height, width) that a step can have, small to large."""
+        ...
+
+    def __call__(self, step: int) -> StepPlan:
+        """The plan of one step."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    records: Int[np.ndarray, " slots"]
+    geometries: Geometries
+    batches: Int[np.ndarray, "steps batch"]  # into the slots
+    rungs: Int[np.ndarray, " steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainPlan:
+    """An endless plan for training: every epoch has each record once, in an order and with geometries of its own.
+
+    What is left when the records do not divide by the batch size is dropped, differently in every epoch; fewer records
+    than one batch are repeated, each time cut differently, until it is full. `sizes` is (height, width) of each record.
+    """
+
+    sizes: Int[np.ndarray, "records 2"]
+    batch_size: int
+    augmentation: Augmentation
+    seed: int = 0
+    multiple: int = 32
+    max_buckets: int = 12
+    _epochs: dict[int, _Epoch] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuses an empty data set and numbers that make no plan."""
+        if len(self.sizes) == 0:
+            raise DataError("there are no images to train on; name a split that has some")
+        _check(self.batch_size, self.multiple, self.max_buckets)
+        if self.seed < 0:
+            raise ValueError(f"TrainPlan.seed is at least 0, got {self.seed}")
+
+    def __reduce__(self) -> tuple:
+        """Pickles the fields only: a worker process makes its own epochs, and they are equal."""
+        return TrainPlan, (self.sizes, self.batch_size, self.augmentation, self.seed, self.multiple, self.max_buckets)
+
+    @property
+    def length(self) -> None:
+        """None: training can go on for ever."""
+        return None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The steps that see every record once; at least 1."""
+        return max(1, len(self.sizes) // self.batch_size)
+
+    @functools.cached_property
+    def ladder(self) -> Int[np.ndarray, "buckets 2"]:
+        """The buckets as an array."""
+        return training_ladder(self.sizes, self.augmentation, multiple=self.multiple, max_buckets=self.max_buckets)
+
+    @property
+    def buckets(self) -> tuple[tuple[int, int], ...]:
+        """Every (height, width) that a step can have, small to large."""
+        return _as_tuples(self.ladder)
+
+    def __call__(self, step: int) -> StepPlan:
+        """The plan of a step; steps count on from epoch to epoch."""
+        number, place = divmod(step, self.steps_per_epoch)
+        epoch = self._epoch(number)
+        slots = epoch.batches[place]
+        bucket = self.buckets[epoch.rungs[place]]
+        return StepPlan(epoch.records[slots], epoch.geometries.take(slots), bucket, replaces=True)
+
+    def _epoch(self, number: int) -> _Epoch:
+        with self._lock:
+            if number not in self._epochs:
+                self._epochs[number] = self._arrange(number)
+                for old in sorted(self._epochs)[:-_EPOCHS_KEPT]:
+                    del self._epochs[old]
+            return self._epochs[number]
+
+    def _arrange(self, number: int) -> _Epoch:
+        rng = np.random.default_rng([self.seed, number])
+        slots = self.steps_per_epoch * self.batch_size
+        rounds = -(-slots // len(self.sizes))
+        records = np.concatenate([rng.permutation(len(self.sizes)) for _ in range(rounds)])[:slots].astype(np.int32)
+        geometries = draw(self.augmentation, rng, self.sizes[records])
+        batches, rungs = deal(geometries.output, self.ladder, self.batch_size)
+        order = rng.permutation(len(batches))
+        return _Epoch(records, geometries, batches[order], rungs[order])
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPlan:
+    """Every record once, in batches of images that are padded alike; rows of record -1 fill up the last batch."""
+
+    sizes: Int[np.ndarray, "records 2"]
+    batch_size: int
+    resize: Resize
+    multiple: int = 32
+    max_buckets: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that make no plan."""
+        _check(self.batch_size, self.multiple, self.max_buckets)
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return -(-len(self.sizes) // self.batch_size)
+
+    @property
+    def length(self) -> int:
+        """The number of steps."""
+        return len(self)
+
+    @property
+    def buckets(self) -> tuple[tuple[int, int], ...]:
+        """Every (height, width) that a step can have, small to large."""
+        return _as_tuples(self._dealt[1]) if len(self) else ()
+
+    def __call__(self, step: int) -> StepPlan:
+        """The plan of a step, in [0, length)."""
+        geometries, ladder, batches, rungs = self._dealt
+        records = batches[step].astype(np.int32)
+        # A filling row reads nothing: it carries the first record's geometry only to have one.
+        return StepPlan(
+            records, geometries.take(np.maximum(records, 0)), _as_tuples(ladder)[rungs[step]], replaces=False
+        )
+
+    @functools.cached_property
+    def _dealt(self) -> tuple[Geometries, np.ndarray, np.ndarray, np.ndarray]:
+        geometries = self.resize.geometries(self.sizes)
+        sizes = geometries.output
+        ladder = fit_ladder(sizes, sizes.max(0), multiple=self.multiple, max_buckets=self.max_buckets)
+        return geometries, ladder, *deal(sizes, ladder, self.batch_size)
+
+
+def deal(
+    outputs: Int[np.ndarray, "images 2"], ladder: Int[np.ndarray, "buckets 2"], batch_size: int
+) -> tuple[Int[np.ndarray, "steps batch"], Int[np.ndarray, " steps"]]:
+    """Full batches of images (-1: none) that share a bucket, and the bucket of each.
+
+    An image goes to the smallest bucket that holds it. What does not fill a batch there moves up to the next bucket
+    that holds this one, and goes first there. The last bucket holds all, and only there can a batch be less than full.
+    """
+    rungs = smallest_holding(outputs, ladder)
+    waiting = [np.flatnonzero(rungs == rung) for rung in range(len(ladder))]
+    batches = []
+    for rung in range(len(ladder)):
+        images = waiting[rung]
+        whole = len(images) // batch_size * batch_size
+        rest = images[whole:]
+        if len(rest) and rung + 1 < len(ladder):
+            above = rung + 1 + int(smallest_holding(ladder[rung][None], ladder[rung + 1 :])[0])
+            waiting[above] = np.concatenate([rest, waiting[above]])
+        elif len(rest):
+            filling = np.full(batch_size - len(rest), -1)
+            images, whole = np.concatenate([images, filling]), whole + batch_size
+        batches.append(images[:whole].reshape(-1, batch_size))
+    dealt = np.concatenate(batches)
+    # Images that moved up may still fit together into something smaller than where they ended.
+    extent = np.where(dealt[..., None] >= 0, outputs[dealt], 0).max(1)
+    return dealt, smallest_holding(extent, ladder)
+
+
+def padding(outputs: Int[np.ndarray, "batch 2"], bucket: tuple[int, int]) -> float:
+    """The fraction of a batch's pixels that are padding."""
+    return 1.0 - float(outputs.astype(np.float64).prod(1).mean()) / (bucket[0] * bucket[1])
+
+
+def _check(batch_size: int, multiple: int, max_buckets: int) -> None:
+    for name, value in {"batch_size": batch_size, "multiple": multiple, "max_buckets": max_buckets}.items():
+        if value < 1:
+            raise ValueError(f"{name} is at least 1, got {value}")
+
+
+def _as_tuples(ladder: Int[np.ndarray, "buckets 2"]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(height), int(width)) for height, width in ladder)

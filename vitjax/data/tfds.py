@@ -1,0 +1,198 @@
+"""COCO as TensorFlow Datasets has prepared it, read without TensorFlow."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vitjax.data.annotations import Annotations, tidy
+from vitjax.data.decode import decode, read_size
+from vitjax.data.errors import DataError, Tally
+from vitjax.data.source import Classes, Sample
+
+COCO_CATEGORY_IDS = tuple(sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
+"""The 80 category ids that COCO uses, in order: the id of each of the labels 0 to 79 that TFDS has."""
+
+_AT_ONCE = 64  # records read in one go
+
+
+@dataclass(frozen=True)
+class TfdsCoco:
+    """A detection data set that TFDS has prepared as array_record: COCO, or one with the same features.
+
+    Opening a split reads all of its records once (COCO train2017: one to two minutes), as TFDS keeps no image sizes.
+    TFDS rounds `area` and has lost the original annotation ids; for official scores evaluate on a `CocoFolder`.
+    """
+
+    data_dir: str = "~/tensorflow_datasets"  # the data_dir that the data were prepared in
+    name: str = "coco/2017:1.1.0"  # data set/configuration:version; without a version the highest
+    train_split: str = "train"  # split to train on
+    split: str = "validation"  # split to evaluate on
+    labels: Literal["contiguous", "category_id"] = "contiguous"  # 0 to 79, or COCO's own ids up to 90, as DETR has it
+
+    def open(self, split: str) -> "TfdsImages":
+        """The images and annotations of a split; what is skipped or mended is in its `problems`.
+
+        Raises:
+            DataError: the data are not prepared, or not as array_record, or have no such split or features.
+        """
+        folder = self._folder()
+        records, names, is_coco = _prepared(folder, split, self._how_to())
+        classes, slots = _classes(names, is_coco, self.labels)
+        index = _read_index(records, slots, f"{self.name} {split}")
+        if not index.names or (split == self.train_split and not index.annotations.max_objects):
+            lines = " ".join(f"{line}." for line in index.problems)
+            raise DataError(f"{folder} has nothing to use in its split {split!r}. Name another split. {lines}".rstrip())
+        return TfdsImages(records, classes, index)
+
+    def _folder(self) -> Path:
+        folder = Path(self.data_dir).expanduser() / self.name.replace(":", "/")
+        versions = sorted(folder.glob("*/dataset_info.json"))  # there are such where the name has no version
+        return versions[-1].parent if versions else folder
+
+    def _how_to(self) -> str:
+        return (
+            "Prepare it once, in an environment that has tensorflow-cpu and importlib_resources: "
+            f"tfds build {self.name} --data_dir {self.data_dir} --file_format array_record"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    numbers: tuple[int, ...]  # which of TFDS's records this is
+    sizes: Int[np.ndarray, "records 2"]
+    image_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    annotations: Annotations
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TfdsImages:
+    """One split of a `TfdsCoco`, opened; a Source."""
+
+    records: Any  # a TFDS data source: records as dictionaries, by number
+    classes: Classes
+    index: _Index
+
+    @property
+    def sizes(self) -> Int[np.ndarray, "records 2"]:
+        """Height and width of every image."""
+        return self.index.sizes
+
+    @property
+    def max_objects(self) -> int:
+        """The most objects on any one image."""
+        return self.index.annotations.max_objects
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The ids of the images, COCO's own where TFDS has kept them."""
+        return self.index.image_ids
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each kind of thing that was skipped or mended."""
+        return self.index.problems
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.index.names)
+
+    def __getitem__(self, record: int) -> Sample:
+        """The image and its objects, boxes clamped to the image, crowds left out.
+
+        Raises:
+            DataError: the record or its image cannot be read.
+        """
+        name = self.name(record)
+        try:
+            entry = self.records[self.index.numbers[record]]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"{name} cannot be read: {error}. Prepare the data anew.") from error
+        boxes, labels = self.index.annotations.targets(record, self.sizes[record].tolist())
+        return Sample(decode(entry["image"], name), boxes, labels)
+
+    def name(self, record: int) -> str:
+        """The file name that the image had."""
+        return self.index.names[record]
+
+    def ground_truth(self) -> dict:
+        """COCO instances of all images, with crowds, without what was dropped."""
+        return self.index.annotations.instances(self.image_ids, self.index.names, self.sizes, self.classes)
+
+
+def _prepared(folder: Path, split: str, how_to: str) -> tuple[Any, list[str], bool]:
+    """The records of a prepared split with images left as bytes, the names of the labels, and whether it is COCO."""
+    if not (folder / "dataset_info.json").is_file():
+        raise DataError(f"{folder} holds no prepared data set. {how_to}")
+    import tensorflow_datasets as tfds  # half a second and an optional requirement, so only where it is used
+
+    builder = tfds.builder_from_directory(folder)
+    if builder.info.file_format.value != "array_record":
+        raise DataError(f"{folder} is prepared as {builder.info.file_format.value}, not array_record. {how_to}")
+    if split not in builder.info.splits:
+        raise DataError(f"{folder} has the splits {', '.join(builder.info.splits)}; got {split!r}. Name one of them.")
+    features = builder.info.features
+    objects = features["objects"] if {"image", "objects"} <= set(features) else None
+    if not {"bbox", "label"} <= set(getattr(objects, "feature", ())):
+        raise DataError(f"{folder} has {', '.join(features)}, not image and objects with bbox and label, as coco has.")
+    records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    names = list(objects.feature["label"].names)
+    return records, names, builder.name == "coco" and len(names) == len(COCO_CATEGORY_IDS)
+
+
+def _classes(names: list[str], is_coco: bool, labels: str) -> tuple[Classes, Int[np.ndarray, " labels"]]:
+    """What the labels mean, and the label for each of those that TFDS has."""
+    ids = COCO_CATEGORY_IDS if is_coco else tuple(range(1, len(names) + 1))
+    if labels == "contiguous":
+        return Classes(tuple(names), ids), np.arange(len(names))
+    named = dict(zip(ids, names, strict=True))
+    slots = tuple(range(ids[-1] + 1))
+    return Classes(tuple(named.get(slot, "") for slot in slots), slots), np.array(ids)
+
+
+def _read_index(records: Any, slots: Int[np.ndarray, " labels"], where: str) -> _Index:
+    numbers, sizes, ids, names, rows, tally = [], [], [], [], [], Tally()
+    for number, entry in enumerate(_entries(records)):
+        name = entry.get("image/filename", f"record {number}".encode()).decode()
+        try:
+            size = read_size(io.BytesIO(entry["image"]), name)
+        except DataError as error:
+            tally.add("left out images that cannot be read", str(error))
+            continue
+        rows.append(_rows(len(numbers), entry["objects"], size))
+        numbers.append(number)
+        sizes.append(size)
+        ids.append(int(entry.get("image/id", number + 1)))
+        names.append(name)
+    table = np.concatenate(rows or [np.zeros((0, 8))])
+    unlabelled = table[:, 5] < 0
+    if unlabelled.any():
+        first = names[int(table[np.argmax(unlabelled), 0])]
+        tally.add("skipped annotations without a label", first, int(unlabelled.sum()))
+    table = table[~unlabelled]
+    record, label = table[:, 0].astype(np.int32), slots[table[:, 5].astype(int)].astype(np.int32)
+    annotations = Annotations(record, table[:, 1:5], label, table[:, 6], table[:, 7] == 1)
+    extents = np.array(sizes, np.int32).reshape(-1, 2)
+    annotations = tidy(annotations, extents, names, tally)
+    return _Index(tuple(numbers), extents, tuple(ids), tuple(names), annotations, tally.lines(where))
+
+
+def _rows(record: int, objects: dict, size: tuple[int, int]) -> Float[np.ndarray, "objects 8"]:
+    """Record, xyxy in pixels, label, area and crowd of an image's objects."""
+    label = np.asarray(objects["label"], np.float64)
+    top, left, bottom, right = np.asarray(objects["bbox"], np.float64).reshape(-1, 4).T
+    box = (left * size[1], top * size[0], right * size[1], bottom * size[0])
+    nothing = np.zeros(len(label))
+    area, crowd = objects.get("area", nothing), objects.get("is_crowd", nothing)
+    return np.stack([np.full(len(label), record), *box, label, area, crowd], axis=1)
+
+
+def _entries(records: Any) -> Iterator[dict]:
+    for start in range(0, len(records), _AT_ONCE):
+        yield from records.__getitems__(range(start, min(start + _AT_ONCE, len(records))))

@@ -1,0 +1,36 @@
+"""A detector scored on a split."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from vitjax.data.source import Source
+from vitjax.evaluation.coco import CocoScores, evaluate_boxes, to_results
+from vitjax.inference.detector import Found
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The scores of a split, the COCO results they come from, and the names of images that could not be read."""
+
+    scores: CocoScores
+    results: list[dict[str, Any]]
+    unreadable: tuple[str, ...]
+
+
+def evaluate(found: Iterable[Found], source: Source, tick: Callable[[], None] = lambda: None) -> Evaluation:
+    """COCO scores of what was found on a source; an image that could not be read counts as one without detections."""
+    results: list[dict[str, Any]] = []
+    unreadable: list[str] = []
+    category_ids = source.classes.category_ids
+    for one in found:
+        tick()
+        if one.scores is None:
+            unreadable.append(source.name(one.record))
+            continue
+        known = one.labels < len(category_ids)  # a model may have more classes than the data
+        rows = (one.scores[known][None], one.labels[known][None], one.boxes[known][None])
+        results += to_results([source.image_ids[one.record]], *(np.asarray(x) for x in rows), category_ids)
+    return Evaluation(evaluate_boxes(source.ground_truth(), results), results, tuple(unreadable))

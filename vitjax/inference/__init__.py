@@ -1,0 +1,1 @@
+"""From a checkpoint and a picture to boxes, pictures of boxes, and explanations."""

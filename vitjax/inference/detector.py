@@ -1,0 +1,68 @@
+"""Detections for every image of a source, in batches, compiled once per bucket."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from vitjax.data.loader import batches
+from vitjax.data.plan import EvaluationPlan
+from vitjax.data.source import Source
+from vitjax.data.transforms import Resize
+from vitjax.detection.postprocess import BestClass
+from vitjax.training.parallel import compile_predict_step, place_batch
+from vitjax.training.steps import make_predict_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found on one record: scores, labels and boxes, xyxy in pixels of the original image.
+
+    All three are None where the image could not be read.
+    """
+
+    record: int
+    scores: Float[np.ndarray, " detections"] | None
+    labels: Int[np.ndarray, " detections"] | None
+    boxes: Float[np.ndarray, "detections 4"] | None
+
+
+class Detector:
+    """A model with its resizing and post-processing, ready to run over sources with any variables of it."""
+
+    def __init__(self, model: nn.Module, postprocess: BestClass, resize: Resize, mesh: Mesh) -> None:
+        self._resize = resize
+        self._mesh = mesh
+        self._step: Callable = compile_predict_step(make_predict_step(model, postprocess), mesh)
+
+    def __call__(
+        self, variables: dict[str, Any], source: Source, *, batch_size: int, multiple: int = 32, workers: int = 0
+    ) -> Iterator[Found]:
+        """What is found on each record once, in the order of the batches.
+
+        Images are padded to sides that are a multiple of `multiple`; `batch_size` is a multiple of the devices.
+        """
+        if len(source) == 0:
+            return
+        plan = EvaluationPlan(source.sizes, batch_size, self._resize, multiple=multiple)
+        waiting: list[tuple[Any, Any]] = []
+        for batch in batches(source, plan, max_objects=max(source.max_objects, 1), workers=workers):
+            waiting.append((batch, self._step(variables, place_batch(batch, self._mesh))))
+            if len(waiting) > 1:  # the device works on the next batch while the host reads this one
+                yield from _rows(*waiting.pop(0))
+        for batch, detections in waiting:
+            yield from _rows(batch, detections)
+
+
+def _rows(batch: Any, detections: Any) -> Iterator[Found]:
+    detections = jax.device_get(detections)
+    for row, (record, broken) in enumerate(zip(batch.records.tolist(), batch.broken.tolist(), strict=True)):
+        if record >= 0:
+            yield Found(record, detections.scores[row], detections.labels[row], detections.boxes[row])
+        elif broken >= 0:
+            yield Found(broken, None, None, None)

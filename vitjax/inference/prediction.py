@@ -1,0 +1,37 @@
+"""What is found on one image, for people."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vitjax.data.source import Classes
+from vitjax.inference.detector import Found
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What is found on one image, best first: boxes are xyxy in its pixels."""
+
+    boxes: Float[np.ndarray, "detections 4"]
+    scores: Float[np.ndarray, " detections"]
+    labels: Int[np.ndarray, " detections"]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """The number of detections."""
+        return len(self.scores)
+
+
+def select(found: Found, classes: Classes, threshold: float) -> Prediction:
+    """The detections of an image whose score reaches the threshold, best first."""
+    order = np.argsort(-found.scores, kind="stable")
+    order = order[found.scores[order] >= threshold]
+    labels = found.labels[order]
+    return Prediction(found.boxes[order], found.scores[order], labels, tuple(name_of(classes, i) for i in labels))
+
+
+def name_of(classes: Classes, label: int) -> str:
+    """What a label is called; its number where the data has no name for it."""
+    name = classes.names[label] if label < len(classes.names) else ""
+    return name or str(int(label))

@@ -1,0 +1,89 @@
+"""A trained detector as a Python call."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+
+from vitjax.checkpoints.initial import variables_of_checkpoint
+from vitjax.checkpoints.store import Store
+from vitjax.data.errors import DataError
+from vitjax.data.memory import Picture, Pictures
+from vitjax.data.source import Classes, Source
+from vitjax.data.transforms import Resize
+from vitjax.detection.postprocess import BestClass
+from vitjax.inference.detector import Detector, Found
+from vitjax.inference.prediction import select
+from vitjax.training.parallel import data_mesh, place_state
+from vitjax.training.run_folder import checkpoints_of, read_run
+
+
+class Predictor:
+    """Detects on paths, PIL images and arrays; compiles once per bucket of image sizes."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: dict[str, Any],
+        classes: Classes,
+        *,
+        resize: Resize,
+        postprocess: BestClass,
+        step: int = 0,
+    ) -> None:
+        mesh = data_mesh()
+        self.model = model
+        self.classes = classes
+        self.step = step
+        self._resize = resize
+        self._devices = mesh.size
+        self._variables = place_state(variables, mesh)
+        self._detector = Detector(model, postprocess, resize, mesh)
+
+    def __call__(self, pictures: Picture | Sequence[Picture], *, threshold: float = 0.5) -> Any:
+        """The detections that reach the threshold: a Prediction, or a list of them for a list of images.
+
+        Raises:
+            DataError: an image is missing or cannot be read.
+        """
+        single = isinstance(pictures, Picture)
+        source = Pictures([pictures] if single else list(pictures), self.classes)
+        found = {one.record: one for one in self.detect(source, batch_size=min(8, max(1, len(source))))}
+        for one in found.values():
+            if one.scores is None:
+                raise DataError(f"{source.name(one.record)} cannot be read as an image; is it truncated?")
+        predictions = [select(found[record], self.classes, threshold) for record in range(len(source))]
+        return predictions[0] if single else predictions
+
+    def detect(self, source: Source, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
+        """What is found on every record of a source, unfiltered, in batches of about `batch_size`."""
+        batch_size = -(-batch_size // self._devices) * self._devices
+        # Coarse buckets, so that photographs of many sizes share few compilations.
+        coarse = 128 if (self._resize.size or 0) >= 512 else 32
+        return self._detector(self._variables, source, batch_size=batch_size, multiple=coarse, workers=workers)
+
+
+def load(path: str | Path, *, step: int | None = None) -> Predictor:
+    """The predictor of a run folder: of its best checkpoint, or of a step.
+
+    Raises:
+        DataError: the folder is no run, or has no such checkpoint.
+    """
+    run = Path(path)
+    experiment, classes = read_run(run)
+    with Store(checkpoints_of(run)) as store:
+        chosen = step if step is not None else store.best_step()
+        chosen = chosen if chosen is not None else store.latest_step()
+        if chosen is None or chosen not in store.steps():
+            there = ", ".join(map(str, store.steps())) or "none"
+            raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")
+        variables = variables_of_checkpoint(store, chosen)
+    return Predictor(
+        experiment.model,
+        variables,
+        classes,
+        resize=experiment.resize,
+        postprocess=experiment.postprocess,
+        step=chosen,
+    )

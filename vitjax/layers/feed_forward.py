@@ -1,0 +1,47 @@
+"""The two-layer feed-forward network of a transformer, and the small perceptron of a head."""
+
+from functools import partial
+
+import flax.linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from vitjax.ops.initializers import torch_bias, torch_kernel
+
+
+class FeedForward(nn.Module):
+    """ReLU network of one hidden layer with dropout on it (Vaswani et al. 2017, section 3.3)."""
+
+    hidden: int
+    dropout: float = 0.0
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch channels"], *, train: bool) -> Float[Array, "*batch channels"]:
+        """`x` through both layers, with as many channels as before."""
+        channels = x.shape[-1]
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        h = nn.relu(dense(self.hidden, bias_init=torch_bias(channels), name="expand")(x))
+        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        return dense(channels, bias_init=torch_bias(self.hidden), name="contract")(h)
+
+
+class Perceptron(nn.Module):
+    """ReLU perceptron of `layers` linear layers with torch's initialisation, as DETR's box head is."""
+
+    hidden: int
+    outputs: int
+    layers: int = 3
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch outputs"]:
+        """`x` through all layers; no activation after the last."""
+        for i in range(self.layers):
+            last = i == self.layers - 1
+            features = self.outputs if last else self.hidden
+            bias = torch_bias(x.shape[-1])
+            x = nn.Dense(features, dtype=self.dtype, kernel_init=torch_kernel, bias_init=bias, name=f"layer_{i}")(x)
+            x = x if last else nn.relu(x)
+        return x

@@ -1,0 +1,60 @@
+"""Box geometry: cxcywh and xyxy, intersection over union and its generalised form.
+
+Source: Rezatofighi et al. 2019, "Generalized Intersection over Union"; conventions of DETR, section 3.1.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+
+def xyxy_from_cxcywh(boxes: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+    """Corners (left, top, right, bottom) of boxes given by centre and size."""
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return jnp.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)
+
+
+def cxcywh_from_xyxy(boxes: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+    """Centre and size of boxes given by corners."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
+
+
+def area(boxes: Float[Array, "*batch 4"]) -> Float[Array, "*batch"]:
+    """Area of xyxy boxes."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """Quotient that is 0, with gradient 0, where the denominator is not positive (boxes without area)."""
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
+
+
+def iou(a: Float[Array, "*#batch 4"], b: Float[Array, "*#batch 4"]) -> tuple[Array, Array]:
+    """IoU and union area of xyxy boxes, broadcast against each other."""
+    low = jnp.maximum(a[..., :2], b[..., :2])
+    high = jnp.minimum(a[..., 2:], b[..., 2:])
+    overlap = jnp.prod(jnp.maximum(high - low, 0), axis=-1)
+    union = area(a) + area(b) - overlap
+    return _ratio(overlap, union), union
+
+
+def generalized_iou(a: Float[Array, "*#batch 4"], b: Float[Array, "*#batch 4"]) -> Float[Array, "*batch"]:
+    """Generalised IoU of xyxy boxes in [-1, 1], broadcast; finite with finite gradients also for boxes without area."""
+    overlap, union = iou(a, b)
+    low = jnp.minimum(a[..., :2], b[..., :2])
+    high = jnp.maximum(a[..., 2:], b[..., 2:])
+    hull = jnp.prod(jnp.maximum(high - low, 0), axis=-1)
+    return overlap - _ratio(hull - union, hull)
+
+
+def boxes_from_masks(masks: Bool[Array, "masks height width"]) -> Float[Array, "masks 4"]:
+    """Tight xyxy boxes, in whole pixels, of binary masks; zeros for an empty mask."""
+    height, width = masks.shape[1:]
+    rows, columns = masks.any(axis=2), masks.any(axis=1)
+    left, top = jnp.argmax(columns, axis=1), jnp.argmax(rows, axis=1)
+    right = width - 1 - jnp.argmax(columns[:, ::-1], axis=1)
+    bottom = height - 1 - jnp.argmax(rows[:, ::-1], axis=1)
+    boxes = jnp.stack([left, top, right, bottom], axis=1).astype(jnp.float32)
+    return jnp.where(rows.any(axis=1)[:, None], boxes, 0)

@@ -1,0 +1,24 @@
+"""Raw bytes to what a network sees."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int, UInt8
+
+# Channel means and deviations of ImageNet in RGB, as torchvision publishes them.
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def valid_pixels(sizes: Int[Array, "batch 2"], height: int, width: int) -> Bool[Array, "batch {height} {width}"]:
+    """True on the top left `sizes` (height, width) of each image."""
+    rows = jnp.arange(height) < sizes[:, :1]
+    columns = jnp.arange(width) < sizes[:, 1:]
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def normalize(
+    pixels: UInt8[Array, "batch height width 3"], valid: Bool[Array, "batch height width"]
+) -> Float[Array, "batch height width 3"]:
+    """Pixels with ImageNet's mean removed and deviation divided out; zero where not valid, as the published code pads."""
+    return jnp.where(valid[..., None], (pixels.astype(jnp.float32) / 255 - MEAN) / DEVIATION, 0)

@@ -1,0 +1,19 @@
+"""Validity masks at coarser resolutions."""
+
+import numpy as np
+from jax import Array
+from jaxtyping import Bool
+
+
+def nearest_rows(size: int, resized: int) -> np.ndarray:
+    """Source row of each resized row by the floor rule, with the scale rounded to float32 as the published code has it.
+
+    `jax.image.resize(method="nearest")` samples at cell centres and loses a column of features on the rim.
+    """
+    scale = np.float32(size) / np.float32(resized)
+    return np.minimum(np.floor(np.arange(resized, dtype=np.float32) * scale).astype(np.int32), size - 1)
+
+
+def resize_valid(valid: Bool[Array, "batch h w"], height: int, width: int) -> Bool[Array, "batch {height} {width}"]:
+    """A validity mask brought to another size by the floor rule (reference: DETR, backbone mask interpolation)."""
+    return valid[:, nearest_rows(valid.shape[1], height)][:, :, nearest_rows(valid.shape[2], width)]

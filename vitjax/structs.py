@@ -1,0 +1,81 @@
+"""The pytrees that are handed from room to room; `valid` is always True on what is real.
+
+Axes: batch, height, width, channels, queries, objects, layers, classes. Images are NHWC and RGB. Boxes inside the
+model are cxcywh relative to the unpadded image, in [0, 1]; boxes for people are xyxy in pixels of the original image.
+"""
+
+from typing import Any
+
+import numpy as np
+from flax import struct
+from jax import Array
+from jaxtyping import Bool, Float, Int, UInt8
+
+
+@struct.dataclass
+class Images:
+    """A batch of images, normalised, zero where `valid` is False (bottom and right padding)."""
+
+    pixels: Float[Array, "batch height width 3"]
+    valid: Bool[Array, "batch height width"]
+
+
+@struct.dataclass
+class Feature:
+    """One feature map of a backbone, with the pixels that lie on the image."""
+
+    values: Float[Array, "batch height width channels"]
+    valid: Bool[Array, "batch height width"]
+
+
+@struct.dataclass
+class Targets:
+    """What is to be found: boxes cxcywh in [0, 1] of the unpadded image, labels in [0, classes)."""
+
+    boxes: Float[Array, "batch objects 4"]
+    labels: Int[Array, "batch objects"]
+    valid: Bool[Array, "batch objects"]
+
+
+@struct.dataclass
+class Predictions:
+    """Logits and cxcywh boxes of every decoder layer; the last layer is the answer, the others are auxiliary."""
+
+    logits: Float[Array, "layers batch queries classes"]
+    boxes: Float[Array, "layers batch queries 4"]
+
+
+@struct.dataclass
+class Assignment:
+    """For every target object the query that is to predict it; meaningless where the target is not valid."""
+
+    queries: Int[Array, "layers batch objects"]
+
+
+@struct.dataclass
+class Detections:
+    """Boxes for people: xyxy in pixels of the original image, with score and label, best first or in query order."""
+
+    scores: Float[Array, "batch detections"]
+    labels: Int[Array, "batch detections"]
+    boxes: Float[Array, "batch detections 4"]
+
+
+@struct.dataclass
+class Batch:
+    """What the data wing hands to a step: NumPy arrays with the same shapes for every step of one bucket.
+
+    `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside the
+    bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch up;
+    `broken` is the row that could not be read and was left out or replaced, else -1.
+    """
+
+    pixels: UInt8[Array | np.ndarray, "batch height width 3"]
+    sizes: Int[Array | np.ndarray, "batch 2"]
+    targets: Targets
+    records: Int[Array | np.ndarray, " batch"]
+    original_sizes: Int[Array | np.ndarray, "batch 2"]
+    broken: Int[Array | np.ndarray, " batch"]
+
+
+PyTree = Any

@@ -1,0 +1,39 @@
+"""A table of what can be trained."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from vitjax.structs import Images
+from vitjax.training.configs import Config, load_config, names
+from vitjax.training.experiment import Experiment
+from vitjax.training.prepare import count
+
+_COCO_LABELS = 91
+
+
+def shapes(experiment: Experiment) -> dict:
+    """The shapes of the model's variables, without computing any; 91 classes where the data decides."""
+    model = experiment.model
+    model = model.clone(num_classes=_COCO_LABELS) if model.num_classes is None else model
+    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+
+
+def table() -> str:
+    """One line per config: architecture, parameters (trainable and all), published and measured score."""
+    rows = [("config", "model", "trainable", "parameters", "published", "measured here")]
+    rows += [_row(load_config(name)) for name in names()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _row(config: Config) -> tuple[str, ...]:
+    params = shapes(config.experiment)["params"]
+    trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(params))
+    model = config.experiment.model
+    architecture = f"{type(model).__name__} {type(model.backbone).__name__}-{model.backbone.depth}"
+    architecture += "-DC5" if model.backbone.dilation else ""
+    said = (config.said("Published"), config.said("Measured here"))
+    return (config.name, architecture, f"{trainable:,}", f"{trainable + frozen:,}", *said)

@@ -1,0 +1,65 @@
+"""The only file that knows devices: mesh, placement and compilation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vitjax.structs import Assignment, Predictions, Targets
+
+
+def data_mesh() -> Mesh:
+    """All devices of all hosts in a row, along which the batch is divided."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The placement of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def divided(mesh: Mesh) -> NamedSharding:
+    """The placement of what is divided along its first axis."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, name: str = "batch_size") -> None:
+    """Raises a ValueError where the batch cannot be divided among the devices."""
+    if batch_size % mesh.size:
+        raise ValueError(f"{name} must be divisible by the {mesh.size} devices; got {batch_size}.")
+
+
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """This host's part of a batch as global arrays, divided among the devices."""
+    sharding = divided(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+
+
+def place_state(state: Any, mesh: Mesh) -> Any:
+    """A state held whole by every device."""
+    return jax.device_put(state, replicated(mesh))
+
+
+def compile_train_step(step: Callable, mesh: Mesh) -> Callable:
+    """The step compiled for the mesh; the state given to it is consumed."""
+    whole = replicated(mesh)
+    return jax.jit(step, in_shardings=(whole, divided(mesh)), out_shardings=(whole, whole), donate_argnums=0)
+
+
+def compile_predict_step(step: Callable, mesh: Mesh) -> Callable:
+    """The prediction step compiled for the mesh; detections come back whole."""
+    whole = replicated(mesh)
+    return jax.jit(step, in_shardings=(whole, divided(mesh)), out_shardings=whole)
+
+
+def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions, Targets], Assignment]:
+    """`matching` run by each device on its own images.
+
+    Left to automatic partitioning, the solver's loops would hold an all-reduce in every iteration.
+    """
+    if mesh.size == 1:
+        return matching
+    layered, batched = PartitionSpec(None, "data"), PartitionSpec("data")
+    return jax.shard_map(matching, mesh=mesh, in_specs=(layered, batched), out_specs=layered, check_vma=False)

@@ -1,0 +1,341 @@
+"""What a run says about itself: metrics.jsonl and TensorBoard, a progress bar, curves and a summary."""
+
+import collections
+import datetime
+import json
+import math
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, SupportsFloat, TextIO
+
+from tqdm import tqdm
+
+TOTAL = "loss"
+LEARNING_RATE = "learning_rate"
+SCORES = ("AP", "AP50", "AP75")
+COLORS = ("#1f2937", "#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#ca8a04", "#0891b2")
+# Scalars of a training step that are no term of the loss, and terms of single decoder layers, such as `box_3`.
+_NO_TERM = re.compile(rf"step|split|{TOTAL}|{LEARNING_RATE}|gradient_norm|images_per_second|seconds|.*_error|.*_\d+")
+
+
+class MetricsLog:
+    """Appends records to `metrics.jsonl` and TensorBoard's `tensorboard/` in the workdir; a context manager.
+
+    A line is an object of "step", "split" and the values by name, null where one is NaN or infinite.
+    """
+
+    def __init__(self, workdir: Path) -> None:
+        """Opens the log of the workdir and goes on at its end, without a last line that a kill left unfinished."""
+        self._path = workdir / "metrics.jsonl"
+        self._folder = workdir / "tensorboard"
+        self._writer: Any = None
+        self._purge_step: int | None = None
+        workdir.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._rewrite(_read(self._path))
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def write(self, step: int, split: Literal["train", "val"], values: Mapping[str, SupportsFloat]) -> None:
+        """Appends one record; it is on disk when this returns.
+
+        Raises: ValueError where a value is called "step" or "split".
+        """
+        if taken := {"step", "split"} & set(values):
+            raise ValueError(
+                f"A metric is called {min(taken)!r}, which every record has already; give it another name."
+            )
+        numbers = {name: float(value) for name, value in values.items()}
+        self._file.write(json.dumps(_plain({"step": step, "split": split} | numbers), allow_nan=False) + "\n")
+        self._file.flush()
+        for name, number in numbers.items():
+            if math.isfinite(number):
+                self._tensorboard().add_scalar(f"{split}/{name}", number, step)
+
+    def truncate(self, step: int) -> None:
+        """Cuts what was logged after `step`, for a run that goes on from there."""
+        self.close()
+        self._rewrite([record for record in _read(self._path) if record["step"] <= step])
+        # Event files are not rewritten; TensorBoard hides what lies behind this mark.
+        self._purge_step = step + 1 if self._folder.exists() else None
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Closes the files; a second call does nothing."""
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> "MetricsLog":
+        """The log itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the files."""
+        self.close()
+
+    def _tensorboard(self) -> Any:
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            # The name of an event file has the second in it; without a suffix a quick restart would overwrite the last.
+            suffix = f".{os.getpid()}.{time.time_ns()}"
+            self._writer = SummaryWriter(str(self._folder), self._purge_step, filename_suffix=suffix, flush_secs=30)
+        return self._writer
+
+    def _rewrite(self, records: Sequence[Mapping[str, Any]]) -> None:
+        fresh = self._path.with_suffix(".jsonl.part")
+        fresh.write_text("".join(json.dumps(_plain(record)) + "\n" for record in records), encoding="utf-8")
+        fresh.replace(self._path)
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The records of the run's metrics.jsonl in order, with NaN for null.
+
+    Raises: FileNotFoundError where there is none; ValueError where a line other than an unfinished last is no record.
+    """
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}; give the workdir of a run that has logged something.")
+    return _read(path)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            values = {name: math.nan if value is None else value for name, value in record.items()}
+            records.append(values | {"step": int(record["step"])})
+        except (ValueError, AttributeError, LookupError) as error:
+            if number == len(lines):
+                break
+            raise ValueError(
+                f"{path}, line {number}, is no record with a step; delete the line or the file."
+            ) from error
+    return records
+
+
+class Progress:
+    """A progress bar with loss, images/s and time left; where stderr is no terminal, a plain line every `every` steps.
+
+    Time left is reckoned from the first update on, when compilation is over. A context manager.
+    """
+
+    def __init__(
+        self, total_steps: int, start_step: int = 0, *, every: int | None = None, stream: TextIO | None = None
+    ) -> None:
+        """Begins at `start_step`; unless given, `every` makes about fifty lines, one in a hundred steps at least."""
+        self._total, self._step = total_steps, start_step
+        self._every = every or min(max(total_steps // 50, 1), 100)
+        self._stream = stream or sys.stderr
+        self._loss, self._images_per_second = math.nan, math.nan
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
+        self._seconds: collections.deque[float] = collections.deque(maxlen=32)
+        self._bar: Any = None
+        if self._stream.isatty():
+            form = "{n_fmt}/{total_fmt} |{bar}| {percentage:3.0f}%{postfix}"
+            self._bar = tqdm(
+                total=total_steps,
+                initial=start_step,
+                file=self._stream,
+                dynamic_ncols=True,
+                miniters=1,
+                bar_format=form,
+            )
+
+    def update(
+        self,
+        step: int,
+        *,
+        loss: SupportsFloat | None = None,
+        images: int | None = None,
+        images_per_second: SupportsFloat | None = None,
+    ) -> None:
+        """Shows that `step` is done; what is not given stays as it was.
+
+        Images/s are given, or come from the number of `images` in a step and the median time of the last steps.
+        """
+        now = time.monotonic()
+        if self._last is None:
+            self._first = (step, now)
+        elif step > self._last[0]:
+            self._seconds.append((now - self._last[1]) / (step - self._last[0]))
+        self._last = (step, now)
+        if loss is not None:
+            self._loss = float(loss)
+        if images_per_second is not None:
+            self._images_per_second = float(images_per_second)
+        elif images is not None and self._seconds:
+            self._images_per_second = images / max(statistics.median(self._seconds), 1e-9)
+        before, self._step = self._step, step
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._state(), refresh=False)
+            self._bar.update(step - before)
+        elif step // self._every > before // self._every or step == self._total:
+            print(f"step {step:,}/{self._total:,}, {self._state()}", file=self._stream, flush=True)
+
+    def write(self, text: str) -> None:
+        """Prints a line to stdout, above the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stdout)
+        else:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands; a second call does nothing."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> "Progress":
+        """The bar itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the bar."""
+        self.close()
+
+    def _state(self) -> str:
+        parts = [] if math.isnan(self._loss) else [f"loss {self._loss:.3f}"]
+        rate = self._images_per_second
+        parts += [] if math.isnan(rate) else [f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.2g} images/s"]
+        if self._first and self._last and self._last[0] > self._first[0]:
+            per_step = (self._last[1] - self._first[1]) / (self._last[0] - self._first[0])
+            left = round(per_step * max(self._total - self._last[0], 0))
+            parts.append(f"{datetime.timedelta(seconds=left)} left")
+        return ", ".join(parts)
+
+
+def plot_curves(workdir: Path) -> list[Path]:
+    """Draws `report/loss.png` (total, terms, learning rate) and `report/ap.png` from metrics.jsonl; gives their paths.
+
+    A picture for which nothing was logged is left out. Raises as `read_metrics`.
+    """
+    records = read_metrics(workdir)
+    train, val = ([record for record in records if record["split"] == split] for split in ("train", "val"))
+    folder = workdir / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    if any(TOTAL in record for record in train):
+        pictures.append(_plot_loss(train, folder / "loss.png"))
+    if any(name in record for record in val for name in SCORES):
+        pictures.append(_plot_scores(val, folder / "ap.png"))
+    return pictures
+
+
+def _plot_loss(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    from matplotlib.figure import Figure
+
+    names = [TOTAL, *dict.fromkeys(name for record in records for name in record if not _NO_TERM.fullmatch(name))]
+    rate_steps, rates = _series(records, LEARNING_RATE)
+    figure = Figure(figsize=(8, 5.6 if rates else 4.6), dpi=120, layout="constrained")
+    panels = figure.subplots(2 if rates else 1, sharex=True, height_ratios=[4, 1] if rates else [1], squeeze=False)[
+        :, 0
+    ]
+    everything = []
+    for name, color in zip(names, COLORS, strict=False):
+        steps, values = _series(records, name)
+        everything += values
+        smooth = _smoothed(values)
+        panels[0].plot(steps, values, color=color, linewidth=0.8, alpha=0.3)
+        thick = 2.2 if name == TOTAL else 1.4
+        panels[0].plot(steps, smooth, color=color, linewidth=thick, label=f"{name}  {smooth[-1]:.3g}")
+    title = "Training loss"
+    if everything and min(everything) > 0 and max(everything) > 10 * min(everything):
+        panels[0].set_yscale("log")
+        panels[0].yaxis.set_major_formatter("{x:g}")
+        title += " (log scale)"
+    else:
+        panels[0].set_ylim(bottom=min([0.0, *everything]))
+    _style(panels[0], title)
+    panels[0].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    if rates:
+        panels[1].plot(rate_steps, rates, color="#555555", linewidth=1.4)
+        panels[1].set_ylim(0, 1.15 * max(rates) or 1)
+        panels[1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        _style(panels[1], "Learning rate")
+    panels[-1].set_xlabel("step")
+    figure.savefig(path)
+    return path
+
+
+def _plot_scores(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    highest = 0.0
+    for name, color in zip(SCORES, COLORS, strict=False):
+        steps, values = _series(records, name)
+        if not values:
+            continue
+        best = max(range(len(values)), key=values.__getitem__)
+        highest = max(highest, values[best])
+        label = f"{name}  best {values[best]:.3f} at {steps[best]:,}"
+        axes.plot(steps, values, color=color, linewidth=1.8, label=label, marker="o" if len(values) <= 40 else "", ms=4)
+        axes.plot(steps[best], values[best], color=color, marker="*", markersize=13, markeredgecolor="white")
+    axes.set_ylim(0, min(1.02, max(1.15 * highest, 0.05)))
+    _style(axes, "Validation")
+    axes.set_xlabel("step")
+    figure.legend(loc="outside lower center", ncols=len(SCORES), frameon=False)
+    figure.savefig(path)
+    return path
+
+
+def _style(axes: Any, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.grid(alpha=0.25, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(left=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """The steps and values of a metric, where it was logged and finite."""
+    points = [(record["step"], record[name]) for record in records if math.isfinite(record.get(name, math.nan))]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """The running mean over about a thirtieth of the curve, of which the beginning is not biased."""
+    keep = max(0.0, 1 - 30 / max(len(values), 1))
+    smooth, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        smooth.append(total / weight)
+    return smooth
+
+
+def write_summary(
+    workdir: Path, last: Mapping[str, SupportsFloat], best: Mapping[str, SupportsFloat], **extras: Any
+) -> Path:
+    """Writes `report/summary.json` of {"last": metrics, "best": metrics, extras...}, null for NaN; gives its path."""
+    path = workdir / "report" / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    summary = _plain({"last": last, "best": best, **extras})
+    fresh = path.with_suffix(".json.part")
+    fresh.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """What json can hold, with None for numbers that it cannot."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    # Scalars and arrays of NumPy and JAX.
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
