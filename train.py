@@ -1,4 +1,4 @@
-"""Trains a config: `python train.py NAME [--field value ...]`, NAME being one of configs/ or a path to a file of yours."""
+"""Trains a config: `python train.py NAME [--field value ...]`; NAME is one of configs/, or a path to your own file."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """DETR with a ResNet-50 on COCO.
 
-Source: Carion et al. 2020, table 1; the released weights' schedule of 500 epochs at batch 64, learning rate down at 400.
+Source: Carion et al. 2020, table 1; the released weights' schedule: 500 epochs, learning rate down at 400, batch 64.
 Published: AP 42.0, AP50 62.4
 Measured here: not measured
 """

@@ -32,9 +32,7 @@ def experiment() -> Experiment:
         augmentation=Augmentation(flip=0.0, sizes=(), max_side=None, crop=0.0),
         resize=Resize(size=None, max_side=None),
         loss=SetLoss(class_=4.0, cost=SoftmaxCost(class_=4.0)),
-        optimizer=AdamW(
-            learning_rate=1e-3, clip_norm=1.0, schedule=CosineSchedule(warmup_steps=200, final=0.01)
-        ),
+        optimizer=AdamW(learning_rate=1e-3, clip_norm=1.0, schedule=CosineSchedule(warmup_steps=200, final=0.01)),
         epochs=5,
         evaluate_every=1,
         log_every=50,

@@ -96,7 +96,7 @@ def _evaluate(words: list[str]) -> None:
 
     run = words[0] if words and not words[0].startswith("-") else None
     data = CocoFolder() if run is None else read_run(Path(run))[0].data
-    asked = tyro.cli(
+    asked: Any = tyro.cli(
         _evaluate_arguments(data), prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,)
     )
     source = asked.data.open(asked.data.split)
@@ -106,7 +106,9 @@ def _evaluate(words: list[str]) -> None:
             f"{asked.run} was trained on the classes {_shown(predictor.classes)}; the data has "
             f"{_shown(source.classes)}. Evaluate on data with the same names and category ids, in the same order."
         )
-    print("\n".join([f"{asked.run}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True)
+    print(
+        "\n".join([f"{asked.run}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
+    )
     evaluation = evaluate(predictor.detect(source, batch_size=asked.batch_size, workers=asked.workers), source)
     if evaluation.unreadable:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")
@@ -129,7 +131,11 @@ def _evaluate_arguments(data: Any) -> type:
         "EvaluateArguments",
         [
             ("run", told(tyro.conf.Positional[str], "Run folder of a trained model.")),
-            ("data", told(type(data), "The data; the run's own where nothing is said."), dataclasses.field(default=data)),
+            (
+                "data",
+                told(type(data), "The data; the run's own where nothing is said."),
+                dataclasses.field(default=data),
+            ),
             ("batch_size", told(int, "Images that are run at once."), 8),
             ("workers", told(int, "Processes that read images; 0 does it in a thread."), 0),
             ("step", told(int | None, "Checkpoint to use; the best one if left out."), None),

@@ -6,7 +6,6 @@ model are cxcywh relative to the unpadded image, in [0, 1]; boxes for people are
 
 from typing import Any
 
-import numpy as np
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
@@ -63,19 +62,19 @@ class Detections:
 
 @struct.dataclass
 class Batch:
-    """What the data wing hands to a step: NumPy arrays with the same shapes for every step of one bucket.
+    """What the data wing hands to a step: the same shapes for every step of one bucket; NumPy arrays until placed.
 
     `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside the
     bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch up;
     `broken` is the row that could not be read and was left out or replaced, else -1.
     """
 
-    pixels: UInt8[Array | np.ndarray, "batch height width 3"]
-    sizes: Int[Array | np.ndarray, "batch 2"]
+    pixels: UInt8[Array, "batch height width 3"]
+    sizes: Int[Array, "batch 2"]
     targets: Targets
-    records: Int[Array | np.ndarray, " batch"]
-    original_sizes: Int[Array | np.ndarray, "batch 2"]
-    broken: Int[Array | np.ndarray, " batch"]
+    records: Int[Array, " batch"]
+    original_sizes: Int[Array, "batch 2"]
+    broken: Int[Array, " batch"]
 
 
 PyTree = Any

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -79,12 +81,22 @@ def test_a_file_that_cannot_be_decoded_is_named_with_the_reason(data, reason):
     assert reason in str(caught.value)
 
 
+def with_header(width, height):
+    """A small PNG whose header says that it is large."""
+    header = struct.pack(">4s2I", b"IHDR", width, height) + encoded(PICTURE)[24:29]
+    return encoded(PICTURE)[:12] + header + struct.pack(">I", zlib.crc32(header)) + encoded(PICTURE)[33:]
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [9_500, 14_000], ids="side={}".format)
+@pytest.mark.parametrize("side", [9_500, 14_000, 60_000], ids="side={}".format)
 def test_a_file_that_would_fill_the_memory_is_refused_by_its_header(side):
-    bomb = encoded(Image.new("1", (side, side)))
-    with pytest.raises(DataError, match="bomb.png is too large"):
-        decode(bomb, "bomb.png")
+    with pytest.raises(DataError, match=r"bomb\.png is too large"):
+        decode(with_header(side, side), "bomb.png")
+
+
+def test_a_header_that_promises_more_than_the_file_holds_is_refused():
+    with pytest.raises(DataError, match=r"a\.png is broken or truncated"):
+        decode(with_header(480, 320), "a.png")
 
 
 def test_a_png_that_lacks_only_its_end_is_still_read():

@@ -162,7 +162,7 @@ def test_boxes_cover_the_pixels_that_they_covered_before():
     image = np.zeros((120, 200, 3), np.uint8)
     image[30:90, 50:130] = 255
     sample = Sample(image, np.array([[50, 30, 130, 90]], np.float32), np.array([0], np.int32))
-    augmentation = Augmentation(sizes=(90, 140), crop_sizes=(100, 160), crop_range=(80, 120))
+    augmentation = Augmentation(sizes=(90, 140), crop_sizes=(100, 160), crop_range=(100, 120))
     for geometry in drawn(augmentation, 120, 200, count=40):
         after = apply(geometry, sample)
         rows, columns = np.nonzero(after.image[..., 0] > 127)
@@ -192,5 +192,5 @@ def test_an_image_without_objects_stays_without_objects():
 
 def test_an_image_of_another_size_than_listed_is_named():
     geometry = Resize().geometries(np.array([[20, 30]], np.int32))[0]
-    with pytest.raises(DataError, match="cat.jpg is 31x20 pixels, but listed as 30x20"):
+    with pytest.raises(DataError, match=r"cat.jpg is 31x20 pixels, but listed as 30x20"):
         apply(geometry, scene(20, 31), "cat.jpg")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vitjax.structs import Images
@@ -170,9 +172,13 @@ class Case:
         """Names, without `out.`, of the arrays to be reproduced."""
         return [name.removeprefix("out.") for name in self.settings["arrays"] if not name.startswith("in.")]
 
-    def inputs(self) -> Arrays:
+    def inputs(self) -> dict[str, jax.Array]:
         """The arrays that are handed in, by name without `in.`."""
-        return {name.removeprefix("in."): value for name, value in self.stored.items() if name.startswith("in.")}
+        return {
+            name.removeprefix("in."): jnp.asarray(value)
+            for name, value in self.stored.items()
+            if name.startswith("in.")
+        }
 
     def weights(self) -> Arrays:
         """Published tensors by name, those of the case if it has its own."""
@@ -189,7 +195,7 @@ class Case:
         for i, (h, w) in enumerate(sizes):
             pixels[i, :h, :w] = image(f"{self.settings['image_prefix']}/{i}", h, w).transpose(1, 2, 0)
             valid[i, :h, :w] = True
-        return Images(pixels, valid)
+        return Images(jnp.asarray(pixels), jnp.asarray(valid))
 
 
 def find_cases(root: Path) -> Iterator[Case]:

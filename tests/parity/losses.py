@@ -20,7 +20,7 @@ OFFICIAL = {"class": "loss_ce", "box": "loss_bbox", "giou": "loss_giou"}
 def loss_of(case: Case) -> SetLoss:
     """The loss with the weights of a case; every layer must have the same."""
     weights = case.settings["weight_dict"]
-    known = {name: weights[official] for name, official in OFFICIAL.items()}
+    known = {name: float(weights[official]) for name, official in OFFICIAL.items()}
     for official, weight in weights.items():
         if (
             weights.get(re.sub(r"_\d+$", "", official)) != weight
@@ -28,17 +28,18 @@ def loss_of(case: Case) -> SetLoss:
         ):
             raise GoldenError(f"{case.id}: the runner does not know the weight {official} = {weight} of {weights}")
     costs = case.config.get("matcher", {"cost_class": 1, "cost_bbox": 5, "cost_giou": 2})
+    cost = SoftmaxCost(*(float(costs[name]) for name in ("cost_class", "cost_bbox", "cost_giou")))
     case.config.read |= {"weights"}
     return SetLoss(
         class_=known["class"],
         box=known["box"],
         giou=known["giou"],
         no_object=case.config.get("eos_coef", 0.1),
-        cost=SoftmaxCost(costs["cost_class"], costs["cost_bbox"], costs["cost_giou"]),
+        cost=cost,
     )
 
 
-def targets_of(inputs: Arrays, batch: int) -> Targets:
+def targets_of(inputs: dict[str, jax.Array], batch: int) -> Targets:
     """The targets of all images, padded to the longest."""
     counts = [len(inputs[f"target{i}.labels"]) for i in range(batch)]
     boxes = np.zeros((batch, max(counts), 4), np.float32)
@@ -46,7 +47,8 @@ def targets_of(inputs: Arrays, batch: int) -> Targets:
     for i, count in enumerate(counts):
         boxes[i, :count] = inputs[f"target{i}.boxes"]
         labels[i, :count] = inputs[f"target{i}.labels"]
-    return Targets(boxes, labels, np.arange(max(counts)) < np.array(counts)[:, None])
+    valid = np.arange(max(counts)) < np.array(counts)[:, None]
+    return Targets(jnp.asarray(boxes), jnp.asarray(labels), jnp.asarray(valid))
 
 
 def layer_names(layers: int) -> list[str]:
@@ -81,8 +83,8 @@ def run_loss(case: Case) -> Results:
     """Costs, matches, loss entries and the gradients with respect to the predictions."""
     inputs, loss = case.inputs(), loss_of(case)
     prefixes = [f"aux{i}." for i in range(case.settings["aux_layers"])] + [""]
-    stacked = [np.stack([inputs[f"{prefix}{name}"] for prefix in prefixes]) for name in ("pred_logits", "pred_boxes")]
-    predictions = Predictions(*map(jnp.asarray, stacked))
+    stacked = [jnp.stack([inputs[f"{prefix}{name}"] for prefix in prefixes]) for name in ("pred_logits", "pred_boxes")]
+    predictions = Predictions(*stacked)
     targets = targets_of(inputs, stacked[0].shape[1])
 
     def objective(predictions: Predictions) -> tuple[jax.Array, tuple[Terms, Assignment, jax.Array]]:
@@ -105,5 +107,5 @@ def cost_matrices(costs: jax.Array, targets: Targets) -> Arrays:
     return {
         f"cost.{name}.{image}": matrix[:, valid]
         for name, matrices in zip(layer_names(len(costs)), np.asarray(costs), strict=True)
-        for image, (matrix, valid) in enumerate(zip(matrices, targets.valid, strict=True))
+        for image, (matrix, valid) in enumerate(zip(matrices, np.asarray(targets.valid), strict=True))
     }

@@ -30,6 +30,9 @@ def backbone_of(config: Mapping[str, Any]) -> ResNet:
 
 def detr_of(config: Mapping[str, Any]) -> DETR:
     """The DETR that a manifest's `config` describes, with padding as the official code has it."""
+    with_no_object = config["num_classes"] + 1
+    if config.get("masks") or config.get("num_class_logits", with_no_object) != with_no_object:
+        raise GoldenError(f"the runner does not know a DETR like this: {dict(config)}")
     return DETR(
         backbone=backbone_of(config),
         num_classes=config["num_classes"],

@@ -37,12 +37,12 @@ def optimizer_of(case: Case) -> AdamW:
         # Officially a part of the backbone's group, yet never frozen: a rate of 0 still lets it count for clipping.
         multipliers["^position/"] = multiplier if trains else 1e-30
     return AdamW(
-        learning_rate=settings["lr"],
-        weight_decay=settings["weight_decay"],
+        learning_rate=float(settings["lr"]),
+        weight_decay=float(settings["weight_decay"]),
         b1=group["betas"][0],
         b2=group["betas"][1],
         eps=group["eps"],
-        clip_norm=settings["clip_max_norm"] if settings["clip_max_norm"] > 0 else None,
+        clip_norm=float(settings["clip_max_norm"]) if settings["clip_max_norm"] > 0 else None,
         multipliers=multipliers,
         frozen=ALWAYS_FROZEN if trains else ("^backbone/",),
         schedule=StepSchedule(drop_epochs=()),
@@ -83,7 +83,7 @@ def run_training(case: Case) -> Results:
     """Loss entries and gradient norms of every step, matches, and the model after the last step."""
     settings, model, loss = case.settings, detr_of(case.config), loss_of(case)
     settings.read |= {"group_rule"}
-    optimizer, images = optimizer_of(case), jax.tree.map(jnp.asarray, case.images())
+    optimizer, images = optimizer_of(case), case.images()
     targets = targets_of(case.inputs(), len(settings["image_sizes"]))
     variables = jax.tree.map(jnp.asarray, variables_of(case, model))
     constants = {name: tree for name, tree in variables.items() if name != "params"}

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vitjax.checkpoints.published import from_published
@@ -29,9 +30,9 @@ def run_layer(case: Case) -> Results:
         kind, layer, tokens = ("decoder", DecoderLayer, ("tgt", "query_pos", "memory", "pos"))
     module = layer(settings["nheads"], settings["dim_feedforward"], pre_norm=settings["pre_norm"])
     published = {f"transformer.{kind}.layers.0.{name}": value for name, value in case.weights().items()}
-    absent = {"pos": np.zeros_like(inputs[tokens[-2]]), "query_pos": np.zeros_like(inputs[tokens[0]])}
+    absent = {"pos": jnp.zeros_like(inputs[tokens[-2]]), "query_pos": jnp.zeros_like(inputs[tokens[0]])}
     arguments = [(absent | inputs)[name].swapaxes(0, 1) for name in tokens]
-    masked = inputs.get("key_padding_mask", np.zeros(arguments[-1].shape[:2], bool))
+    masked = inputs.get("key_padding_mask", jnp.zeros(arguments[-1].shape[:2], bool))
     like = jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments, ~masked, train=False))
     nested = {"params": {kind: {"layer_0": like["params"]}}}
     params = from_published(published, like=nested)["params"][kind]["layer_0"]
@@ -52,7 +53,7 @@ def run_position(case: Case) -> Results:
     else:
         options.setdefault("normalize", False)
         options.setdefault("temperature", case.config.get("temperature", 10000))
-        options = {name: value for name, value in options.items() if value is not None}
+        options = {k: float(v) if type(v) is int else v for k, v in options.items() if v is not None}
         options["offset"] = -0.5 if "deformable" in case.model else 0.0
         position = jax.jit(partial(sine, channels=channels, **options))(~mask)
     return Results({"pos": nchw(position)}, {"pos": mask[:, None]})

@@ -196,7 +196,7 @@ def test_off_a_terminal_a_plain_line_comes_every_few_steps_and_at_the_end():
     assert "\r" not in stream.getvalue()
 
 
-@pytest.mark.parametrize(("total", "lines"), [(10, 10), (3000, 50), (100_000, 1000)], ids="{}".format)
+@pytest.mark.parametrize(("total", "lines"), [(10, 10), (3000, 50), (20_000, 200)], ids="{}".format)
 def test_the_number_of_plain_lines_suits_the_length_of_the_run(total, lines):
     stream = io.StringIO()
     with Progress(total, stream=stream) as progress:
@@ -309,11 +309,11 @@ def test_odd_values_do_not_stop_the_drawing(tmp_path, value):
     assert len(plot_curves(tmp_path)) == 2
 
 
-def test_a_log_of_nothing_but_nan_is_drawn(tmp_path):
+def test_a_log_of_nothing_but_nan_gives_no_pictures(tmp_path):
     with MetricsLog(tmp_path) as log:
         log.write(1, "train", {"loss": math.nan, "learning_rate": 0.0})
         log.write(1, "val", {"AP": math.nan, "AP50": math.nan})
-    assert len(plot_curves(tmp_path)) == 2
+    assert plot_curves(tmp_path) == []
 
 
 def test_smoothing_keeps_a_constant_and_the_length():

@@ -65,5 +65,7 @@ def initialize_from(path: Path, variables: dict[str, Any]) -> tuple[dict[str, An
     notes = [f"{len(taken)} of {len(wanted)} arrays are taken from {path}"]
     notes += [f"starts anew: {name} {wanted[name].shape}" for name in fresh]
     notes += [f"not used: {name} {given[name].shape}" for name in unused if name not in wanted]
-    merged = {name: jax.numpy.asarray(taken[name], leaf.dtype) if name in taken else leaf for name, leaf in wanted.items()}
+    merged = {
+        name: jax.numpy.asarray(taken[name], leaf.dtype) if name in taken else leaf for name, leaf in wanted.items()
+    }
     return unflatten(merged), tuple(notes)

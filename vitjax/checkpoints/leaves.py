@@ -3,13 +3,14 @@
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.checkpoints.record import Entry
+from vitjax.checkpoints.record import Entry, Record
 from vitjax.structs import PyTree
 
 HostArray = np.ndarray | jax.Array  # a jax.Array only where it is divided among hosts, so that none holds the whole
@@ -17,8 +18,13 @@ HostArray = np.ndarray | jax.Array  # a jax.Array only where it is divided among
 
 def by_path(tree: PyTree) -> dict[str, Any]:
     """The leaves of any pytree by path, 'optimizer/1/mu/decoder/norm/scale'."""
-    leaves, _ = jax.tree.flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def empty_paths(tree: PyTree) -> list[str]:
+    """The paths of parts that hold no leaf, such as an empty dict or the state of an optimizer that has none."""
+    nodes = jax.tree.leaves_with_path(tree, is_leaf=lambda node: not jax.tree.leaves(node))
+    return [_name(path) for path, node in nodes if not jax.tree.leaves(node)]
 
 
 def described(leaf: Any) -> Entry:
@@ -29,26 +35,28 @@ def described(leaf: Any) -> Entry:
     return Entry(tuple(np.shape(leaf)), np.dtype(dtype).name)
 
 
-def on_host(leaves: Mapping[str, Any]) -> dict[str, HostArray]:
-    """The leaves as NumPy arrays, which may share memory with them; of random keys the data.
+def recorded(
+    state: PyTree, metrics: Mapping[str, Any], notes: Mapping[str, Any]
+) -> tuple[Record, dict[str, HostArray]]:
+    """The record of a state, and its leaves as NumPy arrays, which may share memory with it; of random keys the data.
+
+    Arrays without elements are left out, for Orbax takes none: their record says all there is to say.
 
     Raises: TypeError for a leaf that is neither array nor number.
     """
+    leaves = by_path(state)
     plain = {path: jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves.items()}
     for leaf in plain.values():
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    return {path: _host_array(path, leaf) for path, leaf in plain.items()}
-
-
-def entries_of(leaves: Mapping[str, Any], arrays: Mapping[str, HostArray]) -> dict[str, Entry]:
-    """What goes on record of the leaves, from what `on_host` made of them."""
+    arrays = {path: _host_array(path, leaf) for path, leaf in plain.items()}
     entries = {}
-    for (path, leaf), crc32 in zip(leaves.items(), checksums(arrays[path] for path in leaves), strict=True):
-        plain = described(leaf)
+    for (path, leaf), crc32 in zip(leaves.items(), checksums(arrays.values()), strict=True):
         key = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
-        entries[path] = Entry(plain.shape, plain.dtype, crc32, key)
-    return entries
+        entries[path] = replace(described(leaf), crc32=crc32, key=key)
+    scores = {name: float(value) for name, value in metrics.items()}
+    record = Record(entries, empty_paths(state), scores, dict(notes))
+    return record, {path: array for path, array in arrays.items() if array.size}
 
 
 def checksums(arrays: Iterable[HostArray]) -> list[int | None]:
@@ -69,6 +77,10 @@ def like_leaf(array: np.ndarray, entry: Entry, like: Any) -> Any:
     if isinstance(like, jax.Array | jax.ShapeDtypeStruct):
         return _placed(array, like)
     return array if isinstance(like, np.ndarray) else type(like)(array.item())
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _is_key(leaf: Any) -> bool:

@@ -27,9 +27,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """The entries of a state by path, with what was said about it when it was saved."""
+    """The entries of a state by path, the paths of its parts without leaves, and what was said of it when saved."""
 
     entries: dict[str, Entry]
+    empty: list[str]
     metrics: dict[str, float]
     notes: dict[str, Any]
 
@@ -48,7 +49,7 @@ class Record:
         if zlib.crc32(json.dumps(fields, sort_keys=True).encode()) != content["crc32"]:
             raise ValueError("its content does not have its checksum")
         entries = {path: Entry(**entry | {"shape": tuple(entry["shape"])}) for path, entry in fields["entries"].items()}
-        return cls(entries, fields["metrics"], fields["notes"])
+        return cls(entries, fields["empty"], fields["metrics"], fields["notes"])
 
     def under(self, key: str) -> dict[str, Entry]:
         """The entries at `key` and below it, by their paths from there; all of them where the key is empty."""
@@ -57,11 +58,11 @@ class Record:
         return {"": self.entries[key]} if key in self.entries else below
 
 
-def differences(saved: Mapping[str, Entry], wanted: Mapping[str, Entry]) -> list[str]:
-    """One line for each path at which the two do not have the same shape and dtype."""
+def differences(saved: Mapping[str, Entry], wanted: Mapping[str, Entry], most: int = 20) -> list[str]:
+    """One line for each path at which the two do not have the same shape and dtype; beyond `most` how many more."""
     lines = []
     for path in sorted(saved.keys() | wanted.keys()):
         mine, yours = (str(entries.get(path, "nothing")) for entries in (saved, wanted))
         if mine != yours:
             lines.append(f"{path or 'the leaf'}: {mine} in the checkpoint, {yours} wanted")
-    return lines
+    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]

@@ -5,9 +5,11 @@ of every array by path, with metrics and notes. Orbax by itself cuts or pads an 
 flipped bits, both in silence.
 """
 
-import json
+import logging
 import math
 import os
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,24 +20,24 @@ from typing import Any, Literal, Self
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 from flax import traverse_util
 from jax.experimental import multihost_utils
 
-from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, entries_of, like_leaf, on_host
-from vitjax.checkpoints.record import Entry, Record, differences
+from vitjax.checkpoints.folders import (
+    RECORD,
+    CheckpointError,
+    CorruptCheckpoint,
+    is_complete,
+    read_record,
+    set_aside,
+    steps_in,
+)
+from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
+from vitjax.checkpoints.record import Entry, differences
 from vitjax.structs import PyTree
 
-RECORD = Path("record", "record.json")
-LINES = 20  # of differences in one message
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is not there, does not fit or cannot be written; the message names folder and paths."""
-
-
-class CorruptCheckpoint(CheckpointError):
-    """A checkpoint whose files are damaged or incomplete."""
+# Orbax logs much that is well, and pages of traces for what it also raises and we say in a sentence.
+logging.getLogger("absl").addFilter(lambda entry: "orbax" not in entry.pathname)
 
 
 class Store:
@@ -68,7 +70,6 @@ class Store:
         self._manager: ocp.CheckpointManager | None = None
         self._metrics_of_run: dict[int, dict[str, float]] = {}
         self._damaged: set[int] = set()
-        absl_logging.set_verbosity(absl_logging.WARNING)
 
     def __enter__(self) -> Self:
         """The store itself."""
@@ -92,7 +93,11 @@ class Store:
         """
         if self._manager:
             with self._writing():
-                self._manager.wait_until_finished()
+                try:
+                    self._manager.wait_until_finished()
+                except Exception:
+                    self._manager.reload()  # it has already struck off the steps that were to make room
+                    raise
 
     def save(
         self,
@@ -109,33 +114,30 @@ class Store:
 
         Raises: CheckpointError where a later step is there, or where this or the save before cannot be written.
         """
-        step, manager = int(step), self._writer()
-        if step in manager.all_steps():
-            if not force:
-                return False
-            self.wait()
-            manager.delete(step)
-        if any(later > step for later in manager.all_steps()):
-            raise CheckpointError(
-                f"{self.directory} already holds step {manager.latest_step()}, later than step {step} that is to be "
-                "saved; give another folder, or remove the later steps to go on from here."
-            )
+        step = int(step)
+        self.wait()
         with self._writing():
-            leaves = by_path(state)
-            arrays = on_host(leaves)
-            record = Record(entries_of(leaves, arrays), {name: float(x) for name, x in metrics.items()}, dict(notes))
-            args = ocp.args.Composite(
-                arrays=ocp.args.PyTreeSave({path: array for path, array in arrays.items() if array.size}),
-                record=ocp.args.JsonSave(record.to_json()),
-            )
+            manager = self._writer()
+            there = manager.all_steps()
+            if step in there and not force:
+                return False
+            if later := [other for other in there if other > step]:
+                raise CheckpointError(
+                    f"{self.directory} holds steps later than {step}, which is to be saved: {later}; "
+                    "give another folder, or remove them to go on from here."
+                )
+            if step in there:
+                manager.delete(step)
+            record, arrays = recorded(state, metrics, notes)
             self._metrics_of_run[step] = record.metrics
+            args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record.to_json()))
             manager.save(step, args=args, force=True)
         return True
 
     def steps(self) -> tuple[int, ...]:
         """The steps that are completely on disk, ascending; what is being written is waited for."""
         self.wait()
-        return tuple(step for step in self._folders() if (self._folder(step) / RECORD).is_file())
+        return tuple(step for step in steps_in(self.directory) if is_complete(self.directory, step))
 
     def latest_step(self) -> int | None:
         """The latest step, None where there is none."""
@@ -148,12 +150,12 @@ class Store:
     def metrics(self, step: int) -> dict[str, float]:
         """The metrics that were saved with the step."""
         self.wait()
-        return self._record(step).metrics
+        return read_record(self.directory, step).metrics
 
     def notes(self, step: int) -> dict[str, Any]:
         """The notes that were saved with the step."""
         self.wait()
-        return self._record(step).notes
+        return read_record(self.directory, step).notes
 
     def restore(self, step: int, like: PyTree) -> PyTree:
         """The state of the step in the structure of `like`, every leaf as the one in `like`.
@@ -173,7 +175,7 @@ class Store:
         The next `save` renames those that were passed over to '<step>.damaged'. Raises as `restore` does.
         """
         self.wait()
-        for step in reversed(self._folders()):
+        for step in reversed(steps_in(self.directory)):
             try:
                 return step, self.restore(step, like)
             except CorruptCheckpoint as error:
@@ -191,55 +193,35 @@ class Store:
         Without `like` nested dicts of NumPy arrays, in which fields and places in tuples are keys. Raises as `restore`.
         """
         self.wait()
-        record = self._record(step)
+        record, folder = read_record(self.directory, step), self.directory / str(step)
         entries = record.under(key)
-        if not entries:
+        if not entries and key not in record.empty:
             names = sorted({path.split("/")[0] for path in record.entries})
-            raise CheckpointError(f"{self._folder(step)} holds no {key!r}; it holds {', '.join(names)}")
+            raise CheckpointError(f"{folder} holds no {key!r}; it holds {', '.join(names)}")
         if like is None:
             arrays = self._arrays(step, key, entries)
             leaves = {path: as_saved(arrays[path], entry) for path, entry in entries.items()}
             return leaves[""] if "" in leaves else traverse_util.unflatten_dict(leaves, sep="/")
         wanted = by_path(like)
         if lines := differences(entries, {path: described(leaf) for path, leaf in wanted.items()}):
-            more = [f"... and {len(lines) - LINES} more"] if len(lines) > LINES else []
             within = f" at {key!r}" if key else ""
-            raise CheckpointError(
-                "\n  ".join([f"{self._folder(step)} does not fit what is asked for{within}:", *lines[:LINES], *more])
-            )
+            raise CheckpointError("\n  ".join([f"{folder} does not fit what is asked for{within}:", *lines]))
         arrays = self._arrays(step, key, entries)
         found = (like_leaf(arrays[path], entries[path], leaf) for path, leaf in wanted.items())
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
-    def _folder(self, step: int) -> Path:
-        return self.directory / str(step)
-
-    def _folders(self) -> list[int]:
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit() and path.is_dir())
-
-    def _record(self, step: int) -> Record:
-        folder = self._folder(step)
-        if not folder.is_dir():
-            raise CheckpointError(f"there is no step {step} in {self.directory}; there are {self._folders()}")
-        try:
-            return Record.from_json(json.loads((folder / RECORD).read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptCheckpoint(f"{folder / RECORD} cannot be read: {error}") from error
-
     def _arrays(self, step: int, key: str, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
-        folder = self._folder(step)
+        folder = self.directory / str(step)
         names = {path: "/".join(part for part in (key, path) if part) for path in entries}
         item = {names[path]: 0 for path, entry in entries.items() if 0 not in entry.shape}
         host = ocp.RestoreArgs(restore_type=np.ndarray)
         args = ocp.args.PyTreeRestore(item, restore_args=dict.fromkeys(item, host), partial_restore=True)
         try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            with _without_stragglers(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
                 read = reader.restore(folder / "arrays", args=args) if item else {}
         except Exception as error:
-            raise CorruptCheckpoint(f"{folder} cannot be read: {error}") from error
-        # Orbax takes no arrays without elements; their record says all there is to say.
+            reason = str(error).split(" [tensorstore_spec")[0]
+            raise CorruptCheckpoint(f"{folder} cannot be read: {reason}") from error
         arrays = {
             path: read[names[path]] if names[path] in read else np.zeros(entry.shape, entry.dtype)
             for path, entry in entries.items()
@@ -256,7 +238,11 @@ class Store:
 
     def _score(self, step: int) -> float:
         try:
-            metrics = self._metrics_of_run[step] if step in self._metrics_of_run else self._record(step).metrics
+            metrics = (
+                self._metrics_of_run[step]
+                if step in self._metrics_of_run
+                else read_record(self.directory, step).metrics
+            )
         except CorruptCheckpoint:
             return math.nan
         return self._sign * metrics.get(self._metric, math.nan)
@@ -266,29 +252,27 @@ class Store:
         return {*sorted(steps)[-self._keep_last :], *best}
 
     def _writer(self) -> ocp.CheckpointManager:
-        """Orbax's manager, over a folder in which every step can be read as far as is known."""
+        """Orbax's manager, of a folder in which every step can be read as far as is known."""
         if self._manager is None:
-            self._damaged |= {step for step in self._folders() if not (self._folder(step) / RECORD).is_file()}
-        if self._damaged:
-            self._set_aside(self._damaged)
-            self._damaged = set()
-            if self._manager:
-                self._manager.reload()
-        if self._manager is None:
+            self._damaged |= {step for step in steps_in(self.directory) if not is_complete(self.directory, step)}
+            self._set_damaged_aside()
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=_Retention(self._kept), cleanup_tmp_directories=True
             )
             handlers = {"arrays": ocp.PyTreeCheckpointHandler(), "record": ocp.JsonCheckpointHandler(RECORD.name)}
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
+        elif self._damaged:
+            self._set_damaged_aside()
+            self._manager.reload()
         return self._manager
 
-    def _set_aside(self, steps: set[int]) -> None:
-        """Renames steps that cannot be read: Orbax would count them as the latest, and delete good ones for them."""
+    def _set_damaged_aside(self) -> None:
+        """Takes damaged steps out of the way: Orbax would count them as the latest, and delete good ones for them."""
+        multihost_utils.sync_global_devices("vitjax checkpoints listed")
         if jax.process_index() == 0:
-            for step in steps:
-                taken = len(list(self.directory.glob(f"{step}.damaged*")))
-                self._folder(step).rename(self.directory / f"{step}.damaged{taken or ''}")
-        multihost_utils.sync_global_devices("vitjax damaged checkpoints renamed")
+            set_aside(self.directory, self._damaged)
+        multihost_utils.sync_global_devices("vitjax checkpoints set aside")
+        self._damaged = set()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -309,3 +293,22 @@ class _Retention:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         kept = self.kept([checkpoint.step for checkpoint in checkpoints])
         return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
+@contextmanager
+def _without_stragglers() -> Iterator[None]:
+    """Keeps reads quiet that are still going on when another one fails: each would print that its loop is closed."""
+    hook = sys.unraisablehook
+
+    def without_closed_loops(event: Any) -> None:
+        if "Event loop is closed" not in str(event.exc_value):
+            hook(event)
+
+    sys.unraisablehook = without_closed_loops
+    try:
+        yield
+    except Exception:
+        time.sleep(0.2)
+        raise
+    finally:
+        sys.unraisablehook = hook

@@ -12,6 +12,9 @@ _CANDIDATE_SIDES = 40
 # A rung that saves less than this fraction of all pixels is not worth the compilation of a step.
 _LEAST_GAIN = 0.004
 
+# After so many rounds hardly a rung moves any more.
+_ROUNDS_OF_MOVES = 2
+
 
 def training_ladder(
     sizes: Int[np.ndarray, "records 2"], augmentation: Augmentation, *, multiple: int, max_buckets: int
@@ -48,7 +51,7 @@ def fit_ladder(
         if gain.max() < _LEAST_GAIN * (counts @ needed.prod(1)):
             break
         rungs.append(int(gain.argmax()))
-    for place in range(len(rungs)):
+    for place in list(range(len(rungs))) * _ROUNDS_OF_MOVES:
         rungs[place] = int(saved(rungs[:place] + rungs[place + 1 :]).argmax())
     ladder = np.unique(np.concatenate([candidates[rungs], top[None]]), axis=0)
     return ladder[np.argsort(ladder.prod(1), kind="stable")].astype(np.int32)

@@ -67,7 +67,7 @@ class CocoFolder:
         if split == self.train_split and not table.max_objects:
             raise DataError(_sentence(f"{path} has no annotation that can be trained on", tally))
         if not len(table.records):
-            tally.add("images, and not one annotation; scores will be NaN", names[0], len(images))
+            tally.add("images without one annotation among them, scores will be NaN", names[0], len(images))
         ids = image_ids(images, tally)
         return CocoImages(folder, classes, sizes, ids, names, turned, table, tally.lines(path.name))
 
@@ -172,7 +172,8 @@ def _look(
     present = _present(folder, listed, tally)
     with ThreadPoolExecutor(_READERS) as pool:
         found = list(pool.map(lambda image: _header(folder, image, check), present))
-    kept, sizes, turned = [], [], set()
+    kept: list[ListedImage] = []
+    sizes, turned = [], set()
     for image, header in zip(present, found, strict=True):
         if isinstance(header, str):
             tally.add("left out images that cannot be read", header)
@@ -212,8 +213,9 @@ def _header(folder: Path, image: ListedImage, check: bool) -> tuple[tuple[int, i
     try:
         with open(path, "rb") as file:
             size = read_size(file, str(path))
-            if image.size == size[::-1] != size and is_turned(file, str(path)):
-                return image.size, True
+            upright = (size[1], size[0])
+            if image.size == upright != size and is_turned(file, str(path)):
+                return upright, True
             return size, False
     except DataError as error:
         return str(error)

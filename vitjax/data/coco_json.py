@@ -173,7 +173,7 @@ def _numbers(keys: Iterable[Key], what: str, tally: Tally) -> dict[Key, int]:
     """A whole number for every id: itself, or for words one that is free."""
     keys = list(keys)
     free = 1 + max((key for key in keys if isinstance(key, int)), default=0)
-    numbers = {}
+    numbers: dict[Key, int] = {}
     for key in keys:
         if isinstance(key, int):
             numbers[key] = key

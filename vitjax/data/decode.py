@@ -37,7 +37,7 @@ def decode(data: bytes, name: str, *, orient: bool = False) -> UInt8[np.ndarray,
     return _upright(pixels, _orientation(header)) if orient else pixels
 
 
-def read_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
+def read_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
     """Height and width of an image as `decode` will give it, from the header alone.
 
     Raises:
@@ -47,12 +47,12 @@ def read_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
     return height, width
 
 
-def is_turned(file: io.BufferedIOBase, name: str) -> bool:
+def is_turned(file: io.BytesIO | io.BufferedReader, name: str) -> bool:
     """Whether EXIF says that viewers should show the image turned by a quarter."""
     return _orientation(_open(file, name)) >= 5
 
 
-def _open(file: io.BufferedIOBase, name: str) -> Image.Image:
+def _open(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:
     start = file.read(16)
     file.seek(0)
     if not start:

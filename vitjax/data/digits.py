@@ -161,7 +161,7 @@ def _compose(config: Digits, glyphs: list[np.ndarray], digits: np.ndarray, rng: 
     chosen = rng.integers(len(digits), size=rng.integers(config.min_digits, config.max_digits + 1))
     paper = rng.uniform(0, 1 - config.max_contrast, size=3)
     canvas = _background(config, paper, rng)
-    owner = np.full((config.height, config.width), -1)  # whose ink is seen at a pixel
+    owner = np.full((config.height, config.width), -1, np.int16)  # whose ink is seen at a pixel
     taken = np.zeros((0, 4), int)
     for index, glyph in enumerate(chosen):
         ink = _resized(glyphs[glyph], int(rng.integers(config.min_size, config.max_size + 1)), config.width)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import grain
@@ -131,9 +132,13 @@ def _iterate(ready: grain.IterDataset) -> Generator[Batch, None, None]:
 
 def _plain(batch: Batch) -> Batch:
     """Plain arrays: those from workers are a subclass that lives in shared memory; a plain view keeps that alive."""
-    whole, targets = vars(batch), vars(batch.targets)
-    plain = {name: np.asarray(leaf) for name, leaf in whole.items() if name != "targets"}
-    return Batch(**plain, targets=Targets(**{name: np.asarray(leaf) for name, leaf in targets.items()}))
+    targets = {name: np.asarray(leaf) for name, leaf in vars(batch.targets).items()}
+    return _assemble({name: np.asarray(vars(batch)[name]) for name in vars(batch) if name != "targets"}, targets)
+
+
+def _assemble(arrays: dict[str, Any], targets: dict[str, Any]) -> Batch:
+    """A batch of NumPy arrays; its fields are declared as JAX arrays, which they become when they are placed."""
+    return Batch(**arrays, targets=Targets(**targets))
 
 
 def _prepare(source: Source, step: StepPlan, row: int) -> Sample:
@@ -171,17 +176,20 @@ def _fill(batch: Batch, place: int, step: StepPlan, row: int, sample: Sample, so
 
 def _empty_batch(rows: int, bucket: tuple[int, int], max_objects: int) -> Batch:
     """Black images as large as the bucket: a model may divide by the size of an image, and attend to its pixels."""
-    boxes = np.tile(np.array([0.5, 0.5, 1.0, 1.0], np.float32), (rows, max_objects, 1))
-    labels, valid = np.zeros((rows, max_objects), np.int32), np.zeros((rows, max_objects), bool)
     sizes = np.tile(np.array(bucket, np.int32), (rows, 1))
-    return Batch(
-        pixels=np.zeros((rows, *bucket, 3), np.uint8),
-        sizes=sizes,
-        targets=Targets(boxes=boxes, labels=labels, valid=valid),
-        records=np.full(rows, -1, np.int32),
-        original_sizes=sizes.copy(),
-        broken=np.full(rows, -1, np.int32),
-    )
+    arrays = {
+        "pixels": np.zeros((rows, *bucket, 3), np.uint8),
+        "sizes": sizes,
+        "records": np.full(rows, -1, np.int32),
+        "original_sizes": sizes.copy(),
+        "broken": np.full(rows, -1, np.int32),
+    }
+    targets = {
+        "boxes": np.tile(np.array([0.5, 0.5, 1.0, 1.0], np.float32), (rows, max_objects, 1)),
+        "labels": np.zeros((rows, max_objects), np.int32),
+        "valid": np.zeros((rows, max_objects), bool),
+    }
+    return _assemble(arrays, targets)
 
 
 def _start_worker(worker: int, workers: int) -> None:

@@ -84,6 +84,7 @@ class Pictures:
     max_objects = 0
 
     def __init__(self, pictures: Sequence[Picture], classes: Classes) -> None:
+        """Reads the headers only; pixels are decoded when they are asked for."""
         self._pictures = [_opened(picture) for picture in pictures]
         self.classes = classes
         self.sizes = np.array([_size(picture) for picture in self._pictures], np.int32).reshape(-1, 2)
@@ -119,7 +120,9 @@ def _opened(picture: Picture) -> Path | np.ndarray:
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))
     if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
-        what = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        what = (
+            f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        )
         raise DataError(f"an image is a path, a PIL image or a uint8 array [height, width, 3] in RGB; got {what}.")
     return picture
 

@@ -4,9 +4,9 @@ A plan is arithmetic on (seed, step) and the image sizes: it decodes nothing, an
 """
 
 import functools
-import threading
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -15,7 +15,7 @@ from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.errors import DataError
 from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
 
-# The worker threads of one process are at most at the end of one epoch and at the start of the next.
+# Whoever reads ahead is in the next epoch while another is still in this one.
 _EPOCHS_KEPT = 2
 
 
@@ -33,6 +33,8 @@ class StepPlan:
     replaces: bool
 
 
+@runtime_checkable
+@runtime_checkable
 class Plan(Protocol):
     """What every plan answers."""
 
@@ -78,8 +80,6 @@ class TrainPlan:
     seed: int = 0
     multiple: int = 32
     max_buckets: int = 12
-    _epochs: dict[int, _Epoch] = field(default_factory=dict, init=False, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""
@@ -121,13 +121,9 @@ class TrainPlan:
         bucket = self.buckets[epoch.rungs[place]]
         return StepPlan(epoch.records[slots], epoch.geometries.take(slots), bucket, replaces=True)
 
-    def _epoch(self, number: int) -> _Epoch:
-        with self._lock:
-            if number not in self._epochs:
-                self._epochs[number] = self._arrange(number)
-                for old in sorted(self._epochs)[:-_EPOCHS_KEPT]:
-                    del self._epochs[old]
-            return self._epochs[number]
+    @functools.cached_property
+    def _epoch(self) -> Callable[[int], _Epoch]:
+        return functools.lru_cache(maxsize=_EPOCHS_KEPT)(self._arrange)
 
     def _arrange(self, number: int) -> _Epoch:
         rng = np.random.default_rng([self.seed, number])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -49,6 +49,7 @@ class Classes:
         )
 
 
+@runtime_checkable
 class Source(Protocol):
     """A data set opened for reading; it can be pickled, so that worker processes read from it.
 

@@ -130,19 +130,22 @@ def _prepared(folder: Path, split: str, how_to: str) -> tuple[Any, list[str], bo
     """The records of a prepared split with images left as bytes, the names of the labels, and whether it is COCO."""
     if not (folder / "dataset_info.json").is_file():
         raise DataError(f"{folder} holds no prepared data set. {how_to}")
-    import tensorflow_datasets as tfds  # half a second and an optional requirement, so only where it is used
-
+    try:
+        import tensorflow_datasets as tfds  # takes half a second, so only where it is used
+    except ImportError as error:
+        raise DataError(f"{folder} needs a package to be read: {error}. pip install tensorflow-datasets") from error
     builder = tfds.builder_from_directory(folder)
-    if builder.info.file_format.value != "array_record":
-        raise DataError(f"{folder} is prepared as {builder.info.file_format.value}, not array_record. {how_to}")
+    file_format = getattr(builder.info.file_format, "value", "an unknown format")
+    if file_format != "array_record":
+        raise DataError(f"{folder} is prepared as {file_format}, not array_record. {how_to}")
     if split not in builder.info.splits:
         raise DataError(f"{folder} has the splits {', '.join(builder.info.splits)}; got {split!r}. Name one of them.")
-    features = builder.info.features
-    objects = features["objects"] if {"image", "objects"} <= set(features) else None
-    if not {"bbox", "label"} <= set(getattr(objects, "feature", ())):
+    features: Any = builder.info.features
+    objects = getattr(features["objects"], "feature", {}) if {"image", "objects"} <= set(features) else {}
+    if not {"bbox", "label"} <= set(objects):
         raise DataError(f"{folder} has {', '.join(features)}, not image and objects with bbox and label, as coco has.")
     records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    names = list(objects.feature["label"].names)
+    names = list(objects["label"].names)
     return records, names, builder.name == "coco" and len(names) == len(COCO_CATEGORY_IDS)
 
 
@@ -157,7 +160,8 @@ def _classes(names: list[str], is_coco: bool, labels: str) -> tuple[Classes, Int
 
 
 def _read_index(records: Any, slots: Int[np.ndarray, " labels"], where: str) -> _Index:
-    numbers, sizes, ids, names, rows, tally = [], [], [], [], [], Tally()
+    numbers: list[int] = []
+    sizes, ids, names, rows, tally = [], [], [], [], Tally()
     for number, entry in enumerate(_entries(records)):
         name = entry.get("image/filename", f"record {number}".encode()).decode()
         try:

@@ -204,7 +204,7 @@ def _resize(
     return resize_image(image, size), boxes * _corners(across, down)
 
 
-def _corners(x: float, y: float) -> Float[np.ndarray, "4"]:
+def _corners(x: int | float, y: int | float) -> Float[np.ndarray, "4"]:
     return np.array([x, y, x, y], np.float32)
 
 

@@ -61,7 +61,9 @@ class DETR(nn.Module):
             ValueError: `num_classes` is still None.
         """
         if self.num_classes is None:
-            raise ValueError("DETR needs num_classes; got None. Training fills it in from the data, or set it yourself.")
+            raise ValueError(
+                "DETR needs num_classes; got None. Training fills it in from the data, or set it yourself."
+            )
         feature = self.backbone(images, padding=self.padding)[-1]
         position = self._positions(feature)
         batch = feature.values.shape[0]
@@ -85,7 +87,7 @@ class DETR(nn.Module):
         asked = jnp.broadcast_to(embedding.astype(self.dtype), (batch, *embedding.shape))
         queries = Decoder(self.decoder_layers, *sizes, name="decoder")(asked, memory, position, valid, train=train)
         self.sow("intermediates", "queries", queries)
-        return self._heads(queries)
+        return self._heads(queries, self.num_classes + 1)
 
     def _positions(self, feature: Feature) -> Float[Array, "batch height width channels"]:
         if self.position == "learned":
@@ -95,10 +97,8 @@ class DETR(nn.Module):
         self.sow("intermediates", "positions", position)
         return position.astype(self.dtype)
 
-    def _heads(self, queries: Float[Array, "layers batch queries channels"]) -> Predictions:
-        classify = nn.Dense(
-            self.num_classes + 1, kernel_init=torch_kernel, bias_init=torch_bias(self.channels), name="class_head"
-        )
+    def _heads(self, queries: Float[Array, "layers batch queries channels"], classes: int) -> Predictions:
+        classify = nn.Dense(classes, kernel_init=torch_kernel, bias_init=torch_bias(self.channels), name="class_head")
         locate = Perceptron(self.channels, 4, name="box_head")
         queries = queries.astype(jnp.float32)
         return Predictions(logits=classify(queries), boxes=jax.nn.sigmoid(locate(queries)))

@@ -17,11 +17,11 @@ from vitjax.structs import Assignment, Predictions, Targets
 class Mean:
     """A sum and what it is to be divided by, per decoder layer: means over devices or micro-batches stay exact."""
 
-    total: Float[Array, " layers"]
-    count: Float[Array, " layers"]
+    total: Float[Array, "*layers"]
+    count: Float[Array, "*layers"]
 
     @property
-    def value(self) -> Float[Array, " layers"]:
+    def value(self) -> Float[Array, "*layers"]:
         """The mean; NaN where nothing was counted."""
         return self.total / self.count
 

@@ -131,7 +131,7 @@ def _truth_rows(
     _refuse_non_finite(boxes, areas, image_ids, "annotations hold a NaN or infinite box or area")
     crowds = [int(row.get("iscrowd") or 0) for row in annotations]
     columns = zip(image_ids, category_ids, boxes.tolist(), areas.tolist(), crowds, strict=True)
-    return [_row(images[image], categories[category], *rest) for image, category, *rest in columns]
+    return [_row(images[image], categories[category], *shape) for image, category, *shape in columns]
 
 
 def _result_rows(
@@ -150,7 +150,7 @@ def _result_rows(
     ]
 
 
-def _row(image: int, category: int, box: list[float], area: float, crowd: int) -> dict[str, Any]:
+def _row(image: int, category: int, box: Any, area: Any, crowd: Any) -> dict[str, Any]:
     return {"image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
 
 
@@ -166,7 +166,7 @@ def _column(records: Sequence[Mapping[str, Any]], key: str, kind: str) -> list[A
 def _boxes(records: Sequence[Mapping[str, Any]], kind: str) -> Float[np.ndarray, "records 4"]:
     boxes = _column(records, "bbox", kind)
     for index, box in enumerate(boxes):
-        if not isinstance(box, Sequence | np.ndarray) or len(box) != 4:
+        if not isinstance(box, list | tuple | np.ndarray) or len(box) != 4:
             raise ValueError(
                 f"The {kind} at index {index} has bbox {box!r}; COCO asks for [x, y, width, height] in pixels."
             )
@@ -187,7 +187,7 @@ def _refuse_non_finite(boxes: np.ndarray, values: np.ndarray, image_ids: list[Ha
     bad = ~np.isfinite(np.column_stack([boxes, values])).all(axis=1)
     if bad.any():
         first = image_ids[int(np.argmax(bad))]
-        raise ValueError(f"{bad.sum()} of {len(bad)} {what}, the first in image {first!r}; no score can be given.")
+        raise ValueError(f"{bad.sum()} of {bad.size} {what}, the first in image {first!r}; no score can be given.")
 
 
 def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int], rows: list[dict[str, Any]]) -> COCO:

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from vitjax.data.source import Source
 from vitjax.evaluation.coco import CocoScores, evaluate_boxes, to_results
 from vitjax.inference.detector import Found
@@ -27,10 +25,10 @@ def evaluate(found: Iterable[Found], source: Source, tick: Callable[[], None] = 
     category_ids = source.classes.category_ids
     for one in found:
         tick()
-        if one.scores is None:
+        if not one.readable:
             unreadable.append(source.name(one.record))
             continue
         known = one.labels < len(category_ids)  # a model may have more classes than the data
-        rows = (one.scores[known][None], one.labels[known][None], one.boxes[known][None])
-        results += to_results([source.image_ids[one.record]], *(np.asarray(x) for x in rows), category_ids)
+        scores, labels, boxes = (part[known][None] for part in (one.scores, one.labels, one.boxes))
+        results += to_results([source.image_ids[one.record]], scores, labels, boxes, category_ids)
     return Evaluation(evaluate_boxes(source.ground_truth(), results), results, tuple(unreadable))

@@ -23,19 +23,26 @@ from vitjax.training.steps import make_predict_step
 class Found:
     """What was found on one record: scores, labels and boxes, xyxy in pixels of the original image.
 
-    All three are None where the image could not be read.
+    Where the image could not be read `readable` is False and nothing was found.
     """
 
     record: int
-    scores: Float[np.ndarray, " detections"] | None
-    labels: Int[np.ndarray, " detections"] | None
-    boxes: Float[np.ndarray, "detections 4"] | None
+    scores: Float[np.ndarray, " detections"]
+    labels: Int[np.ndarray, " detections"]
+    boxes: Float[np.ndarray, "detections 4"]
+    readable: bool = True
+
+
+def _unreadable(record: int) -> Found:
+    nothing = np.zeros(0, np.float32)
+    return Found(record, nothing, np.zeros(0, np.int32), nothing.reshape(0, 4), readable=False)
 
 
 class Detector:
     """A model with its resizing and post-processing, ready to run over sources with any variables of it."""
 
     def __init__(self, model: nn.Module, postprocess: BestClass, resize: Resize, mesh: Mesh) -> None:
+        """Compiles nothing yet; the first batch of each bucket does."""
         self._resize = resize
         self._mesh = mesh
         self._step: Callable = compile_predict_step(make_predict_step(model, postprocess), mesh)
@@ -65,4 +72,4 @@ def _rows(batch: Any, detections: Any) -> Iterator[Found]:
         if record >= 0:
             yield Found(record, detections.scores[row], detections.labels[row], detections.boxes[row])
         elif broken >= 0:
-            yield Found(broken, None, None, None)
+            yield _unreadable(broken)

@@ -37,8 +37,9 @@ class _Mark(NamedTuple):
 
     def grown(self, margin: int, picture: tuple[int, int]) -> "_Mark":
         """The mark with a margin all round, as far as the picture of that (width, height) reaches."""
-        far = {"right": min(self.right + margin, picture[0] - 1), "bottom": min(self.bottom + margin, picture[1] - 1)}
-        return self._replace(left=max(self.left - margin, 0), top=max(self.top - margin, 0), **far)
+        left, top = max(self.left - margin, 0), max(self.top - margin, 0)
+        right, bottom = min(self.right + margin, picture[0] - 1), min(self.bottom + margin, picture[1] - 1)
+        return self._replace(left=left, top=top, right=right, bottom=bottom)
 
     def overlap(self, other: "_Mark") -> int:
         """The number of pixels that lie in both."""
@@ -69,7 +70,7 @@ def draw_boxes(
     picture = _resized(Image.fromarray(image), scale)
     ranking = np.zeros(len(boxes)) if scores is None else -np.asarray(scores, dtype=np.float64)
     marks = []
-    for index in np.argsort(ranking, kind="stable").tolist():
+    for index in map(int, np.argsort(ranking, kind="stable")):
         text = " ".join(labels[index].split()) + (f" {scores[index]:.2f}" if scores is not None else "")
         mark = _mark(boxes[index] * scale, picture.size, text.strip(), label_color(labels[index], names))
         marks += [] if mark is None else [mark]
@@ -218,7 +219,7 @@ def _tag_place(mark: _Mark, size: tuple[int, int], picture: tuple[int, int], lin
         places.append(_Mark(left, top, left + width - 1, top + height - 1))
 
     def cost(rank: int) -> float:
-        hidden = sum(places[rank].overlap(tag) for tag in placed) / (width * height)
+        hidden = sum(places[rank].overlap(tag) for tag in placed) / height**2
         return hidden + 0.3 * places[rank].overlap(mark) / mark.overlap(mark) + 0.03 * rank
 
     return places[min(range(len(places)), key=cost)]
@@ -246,7 +247,13 @@ def _font(size: int, text: str) -> Font:
 
 
 def _is_missing(font: Font, letter: str) -> bool:
-    return not letter.isspace() and bytes(font.getmask(letter)) == bytes(font.getmask("\uffff"))
+    return not letter.isspace() and _glyph(font, letter) == _glyph(font, "\uffff")
+
+
+def _glyph(font: Font, letter: str) -> bytes:
+    picture = Image.new("1", (64, 64))
+    ImageDraw.Draw(picture).text((0, 0), letter, fill=1, font=font)
+    return picture.tobytes()
 
 
 def _shortened(text: str, font: Font, width: int) -> str:

@@ -25,7 +25,7 @@ def draw_page(
     """Writes a page of the source's first images with what is found on them as a PNG."""
     shown = Subset(source, range(min(images, len(source))))
     found = sorted(detector(variables, shown, batch_size=batch_size), key=lambda one: one.record)
-    readable = [one for one in found if one.scores is not None]
+    readable = [one for one in found if one.readable]
     if not readable:
         return
     names = source.classes.names

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
+from PIL import Image
 
 from vitjax.checkpoints.initial import variables_of_checkpoint
 from vitjax.checkpoints.store import Store
@@ -32,6 +34,7 @@ class Predictor:
         postprocess: BestClass,
         step: int = 0,
     ) -> None:
+        """Places the variables on all devices; `step` is the checkpoint's, for people."""
         mesh = data_mesh()
         self.model = model
         self.classes = classes
@@ -47,14 +50,14 @@ class Predictor:
         Raises:
             DataError: an image is missing or cannot be read.
         """
-        single = isinstance(pictures, Picture)
-        source = Pictures([pictures] if single else list(pictures), self.classes)
-        found = {one.record: one for one in self.detect(source, batch_size=min(8, max(1, len(source))))}
+        if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
+            return self([pictures], threshold=threshold)[0]
+        source = Pictures(pictures, self.classes)
+        found = {one.record: one for one in self.detect(source, batch_size=1 if len(source) == 1 else 8)}
         for one in found.values():
-            if one.scores is None:
+            if not one.readable:
                 raise DataError(f"{source.name(one.record)} cannot be read as an image; is it truncated?")
-        predictions = [select(found[record], self.classes, threshold) for record in range(len(source))]
-        return predictions[0] if single else predictions
+        return [select(found[record], self.classes, threshold) for record in range(len(source))]
 
     def detect(self, source: Source, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
         """What is found on every record of a source, unfiltered, in batches of about `batch_size`."""

@@ -72,9 +72,11 @@ def save_predictions(
     names = _output_names(openable)
     entries: dict[int, list[dict]] = {}
     boxes = 0
-    for found in tqdm(predictor.detect(source, batch_size=batch_size, workers=workers), total=len(source), disable=None):
+    for found in tqdm(
+        predictor.detect(source, batch_size=batch_size, workers=workers), total=len(source), disable=None
+    ):
         path = openable[found.record]
-        if found.scores is None:
+        if not found.readable:
             unreadable.append(str(path))
             continue
         every = _first(select(found, predictor.classes, 0.0), top)
@@ -83,7 +85,12 @@ def save_predictions(
         boxes += len(shown)
         image = source[found.record].image
         drawn = draw_boxes(
-            image, shown.boxes, shown.names, shown.scores, names=predictor.classes.names, scale=legible_scale(*image.shape[:2])
+            image,
+            shown.boxes,
+            shown.names,
+            shown.scores,
+            names=predictor.classes.names,
+            scale=legible_scale(*image.shape[:2]),
         )
         Image.fromarray(drawn).save(out / names[found.record])
     results = [entry for record in sorted(entries) for entry in entries[record]]
@@ -105,8 +112,8 @@ def _openable(paths: Sequence[Path], predictor: Predictor) -> tuple[list[Path], 
 
 
 def _first(prediction: Prediction, count: int) -> Prediction:
-    parts = (prediction.boxes, prediction.scores, prediction.labels, prediction.names)
-    return Prediction(*(part[:count] for part in parts))
+    boxes, scores, labels = (part[:count] for part in (prediction.boxes, prediction.scores, prediction.labels))
+    return Prediction(boxes, scores, labels, prediction.names[:count])
 
 
 def _entries(prediction: Prediction, image_id: int, path: Path, predictor: Predictor) -> list[dict]:

@@ -26,7 +26,9 @@ def conv_general_dilated(
     unpadded = isinstance(padding, str) or not any(low or high for low, high in padding)
     if pointwise and unpadded and set(lhs_dilation or (1,)) == {1}:
         rows, columns = window_strides
-        return jnp.einsum("bhwi,io->bhwo", inputs[:, ::rows, ::columns], kernel[0, 0], precision=options.get("precision"))
+        return jnp.einsum(
+            "bhwi,io->bhwo", inputs[:, ::rows, ::columns], kernel[0, 0], precision=options.get("precision")
+        )
     return lax.conv_general_dilated(
         inputs,
         kernel,

@@ -20,5 +20,5 @@ def valid_pixels(sizes: Int[Array, "batch 2"], height: int, width: int) -> Bool[
 def normalize(
     pixels: UInt8[Array, "batch height width 3"], valid: Bool[Array, "batch height width"]
 ) -> Float[Array, "batch height width 3"]:
-    """Pixels with ImageNet's mean removed and deviation divided out; zero where not valid, as the published code pads."""
+    """Pixels less ImageNet's mean, over its deviation; zero where not valid, as the published code pads."""
     return jnp.where(valid[..., None], (pixels.astype(jnp.float32) / 255 - MEAN) / DEVIATION, 0)

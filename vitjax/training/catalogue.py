@@ -23,10 +23,12 @@ def shapes(experiment: Experiment) -> dict:
 
 def table() -> str:
     """One line per config: architecture, parameters (trainable and all), published and measured score."""
-    rows = [("config", "model", "trainable", "parameters", "published", "measured here")]
+    rows: list[tuple[str, ...]] = [("config", "model", "trainable", "parameters", "published", "measured here")]
     rows += [_row(load_config(name)) for name in names()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _row(config: Config) -> tuple[str, ...]:

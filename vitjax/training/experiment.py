@@ -53,7 +53,8 @@ class Experiment:
     keep_best: int = 1
     """Best checkpoints kept."""
     init_from: str | None = None
-    """Weights to start from: a run folder, or a .safetensors or .npz file with published names. A class head of another size starts anew."""
+    """Weights to start from: a run folder, or a .safetensors or .npz file with published names; parameters of another
+    shape, such as the class head for other classes, start anew."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
     matmul_precision: Literal["default", "high", "highest"] = "default"

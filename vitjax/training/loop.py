@@ -46,8 +46,13 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     for line in (run.headline(), *run.notes, *run.train_source.problems, *run.evaluation_source.problems):
         print(line, flush=True)
     write_run(workdir, run.experiment, run.train_source.classes)
-    retention = {"keep_last": experiment.keep_last, "keep_best": experiment.keep_best, "metric": experiment.best}
-    with Store(checkpoints_of(workdir), **retention) as store, MetricsLog(workdir) as log:
+    checkpoints = Store(
+        checkpoints_of(workdir),
+        keep_last=experiment.keep_last,
+        keep_best=experiment.keep_best,
+        metric=experiment.best,
+    )
+    with checkpoints as store, MetricsLog(workdir) as log:
         state, start = _resume(store, run)
         log.truncate(start)
         state, step = _turn(run, store, log, state, start)

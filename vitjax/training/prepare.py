@@ -81,6 +81,7 @@ def prepare(experiment: Experiment) -> Prepared:
     check_batch_size(experiment.evaluation_batch_size or experiment.batch_size, mesh, "evaluation_batch_size")
     train_source = experiment.data.open(experiment.data.train_split)
     evaluation_source = experiment.data.open(experiment.data.split)
+    train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
     model = with_classes(experiment.model, train_source)
     experiment = dataclasses.replace(experiment, model=model)
 
@@ -90,6 +91,11 @@ def prepare(experiment: Experiment) -> Prepared:
     notes: tuple[str, ...] = ()
     if experiment.init_from:
         variables, notes = initialize_from(Path(experiment.init_from), variables)
+    elif experiment.optimizer.frozen:
+        notes = (
+            "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
+            "or train everything with --optimizer.frozen (no patterns) and --model.backbone.norm group",
+        )
     optimizer = experiment.optimizer
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)

@@ -2,6 +2,7 @@
 
 import collections
 import datetime
+import io
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, SupportsFloat, TextIO
+from typing import Any, Literal, SupportsFloat
 
 from tqdm import tqdm
 
@@ -85,7 +86,8 @@ class MetricsLog:
 
             # The name of an event file has the second in it; without a suffix a quick restart would overwrite the last.
             suffix = f".{os.getpid()}.{time.time_ns()}"
-            self._writer = SummaryWriter(str(self._folder), self._purge_step, filename_suffix=suffix, flush_secs=30)
+            options = {"purge_step": self._purge_step, "filename_suffix": suffix, "flush_secs": 30}
+            self._writer = SummaryWriter(str(self._folder), **options)
         return self._writer
 
     def _rewrite(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -129,7 +131,7 @@ class Progress:
     """
 
     def __init__(
-        self, total_steps: int, start_step: int = 0, *, every: int | None = None, stream: TextIO | None = None
+        self, total_steps: int, start_step: int = 0, *, every: int | None = None, stream: io.TextIOBase | None = None
     ) -> None:
         """Begins at `start_step`; unless given, `every` makes about fifty lines, one in a hundred steps at least."""
         self._total, self._step = total_steps, start_step
@@ -216,16 +218,16 @@ class Progress:
 def plot_curves(workdir: Path) -> list[Path]:
     """Draws `report/loss.png` (total, terms, learning rate) and `report/ap.png` from metrics.jsonl; gives their paths.
 
-    A picture for which nothing was logged is left out. Raises as `read_metrics`.
+    A picture for which nothing finite was logged is left out. Raises as `read_metrics`.
     """
     records = read_metrics(workdir)
     train, val = ([record for record in records if record["split"] == split] for split in ("train", "val"))
     folder = workdir / "report"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
-    if any(TOTAL in record for record in train):
+    if _series(train, TOTAL)[1]:
         pictures.append(_plot_loss(train, folder / "loss.png"))
-    if any(name in record for record in val for name in SCORES):
+    if any(_series(val, name)[1] for name in SCORES):
         pictures.append(_plot_scores(val, folder / "ap.png"))
     return pictures
 
@@ -242,13 +244,15 @@ def _plot_loss(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
     everything = []
     for name, color in zip(names, COLORS, strict=False):
         steps, values = _series(records, name)
+        if not values:
+            continue
         everything += values
         smooth = _smoothed(values)
         panels[0].plot(steps, values, color=color, linewidth=0.8, alpha=0.3)
         thick = 2.2 if name == TOTAL else 1.4
         panels[0].plot(steps, smooth, color=color, linewidth=thick, label=f"{name}  {smooth[-1]:.3g}")
     title = "Training loss"
-    if everything and min(everything) > 0 and max(everything) > 10 * min(everything):
+    if min(everything) > 0 and max(everything) > 10 * min(everything):
         panels[0].set_yscale("log")
         panels[0].yaxis.set_major_formatter("{x:g}")
         title += " (log scale)"

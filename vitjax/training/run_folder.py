@@ -1,4 +1,4 @@
-"""What a run folder holds besides checkpoints and metrics: the experiment, what the labels mean, and how it was made."""
+"""What a run folder holds besides checkpoints and metrics: the experiment, the classes, and how it was made."""
 
 import dataclasses
 import importlib.metadata

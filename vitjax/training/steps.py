@@ -1,5 +1,6 @@
 """One training step and one prediction step, as pure functions; `parallel` compiles them."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -53,14 +54,15 @@ def make_train_step(
 
         def objective(trainable: Any) -> tuple[Array, Terms]:
             variables = {"params": optimizer.merge(trainable, state.frozen), **state.constants}
-            predictions = model.apply(variables, images, train=True, rngs={"dropout": dropout})
+            predictions: Any = model.apply(variables, images, train=True, rngs={"dropout": dropout})
             terms = loss(predictions, batch.targets, matching(predictions, batch.targets))
             return loss.total(terms), terms
 
         (total, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.trainable)
         updates, optimizer_state = transformation.update(gradients, state.optimizer, state.trainable)
         metrics = {"loss": total, **metrics_of(terms), "gradient_norm": optax.global_norm(gradients)}
-        following = state.replace(
+        following = dataclasses.replace(
+            state,
             step=state.step + 1,
             trainable=optax.apply_updates(state.trainable, updates),
             optimizer=optimizer_state,

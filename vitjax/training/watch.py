@@ -17,9 +17,10 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Watch:
-    """Collects the scalars of the steps, stops at one that is not finite, and averages what came since the last reading."""
+    """Collects the scalars of the steps, stops where one is not finite, and averages those since the last reading."""
 
     def __init__(self, source: Source, delay: int = 1) -> None:
+        """Names images by the source's ids, and reads each step's scalars `delay` steps later."""
         self._source = source
         self._delay = delay
         self._pending: collections.deque[tuple[int, Sequence[int], Any]] = collections.deque()
@@ -63,8 +64,8 @@ class Watch:
         if wrong:
             ids = [self._source.image_ids[record] for record in records if record >= 0]
             raise NonFiniteLoss(
-                f"step {step} is not finite in {', '.join(wrong)}; image ids {ids}. The last checkpoint is from before it: "
-                "look at these images' boxes, lower optimizer.learning_rate, or set optimizer.clip_norm."
+                f"step {step} is not finite in {', '.join(wrong)}; image ids {ids}. The last checkpoint is from before "
+                "it: look at these images' boxes, lower optimizer.learning_rate, or set optimizer.clip_norm."
             )
 
 

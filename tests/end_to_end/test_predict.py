@@ -1,0 +1,108 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitjax
+from vitjax.cli import main
+from vitjax.data.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return vitjax.load(run)
+
+
+def test_path_picture_and_array_give_the_same(predictor, data):
+    path = data / "val" / "0.png"
+    one = predictor(path, threshold=0.0)
+    for same in (predictor(Image.open(path), threshold=0.0), predictor(np.asarray(Image.open(path)), threshold=0.0)):
+        np.testing.assert_array_equal(one.boxes, same.boxes)
+    assert len(one) == 5 and len(one.names) == 5
+    assert np.all(np.diff(one.scores) <= 0)
+
+
+def test_a_list_gives_what_each_image_gives_alone(predictor, data):
+    paths = [data / "val" / f"{i}.png" for i in range(3)]
+    together = predictor(paths, threshold=0.0)
+    for path, prediction in zip(paths, together, strict=True):
+        alone = predictor(path, threshold=0.0)
+        np.testing.assert_allclose(prediction.boxes, alone.boxes, atol=1e-2)
+        np.testing.assert_allclose(prediction.scores, alone.scores, atol=1e-4)
+
+
+def test_the_threshold_leaves_out_what_is_below(predictor, data):
+    assert len(predictor(data / "val" / "0.png", threshold=1.0)) == 0
+
+
+def test_a_missing_image_is_named(predictor):
+    with pytest.raises(DataError, match=r"nowhere\.jpg"):
+        predictor("nowhere.jpg")
+
+
+def test_an_array_that_is_no_image_is_told_what_is_wanted(predictor):
+    with pytest.raises(DataError, match="uint8"):
+        predictor(np.zeros((4, 4, 3), np.float32))
+
+
+def test_a_folder_that_is_no_run_is_told_so(tmp_path):
+    with pytest.raises(DataError, match="is not a run folder"):
+        vitjax.load(tmp_path)
+
+
+def test_a_step_that_is_not_kept_is_answered_with_those_that_are(run):
+    with pytest.raises(DataError, match="no checkpoint of step 3"):
+        vitjax.load(run, step=3)
+
+
+def test_predict_writes_a_picture_per_image_and_coco_results(run, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "text.png").write_text("no image")
+    words = ["predict", str(run), str(data / "val"), str(tmp_path / "text.png"), "--out", str(out)]
+    assert main([*words, "--threshold", "0"]) == 0
+    assert {path.name for path in out.iterdir()} == {"0.png", "1.png", "2.png", "predictions.json"}
+    results = json.loads((out / "predictions.json").read_text())
+    assert len(results) == 15
+    assert {"image_id", "category_id", "bbox", "score", "file_name", "category_name"} <= results[0].keys()
+    assert all(result["category_name"] == f"digit {(result['category_id'] - 1) // 2}" for result in results)
+    assert "skipped, cannot be read: " in capsys.readouterr().out
+
+
+def test_images_of_the_same_name_do_not_overwrite_each_other(run, data, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(data / "val" / "0.png", other / "0.png")
+    out = tmp_path / "out"
+    assert main(["predict", str(run), str(data / "val" / "0.png"), str(other), "--out", str(out)]) == 0
+    assert {path.name for path in out.glob("*.png")} == {"0.png", "0_2.png"}
+
+
+def test_evaluate_prints_the_twelve_numbers_and_every_class(run, data, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--data.split", "val", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "AP50" in said and "digit 3" in said
+    assert json.loads((tmp_path / "scores.json").read_text()).keys() >= {"AP", "AP50", "AR100", "APs"}
+    json.loads((tmp_path / "results.json").read_text())
+
+
+def test_evaluate_on_data_of_other_classes_is_refused(run, folder, capsys):
+    path = folder / "annotations" / "instances_val.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "letter"
+    path.write_text(json.dumps(content))
+    assert main(["evaluate", str(run), "--data.root", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert "letter" in error and "Traceback" not in error
+
+
+def test_a_command_that_does_not_exist_is_answered_with_those_that_do(capsys):
+    assert main(["evalute"]) == 2
+    assert "evaluate" in capsys.readouterr().err
+
+
+def test_models_lists_published_scores(capsys):
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert "detr_resnet50_coco" in said and "AP 42.0" in said and "not measured" in said

@@ -1,0 +1,100 @@
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitjax.checkpoints.initial import read_variables
+from vitjax.checkpoints.store import Store
+from vitjax.cli import train
+from vitjax.training.paths import flatten
+from vitjax.training.report import read_metrics
+from vitjax.training.run_folder import read_run
+
+
+def losses(workdir):
+    return {entry["step"]: entry["loss"] for entry in read_metrics(workdir) if entry["split"] == "train"}
+
+
+def test_a_run_leaves_metrics_curves_a_page_of_pictures_and_a_summary(run):
+    report = run / "report"
+    assert {path.name for path in report.iterdir()} >= {"loss.png", "ap.png", "predictions.png", "summary.json"}
+    assert min(Image.open(report / "predictions.png").size) > 300
+    summary = json.loads((report / "summary.json").read_text())
+    assert summary["steps"] == 4 and summary["seconds"] > 0
+    assert {"AP", "AP50", "AR100"} <= summary["last"].keys() & summary["best"].keys()
+    records = read_metrics(run)
+    assert [entry["step"] for entry in records if entry["split"] == "val"] == [2, 4]
+    terms = {"loss", "class", "box", "giou", "class_0", "class_error", "cardinality_error", "learning_rate"}
+    assert all(terms <= entry.keys() for entry in records if entry["split"] == "train")
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_the_first_line_tells_devices_parameters_batch_and_steps(config, data, tmp_path, capsys):
+    assert train([config, "--data.root", str(data), "--workdir", str(tmp_path / "run"), "--epochs", "0.5"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "2 x cpu" in first and "parameters train" in first and "frozen" in first
+    assert "4 images a step" in first and "2 steps an epoch" in first
+
+
+def test_the_class_table_is_kept_with_the_run_and_in_the_checkpoint(run):
+    _, classes = read_run(run)
+    assert classes.category_ids == tuple(range(1, 20, 2))
+    assert classes.names[3] == "digit 3"
+    with Store(run / "checkpoints") as store:
+        assert store.notes(store.latest_step())["classes"]["category_ids"] == list(range(1, 20, 2))
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, config, data, tmp_path, capsys):
+    words = [config, "--data.root", str(data), "--workdir", str(tmp_path / "run")]
+    assert train([*words, "--epochs", "1"]) == 0
+    assert train([*words, "--epochs", "2"]) == 0
+    assert "goes on from step 2" in capsys.readouterr().out
+    assert losses(tmp_path / "run") == pytest.approx(losses(run), rel=1e-5)
+    whole, resumed = flatten(read_variables(run)), flatten(read_variables(tmp_path / "run"))
+    assert all(np.allclose(whole[path], resumed[path], atol=1e-6) for path in whole)
+
+
+def test_a_finished_run_says_so_and_trains_no_further(run, config, data, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert train([config, "--data.root", str(data), "--workdir", str(copy)]) == 0
+    assert "step 4 of 4" in capsys.readouterr().out
+    assert losses(copy) == losses(run)
+
+
+def test_another_run_gives_its_weights_but_not_its_class_head(run, config, data, tmp_path, capsys):
+    path = data / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    other = shutil.copytree(data, tmp_path / "data")
+    content["categories"].append({"id": 99, "name": "letter"})
+    (other / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    words = [config, "--data.root", str(other), "--workdir", str(tmp_path / "run"), "--init-from", str(run)]
+    assert train([*words, "--epochs", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert "starts anew: params/class_head/kernel (16, 12)" in said
+    assert "params/box_head" not in said
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_images_and_terms(config, data, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    words = [config, "--data.root", str(data), "--workdir", str(workdir)]
+    assert train([*words, "--epochs", "1"]) == 0
+    before = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+    capsys.readouterr()
+    wild = [*words, "--epochs", "40", "--optimizer.learning-rate", "1e30", "--optimizer.clip-norm", "None"]
+    assert train([*wild, "--evaluate-every", "100", "--save-every", "100"]) == 1
+    error = capsys.readouterr().err
+    assert "is not finite in loss" in error and "image ids [" in error and "step " in error
+    assert "Traceback" not in error
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == before
+
+
+def test_an_image_that_cannot_be_read_is_replaced_counted_and_named(folder, config, tmp_path, capsys):
+    broken = folder / "train" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    assert train([config, "--data.root", str(folder), "--workdir", str(tmp_path / "run"), "--epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "1 training images could not be read" in said and "2.png" in said
+    assert all(math.isfinite(loss) for loss in losses(tmp_path / "run").values())

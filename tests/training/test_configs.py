@@ -1,0 +1,98 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vitjax.data.errors import DataError
+from vitjax.structs import Images
+from vitjax.training.catalogue import shapes, table
+from vitjax.training.configs import load_config, names, override
+
+PUBLISHED = {
+    "detr_resnet50_coco": (41_302_368, "42.0"),
+    "detr_resnet50_dc5_coco": (41_302_368, "43.3"),
+    "detr_resnet101_coco": (60_242_272, "43.5"),
+    "detr_resnet101_dc5_coco": (60_242_272, "44.9"),
+}
+WANTED = {*PUBLISHED, "quickstart", "detr_resnet50_finetune"}
+
+
+def test_the_promised_configs_are_there():
+    assert set(names()) >= WANTED
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_config_builds_a_model_that_predicts(name):
+    experiment = load_config(name).experiment
+    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=7)
+    images = Images(jnp.zeros((2, 64, 96, 3)), jnp.ones((2, 64, 96), bool))
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    predictions = jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
+    assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, model.num_classes + 1)
+    assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
+    trainable, _ = experiment.optimizer.partition(variables["params"])
+    experiment.optimizer.transformation(trainable, 100, 10)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs_have_the_published_number_of_trainable_parameters(name):
+    config = load_config(name)
+    parameters, score = PUBLISHED[name]
+    trainable, _ = config.experiment.optimizer.partition(shapes(config.experiment)["params"])
+    assert sum(leaf.size for leaf in jax.tree.leaves(trainable)) == parameters
+    assert score in config.said("Published")
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_config_says_what_is_published_and_what_was_measured(name):
+    config = load_config(name)
+    assert config.title and config.said("Published") and config.said("Measured here")
+
+
+def test_the_table_of_models_names_every_config_and_its_parameters():
+    text = table()
+    assert all(name in text for name in names())
+    assert "41,302,368" in text and "60,242,272" in text
+
+
+def test_the_command_line_overrides_nested_fields():
+    config = load_config("detr_resnet50_coco")
+    words = ["--model.backbone.depth", "34", "--optimizer.learning-rate", "2e-4", "--data.root", "somewhere"]
+    experiment = override(config, words)
+    assert experiment.model.backbone.depth == 34
+    assert experiment.optimizer.learning_rate == 2e-4
+    assert experiment.data.root == "somewhere"
+    unchanged = dataclasses.replace(experiment.optimizer, learning_rate=1e-4)
+    assert unchanged == config.experiment.optimizer
+
+
+def test_a_mistyped_field_gets_the_nearest_name(capsys):
+    with pytest.raises(SystemExit):
+        override(load_config("quickstart"), ["--optimizer.learning-rte", "1"])
+    assert "--optimizer.learning-rate" in capsys.readouterr().err
+
+
+def test_a_mistyped_config_gets_the_nearest_name():
+    with pytest.raises(DataError, match="Did you mean quickstart"):
+        load_config("quikstart")
+
+
+def test_a_path_to_a_file_of_ones_own_takes_the_place_of_a_name(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Mine."""\n'
+        "from vitjax.training.experiment import Experiment\n\n\n"
+        "def experiment():\n    return Experiment(epochs=3)\n"
+    )
+    config = load_config(str(file))
+    assert config.experiment.epochs == 3
+    assert config.experiment.workdir == "runs/mine"
+
+
+def test_a_file_without_an_experiment_is_told_so(tmp_path):
+    file = tmp_path / "empty.py"
+    file.write_text("")
+    with pytest.raises(DataError, match=r"experiment\(\)"):
+        load_config(str(file))
