@@ -101,11 +101,7 @@ def _evaluate(words: list[str]) -> None:
     )
     source = asked.data.open(asked.data.split)
     predictor = load(asked.run, step=asked.step)
-    if source.classes != predictor.classes:
-        raise DataError(
-            f"{asked.run} was trained on the classes {_shown(predictor.classes)}; the data has "
-            f"{_shown(source.classes)}. Evaluate on data with the same names and category ids, in the same order."
-        )
+    predictor.classes.require(source.classes, f"the split {asked.data.split!r}")
     print(
         "\n".join([f"{asked.run}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
     )
@@ -145,11 +141,6 @@ def _evaluate_arguments(data: Any) -> type:
     )
     arguments.__doc__ = "Scores a trained run: COCO's twelve numbers, and AP of every class."
     return arguments
-
-
-def _shown(classes: Any) -> str:
-    names = [name for name in classes.names if name]
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _predict(words: list[str]) -> None:

@@ -23,7 +23,7 @@ def experiment():
             num_queries=5, channels=16, heads=2, encoder_layers=1, decoder_layers=2, feed_forward=16,
         ),
         data=CocoFolder(),
-        augmentation=Augmentation(sizes=(32, 48), max_side=64, crop=0.5, crop_sizes=(32, 40), crop_range=(24, 40)),
+        augmentation=Augmentation(sizes=(32,), max_side=64, crop=0.0),
         resize=Resize(size=32, max_side=64),
         optimizer=AdamW(learning_rate=1e-3),
         epochs=2, batch_size=4, log_every=2,
@@ -38,7 +38,7 @@ def write_coco(root, *, train_images=8, val_images=3):
         (root / split).mkdir()
         images, annotations = [], []
         for i in range(count):
-            height, width = (48, 64) if i % 2 else (64, 48)
+            height, width = (48, 64) if i % 3 else (64, 48)
             scene = Digits(height=height, width=width).open(split)[i]
             cv2.imwrite(str(root / split / f"{i}.png"), scene.image[..., ::-1])
             images.append({"id": 10 + i, "file_name": f"{i}.png", "height": height, "width": width})

@@ -65,11 +65,11 @@ def test_a_finished_run_says_so_and_trains_no_further(run, config, data, tmp_pat
 
 
 def test_another_run_gives_its_weights_but_not_its_class_head(run, config, data, tmp_path, capsys):
-    path = data / "annotations" / "instances_train.json"
-    content = json.loads(path.read_text())
     other = shutil.copytree(data, tmp_path / "data")
-    content["categories"].append({"id": 99, "name": "letter"})
-    (other / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    for path in (other / "annotations").iterdir():
+        content = json.loads(path.read_text())
+        content["categories"].append({"id": 99, "name": "letter"})
+        path.write_text(json.dumps(content))
     words = [config, "--data.root", str(other), "--workdir", str(tmp_path / "run"), "--init-from", str(run)]
     assert train([*words, "--epochs", "0.5"]) == 0
     said = capsys.readouterr().out

@@ -22,10 +22,8 @@ def loss_of(case: Case) -> SetLoss:
     weights = case.settings["weight_dict"]
     known = {name: float(weights[official]) for name, official in OFFICIAL.items()}
     for official, weight in weights.items():
-        if (
-            weights.get(re.sub(r"_\d+$", "", official)) != weight
-            or re.sub(r"_\d+$", "", official) not in OFFICIAL.values()
-        ):
+        term = re.sub(r"_\d+$", "", official)
+        if term not in OFFICIAL.values() or weight != weights[term]:
             raise GoldenError(f"{case.id}: the runner does not know the weight {official} = {weight} of {weights}")
     costs = case.config.get("matcher", {"cost_class": 1, "cost_bbox": 5, "cost_giou": 2})
     cost = SoftmaxCost(*(float(costs[name]) for name in ("cost_class", "cost_bbox", "cost_giou")))
@@ -34,7 +32,7 @@ def loss_of(case: Case) -> SetLoss:
         class_=known["class"],
         box=known["box"],
         giou=known["giou"],
-        no_object=case.config.get("eos_coef", 0.1),
+        no_object=float(case.config.get("eos_coef", 0.1)),
         cost=cost,
     )
 

@@ -41,9 +41,14 @@ def _normalize(x: Array, valid: Array, norm: Norm, name: str) -> Array:
     return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name=name)(x, valid)
 
 
+def _clear(x: Array, valid: Array) -> Array:
+    """`x` with zeros on padding, which is what a convolution sees beyond the rim of an image that is alone."""
+    return jnp.where(valid[..., None], x, 0)
+
+
 def _relu(x: Array, valid: Array) -> Array:
     """Activation that leaves nothing on padding: a bias of the norm would otherwise leak into the image."""
-    return jnp.where(valid[..., None], nn.relu(x), 0)
+    return _clear(nn.relu(x), valid)
 
 
 class ResidualBlock(nn.Module):
@@ -139,11 +144,13 @@ class ResNet(nn.Module):
         blocks = self.stage_blocks or BLOCKS[self.depth]
         exact = padding == "exact"
         valid = images.valid if exact else jnp.ones_like(images.valid)
-        x = _conv(self.width, 7, 2, dtype=self.dtype, name="stem_conv")(images.pixels.astype(self.dtype))
+        x = _clear(images.pixels, valid).astype(self.dtype)
+        x = _conv(self.width, 7, 2, dtype=self.dtype, name="stem_conv")(x)
         valid = valid[:, ::2, ::2]
         x = _relu(_normalize(x, valid, self.norm, "stem_norm"), valid)
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
         valid = valid[:, ::2, ::2]
+        x = _clear(x, valid)  # a window beyond the rim may reach back into the image
         features = []
         for i, count in enumerate(blocks):
             dilate = self.dilation and i == len(blocks) - 1

@@ -4,7 +4,7 @@ import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import jax
@@ -85,7 +85,7 @@ def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start
         steps=total - start,
         workers=experiment.workers,
     )
-    with Progress(total, start) as progress, _interruption() as interrupted:
+    with closing(loader), Progress(total, start) as progress, _interruption() as interrupted:
         for step, batch in enumerate(loader, start=start + 1):
             state, metrics = run.train_step(state, place_batch(batch, run.mesh))
             watch.add(step, batch, metrics)

@@ -1,0 +1,175 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from draws import drawn
+from flax import traverse_util
+from jax import lax
+
+from vitjax.backbones.resnet import ResNet
+from vitjax.structs import Images
+
+SIZES = [(64, 96), (50, 71), (33, 96)]
+BUCKET = (64, 96)
+THIN = {
+    "basic": ResNet(depth=18, width=4, stage_blocks=(2, 2, 1)),
+    "bottleneck": ResNet(depth=50, width=4, stage_blocks=(2, 2, 2)),
+    "dilated": ResNet(depth=50, width=4, stage_blocks=(1, 3), dilation=True),
+    "group norm": ResNet(depth=18, width=4, stage_blocks=(1, 2), norm="group"),
+}
+
+
+def whole(pixels):
+    """Images without padding."""
+    return Images(pixels, jnp.ones(pixels.shape[:3], bool))
+
+
+def pictures(sizes=SIZES):
+    generator = np.random.default_rng(3)
+    return [generator.normal(size=(1, *size, 3)).astype(np.float32) for size in sizes]
+
+
+def padded(images, value=0.0):
+    """The images in the top left of one bucket."""
+    pixels = np.full((len(images), *BUCKET, 3), value, np.float32)
+    valid = np.zeros((len(images), *BUCKET), bool)
+    for i, image in enumerate(images):
+        height, width = image.shape[1:3]
+        pixels[i, :height, :width] = image[0]
+        valid[i, :height, :width] = True
+    return Images(pixels, valid)
+
+
+@functools.cache
+def variables_of(name):
+    return drawn(jax.eval_shape(lambda: THIN[name].init(jax.random.key(0), whole(jnp.zeros((1, 64, 64, 3))))))
+
+
+@functools.cache
+def forward(name, padding="exact"):
+    return jax.jit(lambda variables, images: THIN[name].apply(variables, images, padding=padding))
+
+
+def unrolled(variables, x, *, blocks, bottleneck, dilated):
+    """The published network, written out for images without padding; one feature map per stage."""
+    params, frozen = (traverse_util.flatten_dict(variables[name], sep="/") for name in ("params", "frozen"))
+
+    def layer(x, conv, norm, stride=1, dilation=1):
+        kernel = params[f"{conv}/kernel"]
+        pad = dilation * (kernel.shape[0] // 2)
+        x = lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            [(pad, pad)] * 2,
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        scale, bias, mean, var = (frozen[f"{norm}/{name}"] for name in ("scale", "bias", "mean", "var"))
+        return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+
+    x = jax.nn.relu(layer(x, "stem_conv", "stem_norm", 2))
+    x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    features = []
+    for stage, count in enumerate(blocks):
+        dilate = dilated and stage == len(blocks) - 1
+        for block in range(count):
+            at = f"stage_{stage + 1}/block_{block}"
+            stride = 2 if block == 0 and stage > 0 and not dilate else 1
+            dilation = 2 if dilate and block > 0 else 1
+            spatial = {"stride": stride, "dilation": dilation}
+            y = jax.nn.relu(layer(x, f"{at}/conv_1", f"{at}/norm_1", **({} if bottleneck else spatial)))
+            y = layer(y, f"{at}/conv_2", f"{at}/norm_2", **(spatial if bottleneck else {"dilation": dilation}))
+            if bottleneck:
+                y = layer(jax.nn.relu(y), f"{at}/conv_3", f"{at}/norm_3")
+            if f"{at}/shortcut_conv/kernel" in params:
+                x = layer(x, f"{at}/shortcut_conv", f"{at}/shortcut_norm", stride)
+            x = jax.nn.relu(x + y)
+        features.append(x)
+    return features
+
+
+@pytest.mark.parametrize("dilation", [False, True], ids=["plain", "dc5"])
+@pytest.mark.parametrize("depth, expansion", [(18, 1), (34, 1), (50, 4), (101, 4)])
+def test_features_have_the_published_strides_and_channels(depth, expansion, dilation):
+    images = whole(jnp.zeros((2, 224, 224, 3)))
+    features, _ = jax.eval_shape(
+        lambda: ResNet(depth=depth, dilation=dilation).init_with_output(jax.random.key(0), images)
+    )
+    sides = [56, 28, 14, 14 if dilation else 7]
+    wanted = [(2, side, side, 64 * 2**i * expansion) for i, side in enumerate(sides)]
+    assert [feature.values.shape for feature in features] == wanted
+    assert [feature.valid.shape for feature in features] == [shape[:3] for shape in wanted]
+
+
+@pytest.mark.parametrize("name", ["basic", "bottleneck", "dilated"])
+def test_the_network_is_the_published_one_written_out(name):
+    """With stride on the 3x3 convolution, torch's padding, and a dilated stage whose first block is not dilated."""
+    model, (_, image, _) = THIN[name], pictures()
+    details = {"blocks": model.stage_blocks, "bottleneck": model.depth >= 50, "dilated": model.dilation}
+    wanted = jax.jit(functools.partial(unrolled, **details))(variables_of(name), image)
+    for feature, values in zip(forward(name)(variables_of(name), whole(image)), wanted, strict=True):
+        np.testing.assert_allclose(feature.values, values, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_a_padded_image_gives_what_it_gives_alone(name):
+    together = forward(name)(variables_of(name), padded(pictures()))
+    for i, image in enumerate(pictures()):
+        alone = forward(name)(variables_of(name), whole(image))
+        for stage, (feature, own) in enumerate(zip(together, alone, strict=True)):
+            _, height, width, _ = own.values.shape
+            np.testing.assert_allclose(feature.values[i, :height, :width], own.values[0], atol=1e-5, err_msg=f"{stage}")
+            assert feature.valid[i, :height, :width].all() and own.valid.all()
+            assert feature.valid[i].sum() == height * width and not feature.values[i][~feature.valid[i]].any()
+
+
+def test_padding_leaks_as_in_the_published_code_when_asked_to():
+    together = forward("basic", "reference")(variables_of("basic"), padded(pictures()))
+    alone = forward("basic", "reference")(variables_of("basic"), whole(pictures()[1]))
+    _, height, width, _ = alone[-1].values.shape
+    difference = np.abs(together[-1].values[1, :height, :width] - alone[-1].values[0])
+    assert difference.max() > 1e-2
+    exact = forward("basic")(variables_of("basic"), padded(pictures()))
+    for feature, other in zip(together, exact, strict=True):
+        np.testing.assert_array_equal(feature.valid, other.valid)
+
+
+def test_what_stands_on_padding_is_never_seen_and_has_no_gradient():
+    def energy(pixels, valid):
+        features = THIN["basic"].apply(variables_of("basic"), Images(pixels, valid))
+        return sum((feature.values**2).sum() for feature in features)
+
+    run = jax.jit(jax.value_and_grad(energy))
+    clean, noisy = padded(pictures()), padded(pictures(), value=5.0)
+    energy_clean, gradient = run(clean.pixels, clean.valid)
+    energy_noisy, _ = run(noisy.pixels, noisy.valid)
+    assert energy_clean == energy_noisy
+    gradient = np.abs(gradient).max(-1)
+    assert not gradient[~clean.valid].any() and (gradient[clean.valid] > 0).mean() > 0.99
+
+
+def test_kernels_start_with_the_spread_of_what_goes_out():
+    images = whole(jnp.zeros((1, 32, 32, 3)))
+    params = jax.jit(ResNet(depth=18, stage_blocks=(1,)).init)(jax.random.key(0), images)["params"]
+    for kernel in jax.tree.leaves(params):
+        wanted = math.sqrt(2 / (kernel.shape[0] * kernel.shape[1] * kernel.shape[3]))
+        np.testing.assert_allclose(kernel.std(), wanted, rtol=0.05)
+
+
+def test_bfloat16_computes_in_it_from_float32_parameters():
+    model = THIN["basic"].clone(dtype="bfloat16")
+    found = jax.jit(model.apply)(variables_of("basic"), whole(pictures()[0]))[-1].values
+    wanted = forward("basic")(variables_of("basic"), whole(pictures()[0]))[-1].values
+    assert found.dtype == jnp.bfloat16
+    assert np.abs(found.astype(jnp.float32) - wanted).max() < 0.05 * np.abs(wanted).max()
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), whole(jnp.zeros((1, 32, 32, 3)))))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+
+
+def test_an_unknown_depth_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="depths 18, 34, 50, 101; got depth=51"):
+        ResNet(depth=51).init(jax.random.key(0), whole(jnp.zeros((1, 32, 32, 3))))

@@ -1,0 +1,52 @@
+"""A DETR small enough to compile in seconds, drawn variables for it, and two images of unlike sizes in one batch."""
+
+import functools
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from draws import drawn
+
+from vitjax.backbones.resnet import ResNet
+from vitjax.detection.detr import DETR
+from vitjax.structs import Images
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """`model`, its `variables`, `images`, and `predict(variables, train=..., seed=..., **fields of the model)`."""
+    model = DETR(
+        backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1)),
+        num_classes=3,
+        num_queries=5,
+        channels=16,
+        heads=2,
+        encoder_layers=1,
+        decoder_layers=3,
+        feed_forward=32,
+        dropout=0.0,
+    )
+    valid = np.zeros((2, 48, 64), bool)
+    valid[0, :, :] = valid[1, :37, :50] = True
+    pixels = np.random.default_rng(0).normal(size=(2, 48, 64, 3)).astype(np.float32) * valid[..., None]
+    images = Images(jnp.asarray(pixels), jnp.asarray(valid))
+
+    @functools.cache
+    def compiled(train, fields):
+        changed = model.clone(**dict(fields))
+        return jax.jit(
+            lambda variables, key: changed.apply(variables, images, train=train, rngs={"dropout": key})
+        )
+
+    def predict(variables, *, train=False, seed=0, **fields):
+        return compiled(train, tuple(fields.items()))(variables, jax.random.key(seed))
+
+    def variables_of(**fields):
+        changed = model.clone(**fields)
+        return drawn(jax.eval_shape(lambda: changed.init(jax.random.key(0), images, train=False)))
+
+    return SimpleNamespace(
+        model=model, images=images, variables=variables_of(), predict=predict, variables_of=variables_of
+    )

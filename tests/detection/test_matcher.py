@@ -1,0 +1,124 @@
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from vitjax.detection.matcher import SoftmaxCost, assign, match
+from vitjax.structs import Predictions, Targets
+
+QUERIES, OBJECTS = 12, 12
+solve = jax.jit(jax.vmap(assign))
+
+
+def problems(draw):
+    """Thirteen costs, and of 12 places for objects 0, 1, ... 12 that hold one, in any order."""
+    generator = np.random.default_rng(0)
+    cost = draw(generator, (OBJECTS + 1, QUERIES, OBJECTS)).astype(np.float32)
+    valid = np.arange(OBJECTS) < np.arange(OBJECTS + 1)[:, None]
+    return cost, generator.permuted(valid, axis=1)
+
+
+COSTS = {
+    "random": lambda generator, shape: generator.normal(size=shape),
+    "large": lambda generator, shape: 1e4 * generator.normal(size=shape) + 1e5,
+    "with ties": lambda generator, shape: generator.integers(0, 3, shape),
+    "all equal": lambda generator, shape: np.ones(shape),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_the_assignment_is_as_cheap_as_that_of_scipy(name):
+    costs, valids = problems(COSTS[name])
+    for cost, valid, queries in zip(costs, valids, np.asarray(solve(costs, valids)), strict=True):
+        chosen = queries[valid]
+        assert len(set(chosen)) == valid.sum() and ((queries >= 0) & (queries < QUERIES)).all()
+        optimum = cost[:, valid][linear_sum_assignment(cost[:, valid])].sum(dtype=np.float64)
+        np.testing.assert_allclose(cost[chosen, valid].sum(dtype=np.float64), optimum, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("queries, objects", [(5, 1), (100, 30)])
+def test_the_assignment_is_as_cheap_as_that_of_scipy_with_more_queries_than_places(queries, objects):
+    cost = np.random.default_rng(1).normal(size=(queries, objects)).astype(np.float32)
+    found = jax.jit(assign)(cost, np.ones(objects, bool))
+    optimum = cost[linear_sum_assignment(cost)].sum()
+    np.testing.assert_allclose(cost[found, np.arange(objects)].sum(), optimum, rtol=1e-5)
+
+
+def test_what_stands_in_padded_places_has_no_influence():
+    costs, valids = problems(COSTS["random"])
+    others = np.where(valids[:, None], costs, np.random.default_rng(2).normal(size=costs.shape) * 1e3)
+    others[5, :, ~valids[5]] = np.nan
+    found, wanted = solve(others.astype(np.float32), valids), solve(costs, valids)
+    np.testing.assert_array_equal(found[valids], wanted[valids])
+
+
+def test_a_cost_that_is_not_finite_does_not_hang_the_solver():
+    costs, valids = problems(COSTS["random"])
+    costs[2], costs[7, 3], costs[9, :, 4], costs[12, 0, 0] = np.nan, np.inf, -np.inf, np.nan
+    found = []
+    worker = threading.Thread(target=lambda: found.append(np.asarray(solve(costs, valids))), daemon=True)
+    worker.start()
+    worker.join(timeout=60)
+    assert found, "the solver does not come back"
+    for valid, queries in zip(valids, found[0], strict=True):
+        assert len(set(queries[valid])) == valid.sum()
+
+
+def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
+    generator = np.random.default_rng(3)
+    logits = generator.normal(size=(layers, images, queries, classes))
+    predictions = Predictions(jnp.float32(logits), jnp.float32(generator.uniform(0.2, 0.8, (layers, images, queries, 4))))
+    boxes = generator.uniform(0.2, 0.8, (images, objects, 4))
+    labels = generator.integers(0, classes - 1, (images, objects))
+    valid = np.arange(objects) < np.array([[0], [2], [4]])
+    return predictions, Targets(jnp.float32(boxes), jnp.int32(labels), jnp.asarray(valid))
+
+
+def test_all_layers_and_images_are_matched_as_each_alone():
+    cost, (predictions, targets) = SoftmaxCost(), drawn()
+    found = jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).queries
+    assert found.shape == (2, 3, 4)
+    single = jax.jit(lambda logits, boxes, wanted, labels: cost(logits, boxes, wanted, labels))
+    for layer, image in np.ndindex(2, 3):
+        valid = np.asarray(targets.valid[image])
+        pairs = predictions.logits[layer, image], predictions.boxes[layer, image]
+        prices = np.asarray(single(*pairs, targets.boxes[image], targets.labels[image]))[:, valid]
+        np.testing.assert_array_equal(np.sort(found[layer, image][valid]), linear_sum_assignment(prices)[0])
+        np.testing.assert_allclose(
+            prices[found[layer, image][valid], np.arange(valid.sum())].sum(), prices[linear_sum_assignment(prices)].sum()
+        )
+
+
+def test_the_cost_is_minus_probability_plus_distance_minus_overlap():
+    logits, boxes = jnp.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]), jnp.array([[0.3, 0.3, 0.2, 0.2], [0.5, 0.5, 0.2, 0.4]])
+    targets, labels = jnp.array([[0.3, 0.3, 0.2, 0.2], [0.7, 0.5, 0.2, 0.4]]), jnp.array([1, 0])
+    found = SoftmaxCost(class_=2.0, box=3.0, giou=5.0)(logits, boxes, targets, labels)
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found[0, 0], -2 * probability[0, 1] + 3 * 0 - 5 * 1, rtol=1e-5)
+    np.testing.assert_allclose(found[1, 1], -2 * probability[1, 0] + 3 * 0.2 - 5 * 0, rtol=1e-5, atol=1e-5)
+
+
+def test_no_gradient_flows_through_the_matching():
+    predictions, targets = drawn()
+
+    def total(predictions):
+        queries = match(SoftmaxCost(), predictions, targets).queries
+        return jnp.take_along_axis(predictions.logits.sum(-1), queries, axis=2).sum()
+
+    gradient = jax.jit(jax.grad(total))(predictions)
+    assert not gradient.boxes.any() and set(np.unique(gradient.logits)) <= {0, 1, 2, 3, 4}
+
+
+def test_data_without_places_for_objects_have_empty_assignments():
+    predictions, targets = drawn(objects=4)
+    none = jax.tree.map(lambda x: x[:, :0], targets)
+    assert match(SoftmaxCost(), predictions, none).queries.shape == (2, 3, 0)
+
+
+def test_fewer_queries_than_places_for_objects_are_refused():
+    predictions, targets = drawn(queries=3)
+    with pytest.raises(ValueError, match="3 queries and the data up to 4 objects .* at least 4"):
+        match(SoftmaxCost(), predictions, targets)

@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from vitjax.ops.boxes import area, boxes_from_masks, cxcywh_from_xyxy, generalized_iou, iou, xyxy_from_cxcywh
+
+SIDE = 12
+POINT, BOX, OTHER = [0.3, 0.3, 0.3, 0.3], [0.2, 0.2, 0.6, 0.7], [0.7, 0.8, 0.9, 1.0]
+LINE = [0.2, 0.4, 0.6, 0.4]
+DEGENERATE = [(POINT, POINT), (POINT, BOX), (BOX, POINT), (LINE, LINE), (LINE, BOX), (BOX, BOX), (POINT, OTHER)]
+TOUCHING = [([0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]), ([0.0] * 4, [0.0] * 4)]
+
+both = jax.jit(lambda a, b: (iou(a, b)[0], generalized_iou(a, b)))
+
+
+def corners(steps):
+    """Six xyxy boxes with corners on a grid of so many steps, boxes without area among them."""
+    pairs = hnp.arrays(np.int32, (6, 2, 2), elements=st.integers(0, steps))
+    return pairs.map(lambda p: np.sort(p, axis=1).reshape(6, 4))
+
+
+def counted(a, b):
+    """IoU and its generalised form of two boxes on a grid, by counting cells, in float64."""
+    covered = np.zeros((2, SIDE, SIDE), bool)
+    for layer, (left, top, right, bottom) in zip(covered, (a, b), strict=True):
+        layer[top:bottom, left:right] = True
+    overlap, union = covered.all(0).sum(), covered.any(0).sum()
+    hull = np.prod(np.maximum(a[2:], b[2:]) - np.minimum(a[:2], b[:2]))
+    ratio = overlap / union if union else 0.0
+    return ratio, ratio - ((hull - union) / hull if hull else 0.0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(corners(SIDE), corners(SIDE))
+def test_ious_are_those_of_counted_cells(a, b):
+    wanted = np.array([counted(*pair) for pair in zip(a, b, strict=True)])
+    found = both(a.astype(np.float32) / SIDE, b.astype(np.float32) / SIDE)
+    np.testing.assert_allclose(np.stack(found, 1), wanted, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(corners(4096), corners(4096))
+def test_generalized_iou_is_at_most_iou_and_both_are_bounded_and_symmetric(a, b):
+    a, b = a.astype(np.float32) / 4096, b.astype(np.float32) / 4096
+    plain, general = (np.asarray(x) for x in both(a, b))
+    assert (general <= plain + 1e-6).all() and (plain >= 0).all() and (plain <= 1 + 1e-6).all()
+    assert (general >= -1 - 1e-6).all()
+    np.testing.assert_array_equal(np.stack(both(b, a)), np.stack([plain, general]))
+
+
+def test_boxes_without_area_and_equal_boxes_have_finite_values_and_gradients():
+    a, b = jnp.asarray(DEGENERATE + TOUCHING).swapaxes(0, 1)
+    value, gradients = jax.value_and_grad(lambda a, b: generalized_iou(a, b).sum(), argnums=(0, 1))(a, b)
+    assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
+
+
+def test_a_box_is_pulled_towards_one_that_it_does_not_touch():
+    gradient = jax.grad(generalized_iou)(jnp.array([0.1, 0.1, 0.2, 0.2]), jnp.array([0.6, 0.1, 0.8, 0.2]))
+    assert gradient[2] > 0
+
+
+def test_equal_boxes_overlap_wholly_and_distant_points_not_at_all():
+    first = jnp.array([BOX, POINT])
+    second = jnp.array([BOX, [0.9, 0.9, 0.9, 0.9]])
+    np.testing.assert_allclose(generalized_iou(first, second), [1, -1], atol=1e-6)
+
+
+def test_centre_and_corner_forms_are_inverse_and_keep_the_area():
+    boxes = np.random.default_rng(0).uniform(0.1, 0.9, (50, 4)).astype(np.float32)
+    xyxy = xyxy_from_cxcywh(jnp.asarray(boxes))
+    np.testing.assert_allclose(cxcywh_from_xyxy(xyxy), boxes, atol=1e-6)
+    np.testing.assert_allclose(area(xyxy), boxes[:, 2] * boxes[:, 3], atol=1e-6)
+    np.testing.assert_allclose(xyxy_from_cxcywh(jnp.array([0.5, 0.25, 0.5, 0.25])), [0.25, 0.125, 0.75, 0.375])
+
+
+def test_boxes_of_masks_are_tight_and_zero_for_an_empty_mask():
+    masks = np.random.default_rng(0).random((40, 9, 14)) < np.linspace(0, 0.2, 40)[:, None, None]
+    assert not masks[0].any()
+    found = boxes_from_masks(jnp.asarray(masks))
+    for mask, box in zip(masks, found, strict=True):
+        rows, columns = np.nonzero(mask)
+        wanted = [columns.min(), rows.min(), columns.max(), rows.max()] if len(rows) else [0, 0, 0, 0]
+        np.testing.assert_array_equal(box, wanted)

@@ -1,0 +1,58 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from vitjax.ops.convolution import conv_general_dilated
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+NONE, ONE = [(0, 0), (0, 0)], [(1, 1), (1, 1)]
+PASSED_ON = {
+    "3x3": ((3, 3, 6, 4), {"padding": ONE}),
+    "3x3 dilated": ((3, 3, 6, 4), {"padding": ONE, "rhs_dilation": (2, 2)}),
+    "3x3 grouped": ((3, 3, 2, 6), {"padding": ONE, "feature_group_count": 3}),
+    "1x1 grouped": ((1, 1, 2, 6), {"padding": NONE, "feature_group_count": 3}),
+    "1x1 padded": ((1, 1, 6, 4), {"padding": ONE}),
+    "1x1 spread": ((1, 1, 6, 4), {"padding": NONE, "lhs_dilation": (2, 2)}),
+    "1x3": ((1, 3, 6, 4), {"padding": "SAME"}),
+}
+
+
+def drawn(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+def is_convolution(strides, kernel, **options):
+    trace = jax.make_jaxpr(
+        lambda x, k: conv_general_dilated(x, k, strides, dimension_numbers=LAYOUT, **options)
+    )
+    return "conv_general_dilated" in str(trace(drawn(2, 7, 9, 6), kernel))
+
+
+@pytest.mark.parametrize("padding", [NONE, "SAME", "VALID"], ids=str)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2)], ids=str)
+def test_a_pointwise_kernel_becomes_a_product_of_the_same_value_and_gradients(strides, padding):
+    image, kernel = drawn(2, 7, 9, 6), drawn(1, 1, 6, 4)
+    assert not is_convolution(strides, kernel, padding=padding)
+
+    def both(convolve):
+        def total(image, kernel):
+            y = convolve(image, kernel, strides, padding, dimension_numbers=LAYOUT)
+            return (y**2).sum(), y
+
+        (_, y), gradients = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(image, kernel)
+        return [y, *gradients]
+
+    for found, wanted in zip(both(conv_general_dilated), both(lax.conv_general_dilated), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", PASSED_ON)
+def test_every_other_convolution_is_passed_on_as_it_is(name):
+    shape, options = PASSED_ON[name]
+    image, kernel = drawn(2, 7, 9, 6), drawn(*shape)
+    assert is_convolution((2, 1), kernel, **options)
+    arguments = {"window_strides": (2, 1), "dimension_numbers": LAYOUT, **options}
+    found = conv_general_dilated(image, kernel, **arguments)
+    np.testing.assert_array_equal(found, lax.conv_general_dilated(image, kernel, **arguments))
