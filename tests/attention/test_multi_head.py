@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from draws import drawn
+from quick import drawn
 
 from vitjax.attention.multi_head import MultiHeadAttention
 

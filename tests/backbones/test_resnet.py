@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from draws import drawn
 from flax import traverse_util
 from jax import lax
+from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.structs import Images

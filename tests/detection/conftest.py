@@ -7,16 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from draws import drawn
+from quick import drawn, light_compilation
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.detr import DETR
 from vitjax.structs import Images
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_lightly():
+    with light_compilation():
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny():
-    """`model`, its `variables`, `images`, and `predict(variables, train=..., seed=..., **fields of the model)`."""
+    """`model`, its `variables`, `images`, and `predict(variables, images, train=..., seed=..., **fields of model)`."""
     model = DETR(
         backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1)),
         num_classes=3,
@@ -26,7 +32,7 @@ def tiny():
         encoder_layers=1,
         decoder_layers=3,
         feed_forward=32,
-        dropout=0.0,
+        dropout=0.3,
     )
     valid = np.zeros((2, 48, 64), bool)
     valid[0, :, :] = valid[1, :37, :50] = True
@@ -37,11 +43,11 @@ def tiny():
     def compiled(train, fields):
         changed = model.clone(**dict(fields))
         return jax.jit(
-            lambda variables, key: changed.apply(variables, images, train=train, rngs={"dropout": key})
+            lambda variables, *inputs, key: changed.apply(variables, *inputs, train=train, rngs={"dropout": key})
         )
 
-    def predict(variables, *, train=False, seed=0, **fields):
-        return compiled(train, tuple(fields.items()))(variables, jax.random.key(seed))
+    def predict(variables, images=images, *, train=False, seed=0, **fields):
+        return compiled(train, tuple(fields.items()))(variables, images, key=jax.random.key(seed))
 
     def variables_of(**fields):
         changed = model.clone(**fields)

@@ -10,7 +10,7 @@ from vitjax.structs import Predictions, Targets
 
 LAYERS, IMAGES, QUERIES, CLASSES, OBJECTS = 2, 4, 6, 5, 6
 BACKGROUND = CLASSES - 1
-LOSS = SetLoss(class_=1.5, box=4.0, giou=3.0, no_object=0.2, cost=SoftmaxCost(class_=1.5, box=4.0, giou=3.0))
+LOSS = SetLoss(classification=1.5, box=4.0, giou=3.0, no_object=0.2, cost=SoftmaxCost(classification=1.5, box=4.0, giou=3.0))
 
 
 def drawn(counts=(0, 1, 3, QUERIES), seed=0):
@@ -53,7 +53,7 @@ def reference(logits, boxes, targets):
         cost = np.zeros((QUERIES, len(labels)))
         for q, o in np.ndindex(cost.shape):
             distance = sum(abs(found[q, k] - wanted[o, k]) for k in range(4))
-            price = LOSS.cost.box * distance - LOSS.cost.class_ * probability[q, labels[o]]
+            price = LOSS.cost.box * distance - LOSS.cost.classification * probability[q, labels[o]]
             cost[q, o] = price - LOSS.cost.giou * giou(found[q], wanted[o])
         classes = np.full(QUERIES, BACKGROUND)
         for q, o in zip(*linear_sum_assignment(cost), strict=True):
@@ -102,8 +102,7 @@ def test_padded_places_change_neither_loss_nor_gradient():
         boxes=jnp.where(keep[..., None], targets.boxes, 0.0), labels=jnp.where(keep, targets.labels, other.labels)
     )
     step = jax.jit(jax.value_and_grad(total_of))
-    for found, wanted in zip(jax.tree.leaves(step(predictions, changed)), jax.tree.leaves(step(predictions, targets))):
-        np.testing.assert_array_equal(found, wanted)
+    jax.tree.map(np.testing.assert_array_equal, step(predictions, changed), step(predictions, targets))
 
 
 @pytest.mark.parametrize("counts", [(0, 1, 3, QUERIES), (0, 0, 0, 0)], ids=["some objects", "no objects"])

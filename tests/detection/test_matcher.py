@@ -70,7 +70,9 @@ def test_a_cost_that_is_not_finite_does_not_hang_the_solver():
 def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
     generator = np.random.default_rng(3)
     logits = generator.normal(size=(layers, images, queries, classes))
-    predictions = Predictions(jnp.float32(logits), jnp.float32(generator.uniform(0.2, 0.8, (layers, images, queries, 4))))
+    predictions = Predictions(
+        jnp.float32(logits), jnp.float32(generator.uniform(0.2, 0.8, (layers, images, queries, 4)))
+    )
     boxes = generator.uniform(0.2, 0.8, (images, objects, 4))
     labels = generator.integers(0, classes - 1, (images, objects))
     valid = np.arange(objects) < np.array([[0], [2], [4]])
@@ -88,14 +90,18 @@ def test_all_layers_and_images_are_matched_as_each_alone():
         prices = np.asarray(single(*pairs, targets.boxes[image], targets.labels[image]))[:, valid]
         np.testing.assert_array_equal(np.sort(found[layer, image][valid]), linear_sum_assignment(prices)[0])
         np.testing.assert_allclose(
-            prices[found[layer, image][valid], np.arange(valid.sum())].sum(), prices[linear_sum_assignment(prices)].sum()
+            prices[found[layer, image][valid], np.arange(valid.sum())].sum(),
+            prices[linear_sum_assignment(prices)].sum(),
         )
 
 
 def test_the_cost_is_minus_probability_plus_distance_minus_overlap():
-    logits, boxes = jnp.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]), jnp.array([[0.3, 0.3, 0.2, 0.2], [0.5, 0.5, 0.2, 0.4]])
+    logits, boxes = (
+        jnp.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]),
+        jnp.array([[0.3, 0.3, 0.2, 0.2], [0.5, 0.5, 0.2, 0.4]]),
+    )
     targets, labels = jnp.array([[0.3, 0.3, 0.2, 0.2], [0.7, 0.5, 0.2, 0.4]]), jnp.array([1, 0])
-    found = SoftmaxCost(class_=2.0, box=3.0, giou=5.0)(logits, boxes, targets, labels)
+    found = SoftmaxCost(classification=2.0, box=3.0, giou=5.0)(logits, boxes, targets, labels)
     probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     np.testing.assert_allclose(found[0, 0], -2 * probability[0, 1] + 3 * 0 - 5 * 1, rtol=1e-5)
     np.testing.assert_allclose(found[1, 1], -2 * probability[1, 0] + 3 * 0.2 - 5 * 0, rtol=1e-5, atol=1e-5)
@@ -120,5 +126,5 @@ def test_data_without_places_for_objects_have_empty_assignments():
 
 def test_fewer_queries_than_places_for_objects_are_refused():
     predictions, targets = drawn(queries=3)
-    with pytest.raises(ValueError, match="3 queries and the data up to 4 objects .* at least 4"):
+    with pytest.raises(ValueError, match="3 queries and the data up to 4 objects"):
         match(SoftmaxCost(), predictions, targets)

@@ -16,4 +16,6 @@ def test_every_query_keeps_its_place_and_never_answers_no_object():
     found = BestClass()(logits, jnp.full((1, 3, 4), 0.5), jnp.array([[10, 10]]))
     probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
     assert found.labels.tolist() == [[1, 0, 1]]
-    np.testing.assert_allclose(found.scores[0], [probabilities[0, 1], probabilities[1, 0], probabilities[2, 1]], rtol=1e-5)
+    np.testing.assert_allclose(
+        found.scores[0], [probabilities[0, 1], probabilities[1, 0], probabilities[2, 1]], rtol=1e-5
+    )

@@ -32,13 +32,13 @@ def experiment():
 
 
 def write_coco(root, *, train_images=8, val_images=3):
-    """Digit scenes as a COCO folder, with gaps in the category ids and images of two shapes."""
+    """Digit scenes as a COCO folder, with gaps in the category ids; images of one shape, so that little is compiled."""
+    height, width = 48, 64
     (root / "annotations").mkdir(parents=True)
     for split, count in (("train", train_images), ("val", val_images)):
         (root / split).mkdir()
         images, annotations = [], []
         for i in range(count):
-            height, width = (48, 64) if i % 3 else (64, 48)
             scene = Digits(height=height, width=width).open(split)[i]
             cv2.imwrite(str(root / split / f"{i}.png"), scene.image[..., ::-1])
             images.append({"id": 10 + i, "file_name": f"{i}.png", "height": height, "width": width})

@@ -33,10 +33,6 @@ def no_categories(content):
     del content["categories"]
 
 
-def images_twice(content):
-    content["images"].append(dict(content["images"][0], file_name="1.png"))
-
-
 FATAL = {"no images": no_images, "no annotations": no_annotations, "no categories": no_categories}
 
 
@@ -59,50 +55,38 @@ def test_json_that_is_none_is_named(config, folder, tmp_path, capsys):
     assert code == 1 and "instances_train.json" in error
 
 
-def unknown_image(content):
-    content["annotations"][0]["image_id"] = 999
+def unknown_image(content, place):
+    content["annotations"][place]["image_id"] = 999
 
 
-def unknown_category(content):
-    content["annotations"][0]["category_id"] = 999
+def unknown_category(content, place):
+    content["annotations"][place]["category_id"] = 999
 
 
-def nan_box(content):
-    content["annotations"][0]["bbox"][2] = float("nan")
+def nan_box(content, place):
+    content["annotations"][place]["bbox"][2] = float("nan")
 
 
-def negative_box(content):
-    content["annotations"][0]["bbox"][2] = -5
+def negative_box(content, place):
+    content["annotations"][place]["bbox"][2] = -5
 
 
-def wrong_size(content):
-    content["images"][0]["width"] += 7
+def wrong_size(content, place):
+    content["images"][place]["width"] += 7
 
 
-def duplicate_annotation(content):
-    content["annotations"][1]["id"] = content["annotations"][0]["id"]
+def duplicate_annotation(content, place):
+    content["annotations"][place]["id"] = content["annotations"][place + 1]["id"]
 
 
-MENDABLE = {
-    "annotation of an unknown image": unknown_image,
-    "annotation of an unknown category": unknown_category,
-    "NaN box": nan_box,
-    "negative box": negative_box,
-    "wrong image size": wrong_size,
-    "duplicate annotation ids": duplicate_annotation,
-    "duplicate image ids": images_twice,
-}
+MENDABLE = (unknown_image, unknown_category, nan_box, negative_box, wrong_size, duplicate_annotation)
 
 
-@pytest.mark.parametrize("mend", MENDABLE.values(), ids=MENDABLE.keys())
-def test_what_can_be_skipped_or_mended_is_counted_in_what_is_printed(mend, config, folder, tmp_path, capsys):
-    attempt(config, folder, tmp_path / "sound", capsys)
-    change(folder, mend)
-    code, said, error = attempt(config, folder, tmp_path, capsys)
-    assert code == 0 and "1 " in said.split("in all\n")[1] or code == 1 and "instances_train.json" in error
-
-
-def test_a_missing_image_file_is_named(config, folder, tmp_path, capsys):
-    (folder / "train" / "3.png").unlink()
-    code, said, error = attempt(config, folder, tmp_path, capsys)
-    assert "3.png" in (said if code == 0 else error)
+def test_what_can_be_skipped_or_mended_is_counted_in_what_is_printed(config, folder, tmp_path, capsys):
+    for place, mend in enumerate(MENDABLE):
+        change(folder, lambda content, mend=mend, place=place: mend(content, place))
+    (folder / "train" / "7.png").unlink()
+    code, said, _ = attempt(config, folder, tmp_path, capsys)
+    assert code == 0
+    wanted = ("unknown image", "unknown category", "no finite number", "cover nothing", "image sizes", "whose id is", "7.png")
+    assert [words for words in wanted if words not in said] == []

@@ -3,7 +3,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from draws import drawn
+from quick import drawn
 
 from vitjax.layers.feed_forward import FeedForward, Perceptron
 

@@ -24,9 +24,7 @@ def drawn(*shape):
 
 
 def is_convolution(strides, kernel, **options):
-    trace = jax.make_jaxpr(
-        lambda x, k: conv_general_dilated(x, k, strides, dimension_numbers=LAYOUT, **options)
-    )
+    trace = jax.make_jaxpr(lambda x, k: conv_general_dilated(x, k, strides, dimension_numbers=LAYOUT, **options))
     return "conv_general_dilated" in str(trace(drawn(2, 7, 9, 6), kernel))
 
 

@@ -12,7 +12,7 @@ def test_source_rows_follow_the_floor_rule_in_float32():
     generator = np.random.default_rng(0)
     for size, resized in generator.integers(1, 1400, (200, 2)).tolist():
         scale = np.float32(size / resized)
-        wanted = [min(int(math.floor(np.float32(i) * scale)), size - 1) for i in range(resized)]
+        wanted = [min(math.floor(np.float32(i) * scale), size - 1) for i in range(resized)]
         assert nearest_rows(size, resized).tolist() == wanted, (size, resized)
 
 

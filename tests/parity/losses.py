@@ -29,7 +29,7 @@ def loss_of(case: Case) -> SetLoss:
     cost = SoftmaxCost(*(float(costs[name]) for name in ("cost_class", "cost_bbox", "cost_giou")))
     case.config.read |= {"weights"}
     return SetLoss(
-        class_=known["class"],
+        classification=known["class"],
         box=known["box"],
         giou=known["giou"],
         no_object=float(case.config.get("eos_coef", 0.1)),

@@ -33,7 +33,7 @@ Terms = dict[str, Mean]
 class SetLoss:
     """Weighted cross entropy over all queries, L1 and generalised IoU over matched pairs, the same for every layer."""
 
-    class_: float = 1.0
+    classification: float = 1.0
     """Weight of the cross entropy."""
     box: float = 5.0
     """Weight of the L1 distance of matched boxes."""
@@ -80,5 +80,5 @@ class SetLoss:
 
     def total(self, terms: Terms) -> Float[Array, ""]:
         """The weighted sum over terms and layers that is minimised."""
-        weights = {"class": self.class_, "box": self.box, "giou": self.giou}
+        weights = {"class": self.classification, "box": self.box, "giou": self.giou}
         return sum((weight * terms[name].value.sum() for name, weight in weights.items()), jnp.float32(0))

@@ -16,7 +16,7 @@ from vitjax.structs import Assignment, Predictions, Targets
 class SoftmaxCost:
     """Price of giving an object to a query: minus its probability, L1 distance of the boxes, minus generalised IoU."""
 
-    class_: float = 1.0
+    classification: float = 1.0
     """Weight of the class probability."""
     box: float = 5.0
     """Weight of the L1 distance of the cxcywh boxes."""
@@ -34,7 +34,7 @@ class SoftmaxCost:
         probability = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, labels]
         distance = jnp.abs(boxes[:, None] - target_boxes).sum(-1)
         overlap = generalized_iou(xyxy_from_cxcywh(boxes)[:, None], xyxy_from_cxcywh(target_boxes))
-        return self.box * distance - self.class_ * probability - self.giou * overlap
+        return self.box * distance - self.classification * probability - self.giou * overlap
 
 
 def assign(cost: Float[Array, "queries objects"], valid: Bool[Array, " objects"]) -> Int[Array, " objects"]:

@@ -60,7 +60,7 @@ def make_train_step(
 
         (total, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.trainable)
         updates, optimizer_state = transformation.update(gradients, state.optimizer, state.trainable)
-        metrics = {"loss": total, **metrics_of(terms), "gradient_norm": optax.global_norm(gradients)}
+        metrics = {"loss": total, **metrics_of(terms), "gradient_norm": optax.tree.norm(gradients)}
         following = dataclasses.replace(
             state,
             step=state.step + 1,

@@ -1,5 +1,7 @@
-"""Random variables for a model, drawn with NumPy: nothing has to be compiled to have them."""
+"""What keeps tests of models quick: variables drawn with NumPy, and compilation without most optimizations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -23,3 +25,13 @@ def drawn(shapes: Any, seed: int = 0) -> Any:
         return np.float32(0.3) * noise + np.float32(name == "scale")
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@contextmanager
+def light_compilation() -> Iterator[None]:
+    """Halves the time in the compiler, where small shapes spend nearly all of it."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)

@@ -1,0 +1,182 @@
+"""One step of a tiny DETR: on one device and on two, with a part of it frozen, and what it says about itself."""
+
+import functools
+from types import SimpleNamespace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from quick import drawn, light_compilation
+
+from vitjax.backbones.resnet import ResNet
+from vitjax.detection.detr import DETR
+from vitjax.detection.loss import Mean, SetLoss
+from vitjax.detection.matcher import match
+from vitjax.detection.postprocess import BestClass
+from vitjax.structs import Batch, Images, Predictions, Targets
+from vitjax.training.optimizer import AdamW
+from vitjax.training.parallel import (
+    check_batch_size,
+    compile_train_step,
+    data_mesh,
+    matching_per_device,
+    place_batch,
+    place_state,
+)
+from vitjax.training.state import initial_state
+from vitjax.training.steps import images_of, make_predict_step, make_train_step, metrics_of
+
+MODEL = DETR(
+    backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1)),
+    num_classes=3,
+    num_queries=5,
+    channels=16,
+    heads=2,
+    encoder_layers=1,
+    decoder_layers=2,
+    feed_forward=32,
+    dropout=0.2,
+)
+# A large eps keeps the update smooth in the gradient: Adam would turn rounding of a zero gradient into a whole step.
+OPTIMIZER = AdamW(learning_rate=1e-2, eps=1e-3, clip_norm=1.0, frozen=("^backbone/stem", "^backbone/stage_1/"))
+TERMS = {"class", "box", "giou"}
+
+
+def batch_of(seed=0):
+    """Four images of unlike sizes; one has no objects, one as many as there are places."""
+    generator = np.random.default_rng(seed)
+    sizes = np.array([[32, 48], [20, 48], [32, 31], [25, 40]], np.int32)
+    pixels = generator.integers(0, 256, (4, 32, 48, 3)).astype(np.uint8)
+    targets = Targets(
+        boxes=generator.uniform(0.2, 0.8, (4, 3, 4)).astype(np.float32),
+        labels=generator.integers(0, 3, (4, 3)).astype(np.int32),
+        valid=np.arange(3) < np.array([[2], [0], [3], [1]]),
+    )
+    records = np.arange(4, dtype=np.int32)
+    return Batch(pixels, sizes, targets, records, original_sizes=2 * sizes, broken=np.full(4, -1, np.int32))
+
+
+@functools.cache
+def variables():
+    images = Images(jnp.zeros((1, 32, 32, 3)), jnp.ones((1, 32, 32), bool))
+    return drawn(jax.eval_shape(lambda: MODEL.init(jax.random.key(0), images, train=False)))
+
+
+def state_of(optimizer=OPTIMIZER, step=0):
+    trainable, _ = optimizer.partition(variables()["params"])
+    transformation = optimizer.transformation(trainable, total_steps=10, steps_per_epoch=5)
+    state = initial_state(jax.tree.map(jnp.array, variables()), optimizer, transformation, seed=0)
+    return state.replace(step=jnp.int32(step)), transformation
+
+
+def step_of(mesh=None, optimizer=OPTIMIZER):
+    loss = SetLoss()
+    matching = functools.partial(match, loss.cost)
+    matching = matching if mesh is None else matching_per_device(matching, mesh)
+    return make_train_step(MODEL, loss, optimizer, state_of(optimizer)[1], matching)
+
+
+@pytest.fixture(scope="module")
+def train():
+    """By number of devices: a fresh state and batch through one compiled step, and what comes out."""
+    meshes = {1: jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1]), 2: data_mesh()}
+    steps = {count: compile_train_step(step_of(mesh), mesh) for count, mesh in meshes.items()}
+
+    def run(devices, *, step=0, seed=0):
+        mesh = meshes[devices]
+        state, metrics = steps[devices](place_state(state_of(step=step)[0], mesh), place_batch(batch_of(seed), mesh))
+        return SimpleNamespace(state=state, metrics={name: float(value) for name, value in metrics.items()})
+
+    with light_compilation():
+        yield run
+
+
+def test_one_step_is_the_same_on_one_device_and_on_two(train):
+    one, two = train(1), train(2)
+    assert len(two.state.step.sharding.device_set) == 2
+    assert one.metrics == pytest.approx(two.metrics, rel=1e-5)
+    for field in ("step", "trainable", "frozen", "constants", "optimizer"):
+        pairs = zip(jax.tree.leaves(getattr(one.state, field)), jax.tree.leaves(getattr(two.state, field)), strict=True)
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.state.trainable, state_of()[0].trainable)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_frozen_parameters_and_statistics_are_untouched_and_have_no_optimizer_state(train):
+    before, after = state_of()[0], train(1).state
+    for field in ("frozen", "constants"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, field), getattr(before, field))
+    assert set(before.frozen["backbone"]) == {"stem_conv", "stage_1"}
+    assert set(before.trainable["backbone"]) == {"stage_2"} and set(before.frozen) == {"backbone"}
+    moments = after.optimizer[1]
+    assert jax.tree.structure(moments.mu) == jax.tree.structure(after.trainable)
+    assert int(after.step) == 1 and int(moments.count) == 1
+    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), after.trainable, before.trainable)
+    assert all(jax.tree.leaves(changed))
+
+
+def test_gradients_of_frozen_convolutions_are_not_computed():
+    def convolutions(optimizer):
+        step, (state, _) = step_of(optimizer=optimizer), state_of(optimizer)
+        return str(jax.make_jaxpr(step)(state, jax.tree.map(jnp.asarray, batch_of()))).count("conv_general_dilated[")
+
+    # Five of the stem and two stages forward; back, the gradients of the last stage's two kernels and one between them.
+    assert convolutions(AdamW()) > convolutions(OPTIMIZER) == 5 + 2 + 1
+
+
+def test_dropout_is_drawn_by_step_and_again_alike_for_the_same_step(train):
+    first, again, later = train(1), train(1), train(1, step=1)
+    assert first.metrics == again.metrics
+    assert abs(first.metrics["loss"] - later.metrics["loss"]) > 1e-3
+
+
+def test_metrics_name_every_term_of_every_layer_and_add_up_to_the_loss(train):
+    metrics = train(1).metrics
+    layered = {f"{name}{suffix}" for name in TERMS for suffix in ("", "_0")}
+    assert set(metrics) == layered | {"loss", "gradient_norm", "class_error", "cardinality_error"}
+    weights = {"class": 1.0, "box": 5.0, "giou": 2.0}
+    total = sum(weights[name] * (metrics[name] + metrics[f"{name}_0"]) for name in TERMS)
+    assert metrics["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_metrics_are_means_and_the_last_layer_has_the_plain_name():
+    terms = {
+        "box": Mean(jnp.array([6.0, 8.0, 10.0]), jnp.array([2.0, 2.0, 4.0])),
+        "class_error": Mean(jnp.array([0.0, 50.0, 100.0]), jnp.ones(3)),
+    }
+    found = {name: float(value) for name, value in metrics_of(terms).items()}
+    assert found == {"box": 2.5, "box_0": 3.0, "box_1": 4.0, "class_error": 100.0}
+
+
+def test_images_of_a_batch_are_valid_inside_their_sizes_and_zero_outside():
+    images = images_of(jax.tree.map(jnp.asarray, batch_of()))
+    assert images.valid.sum((1, 2)).tolist() == [32 * 48, 20 * 48, 32 * 31, 25 * 40]
+    assert not np.asarray(images.pixels)[~np.asarray(images.valid)].any()
+
+
+class Answer(nn.Module):
+    """Two layers that answer alike for every image; only the last is to be believed."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        boxes = jnp.array([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])[:, None, None]
+        logits = jnp.array([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])[:, None, None]
+        batch = images.pixels.shape[0]
+        return Predictions(*(jnp.broadcast_to(x, (2, batch, 1, x.shape[-1])) for x in (logits, boxes)))
+
+
+def test_predictions_are_those_of_the_last_layer_in_pixels_of_the_original_image():
+    found = make_predict_step(Answer(), BestClass())({}, jax.tree.map(jnp.asarray, batch_of()))
+    heights, widths = 2 * batch_of().sizes.T
+    np.testing.assert_allclose(found.boxes[:, 0], np.stack([0 * widths, 0 * heights, widths, heights], 1), atol=1e-4)
+    assert (found.labels == 1).all()
+
+
+def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused():
+    check_batch_size(4, data_mesh())
+    with pytest.raises(ValueError, match="batch_size must be divisible by the 2 devices; got 3"):
+        check_batch_size(3, data_mesh())
