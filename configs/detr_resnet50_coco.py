@@ -1,6 +1,7 @@
 """DETR with a ResNet-50 on COCO.
 
 Source: Carion et al. 2020, table 1; the released weights' schedule: 500 epochs, learning rate down at 400, batch 64.
+The published runs start from ImageNet weights of the backbone: --init-from resnet50.safetensors (torchvision names).
 Published: AP 42.0, AP50 62.4
 Measured here: not measured
 """

@@ -1,4 +1,4 @@
-"""The command line: `vitjax predict | evaluate | models`, and what `train.py` runs."""
+"""The command line: `vitjax train | evaluate | predict | models`; `train.py` is the first of them."""
 
 import dataclasses
 import json
@@ -12,13 +12,14 @@ import tyro
 from vitjax.data.coco import CocoFolder
 from vitjax.data.errors import DataError
 
-USAGE = """usage: vitjax {evaluate,predict,models} ...
+USAGE = """usage: vitjax {train,evaluate,predict,models} ...
 
+  train CONFIG             trains a config, by name or file: the same as train.py in a checkout
   evaluate RUN             scores a trained run on a split of its data, or of other data with the same classes
   predict RUN IMAGE ...    detects on images and folders; writes pictures with boxes and COCO-results json
   models                   lists every architecture: parameters, published score, config, what was measured here
 
-`vitjax COMMAND --help` tells more. To train: python train.py --help"""
+`vitjax COMMAND --help` tells more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,12 @@ class PredictArguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code. An error that a user can mend is one line, without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], None]] = {"evaluate": _evaluate, "predict": _predict, "models": _models}
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "predict": _predict,
+        "models": _models,
+    }
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
         return 0

@@ -50,13 +50,20 @@ def _read_state(path: Path) -> dict[str, np.ndarray]:
     raise DataError(f"{path} is neither .safetensors nor .npz; convert it to one of these first.")
 
 
+def _placed(given: dict[str, Any]) -> dict[str, Any]:
+    """A bare ResNet's variables as those of a detector's backbone; all others as they are."""
+    if "params/stem_conv/kernel" in given:
+        return {name.replace("/", "/backbone/", 1): array for name, array in given.items()}
+    return given
+
+
 def initialize_from(path: Path, variables: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """`variables` with everything replaced that `path` holds in the same shape, and lines on what was not.
 
     Raises:
         DataError: nothing fits.
     """
-    given, wanted = flatten(read_variables(path)), flatten(variables)
+    given, wanted = _placed(flatten(read_variables(path))), flatten(variables)
     taken = {name: given[name] for name in wanted if name in given and given[name].shape == wanted[name].shape}
     if not taken:
         raise DataError(f"{path} holds none of this model's parameters; is it of another architecture?")
