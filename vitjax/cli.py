@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import tyro
 
 from vitjax.data.coco import CocoFolder
-from vitjax.data.errors import DataError
 
 USAGE = """usage: vitjax {train,evaluate,predict,models} ...
 

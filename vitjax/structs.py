@@ -64,9 +64,9 @@ class Detections:
 class Batch:
     """What the data wing hands to a step: the same shapes for every step of one bucket; NumPy arrays until placed.
 
-    `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside the
-    bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch up;
-    `broken` is the row that could not be read and was left out or replaced, else -1.
+    `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside
+    the bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch
+    up; `broken` is the row that could not be read and was left out or replaced, else -1.
     """
 
     pixels: UInt8[Array, "batch height width 3"]

@@ -10,7 +10,9 @@ from vitjax.structs import Predictions, Targets
 
 LAYERS, IMAGES, QUERIES, CLASSES, OBJECTS = 2, 4, 6, 5, 6
 BACKGROUND = CLASSES - 1
-LOSS = SetLoss(classification=1.5, box=4.0, giou=3.0, no_object=0.2, cost=SoftmaxCost(classification=1.5, box=4.0, giou=3.0))
+LOSS = SetLoss(
+    classification=1.5, box=4.0, giou=3.0, no_object=0.2, cost=SoftmaxCost(classification=1.5, box=4.0, giou=3.0)
+)
 
 
 def drawn(counts=(0, 1, 3, QUERIES), seed=0):

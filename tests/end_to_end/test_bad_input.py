@@ -88,5 +88,13 @@ def test_what_can_be_skipped_or_mended_is_counted_in_what_is_printed(config, fol
     (folder / "train" / "7.png").unlink()
     code, said, _ = attempt(config, folder, tmp_path, capsys)
     assert code == 0
-    wanted = ("unknown image", "unknown category", "no finite number", "cover nothing", "image sizes", "whose id is", "7.png")
+    wanted = (
+        "unknown image",
+        "unknown category",
+        "no finite number",
+        "cover nothing",
+        "image sizes",
+        "whose id is",
+        "7.png",
+    )
     assert [words for words in wanted if words not in said] == []
