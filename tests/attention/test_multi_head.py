@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -23,11 +24,16 @@ def variables():
     return drawn(jax.eval_shape(lambda *a: ATTENTION.init(*a, train=False), *arguments))
 
 
-def attend(variables, key=KEY, value=VALUE, valid=VALID, *, module=ATTENTION, train=False, seed=0, **options):
-    def run(variables, *inputs):
-        return module.apply(variables, *inputs, train=train, rngs={"dropout": jax.random.key(seed)}, **options)
+@functools.cache
+def compiled(module, train, mutable):
+    def run(variables, key, *inputs):
+        return module.apply(variables, *inputs, train=train, rngs={"dropout": key}, mutable=list(mutable) or False)
 
-    return jax.jit(run)(variables, QUERY, key, value, valid)
+    return jax.jit(run)
+
+
+def attend(variables, key=KEY, value=VALUE, valid=VALID, *, module=ATTENTION, train=False, seed=0, mutable=()):
+    return compiled(module, train, mutable)(variables, jax.random.key(seed), QUERY, key, value, valid)
 
 
 def reference(variables, valid):
@@ -59,7 +65,7 @@ def test_masked_keys_have_no_influence(variables):
 
 
 def test_weights_are_given_on_request_and_the_result_stays_the_same(variables):
-    found, state = attend(variables, mutable=["intermediates"])
+    found, state = attend(variables, mutable=("intermediates",))
     np.testing.assert_allclose(found, attend(variables), atol=1e-5)
     (weights,) = state["intermediates"]["weights"]
     assert weights.shape == (BATCH, HEADS, QUERIES, KEYS) and weights.dtype == jnp.float32
@@ -94,7 +100,7 @@ def test_bfloat16_computes_in_it_and_stays_close(variables):
     found = attend(variables, module=MultiHeadAttention(HEADS, dtype="bfloat16"))
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(np.float32), attend(variables), atol=0.1)
-    _, state = attend(variables, module=MultiHeadAttention(HEADS, dtype="bfloat16"), mutable=["intermediates"])
+    _, state = attend(variables, module=MultiHeadAttention(HEADS, dtype="bfloat16"), mutable=("intermediates",))
     assert state["intermediates"]["weights"][0].dtype == jnp.float32
 
 

@@ -30,7 +30,7 @@ def tiny():
         channels=16,
         heads=2,
         encoder_layers=1,
-        decoder_layers=3,
+        decoder_layers=2,
         feed_forward=32,
         dropout=0.3,
     )

@@ -82,6 +82,7 @@ def reference(logits, boxes, targets):
 @pytest.mark.parametrize("counts", [(0, 1, 3, QUERIES), (0, 0)], ids=["some objects", "no objects"])
 def test_every_term_is_that_of_the_paper(counts):
     predictions, targets = drawn(counts)
+    weights = {"class": LOSS.classification, "box": LOSS.box, "giou": LOSS.giou}
     terms, total = terms_of(predictions, targets), 0.0
     for layer in range(LAYERS):
         wanted = reference(predictions.logits[layer], predictions.boxes[layer], targets)
@@ -89,10 +90,7 @@ def test_every_term_is_that_of_the_paper(counts):
         for name, (sum_, count) in wanted.items():
             found = (terms[name].total[layer], terms[name].count[layer])
             np.testing.assert_allclose(found, (sum_, count), rtol=1e-5, err_msg=name)
-        total += sum(
-            getattr(LOSS, f"{name}_" if name == "class" else name) * wanted[name][0] / wanted[name][1]
-            for name in ("class", "box", "giou")
-        )
+        total += sum(weight * wanted[name][0] / wanted[name][1] for name, weight in weights.items())
     np.testing.assert_allclose(LOSS.total(terms), total, rtol=1e-5)
 
 

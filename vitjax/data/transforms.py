@@ -63,7 +63,9 @@ class Resize:
     """
 
     size: int | None = 800
+    """Shorter side in pixels; None keeps the image as it is."""
     max_side: int | None = 1333
+    """Longest that the longer side may become."""
 
     def __post_init__(self) -> None:
         """Refuses sizes that no image can have."""
@@ -82,20 +84,24 @@ class Resize:
 class Augmentation:
     """The random flip, crop and resize of training; the defaults are those of DETR on COCO.
 
-    An image is flipped, then either resized, or (with probability `crop`) resized, cropped and resized again. `sizes`
-    are the possible shorter sides at the end (none: no resize at the end), and the longer side is at most `max_side`.
-    `crop_sizes` are the possible shorter sides before the crop (none: crop from the image as it is), and each side of
-    the crop is drawn from `crop_range`, both ends included, as far as the image reaches.
+    An image is flipped, then either resized, or resized, cropped and resized again. Each side of the crop is drawn from
+    `crop_range`, both ends included, as far as the image reaches.
 
     Source: DETR datasets/coco.py and transforms.py.
     """
 
     flip: float = 0.5
+    """Probability of a mirror image."""
     sizes: tuple[int, ...] = SCALES
+    """Shorter sides in pixels that an image may end with; none keeps its size."""
     max_side: int | None = 1333
+    """Longest that the longer side may become."""
     crop: float = 0.5
+    """Probability of resize, crop and resize in place of one resize."""
     crop_sizes: tuple[int, ...] = (400, 500, 600)
+    """Shorter sides before the crop; none crops the image as it is."""
     crop_range: tuple[int, int] = (384, 600)
+    """Shortest and longest side of the crop."""
 
     def __post_init__(self) -> None:
         """Refuses probabilities outside [0, 1] and sizes that no image can have."""
