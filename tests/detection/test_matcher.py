@@ -1,5 +1,3 @@
-import threading
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,16 +53,18 @@ def test_what_stands_in_padded_places_has_no_influence():
     np.testing.assert_array_equal(found[valids], wanted[valids])
 
 
-def test_a_cost_that_is_not_finite_does_not_hang_the_solver():
-    costs, valids = problems(COSTS["random"])
-    costs[2], costs[7, 3], costs[9, :, 4], costs[12, 0, 0] = np.nan, np.inf, -np.inf, np.nan
-    found = []
-    worker = threading.Thread(target=lambda: found.append(np.asarray(solve(costs, valids))), daemon=True)
-    worker.start()
-    worker.join(timeout=60)
-    assert found, "the solver does not come back"
-    for valid, queries in zip(valids, found[0], strict=True):
-        assert len(set(queries[valid])) == valid.sum()
+def test_a_cost_that_is_not_finite_spoils_no_other_match():
+    """It counts as a million, beside which float32 tells costs apart to a tenth; the solver alone would be misled."""
+    costs = np.random.default_rng(4).normal(size=(60, QUERIES, OBJECTS)).astype(np.float32)
+    valid = np.arange(OBJECTS) < 6
+    costs[:20, :, 2], costs[20:40, 3], costs[40:, :, 4] = np.nan, -np.inf, np.inf
+    found = np.asarray(solve(costs, np.broadcast_to(valid, (60, OBJECTS))))[:, valid]
+    for cost, chosen in zip(np.nan_to_num(costs, nan=1e6, posinf=1e6, neginf=-1e6)[..., valid], found, strict=True):
+        assert len(set(chosen)) == len(chosen)
+        optimum = cost[linear_sum_assignment(cost)].sum(dtype=np.float64)
+        np.testing.assert_allclose(
+            cost[chosen, np.arange(len(chosen))].sum(dtype=np.float64), optimum, rtol=0, atol=0.1
+        )
 
 
 def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
@@ -105,17 +105,6 @@ def test_the_cost_is_minus_probability_plus_distance_minus_overlap():
     probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     np.testing.assert_allclose(found[0, 0], -2 * probability[0, 1] + 3 * 0 - 5 * 1, rtol=1e-5)
     np.testing.assert_allclose(found[1, 1], -2 * probability[1, 0] + 3 * 0.2 - 5 * 0, rtol=1e-5, atol=1e-5)
-
-
-def test_no_gradient_flows_through_the_matching():
-    predictions, targets = drawn()
-
-    def total(predictions):
-        queries = match(SoftmaxCost(), predictions, targets).queries
-        return jnp.take_along_axis(predictions.logits.sum(-1), queries, axis=2).sum()
-
-    gradient = jax.jit(jax.grad(total))(predictions)
-    assert not gradient.boxes.any() and set(np.unique(gradient.logits)) <= {0, 1, 2, 3, 4}
 
 
 def test_data_without_places_for_objects_have_empty_assignments():

@@ -7,7 +7,7 @@ import pytest
 
 from vitjax.data.errors import DataError
 from vitjax.structs import Images
-from vitjax.training.catalogue import shapes, table
+from vitjax.training import catalogue
 from vitjax.training.configs import load_config, names, override
 
 PUBLISHED = {
@@ -19,6 +19,12 @@ PUBLISHED = {
 WANTED = {*PUBLISHED, "quickstart", "detr_resnet50_finetune"}
 
 
+@functools.cache
+def shapes(experiment):
+    """Shapes of the variables; tracing a ResNet-101 takes seconds, so once is enough."""
+    return catalogue.shapes(experiment)
+
+
 def test_the_promised_configs_are_there():
     assert set(names()) >= WANTED
 
@@ -26,9 +32,9 @@ def test_the_promised_configs_are_there():
 @pytest.mark.parametrize("name", names())
 def test_every_config_builds_a_model_that_predicts(name):
     experiment = load_config(name).experiment
-    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=7)
+    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
     images = Images(jnp.zeros((2, 64, 96, 3)), jnp.ones((2, 64, 96), bool))
-    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    variables = shapes(experiment)
     predictions = jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
     assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, model.num_classes + 1)
     assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
@@ -51,8 +57,9 @@ def test_every_config_says_what_is_published_and_what_was_measured(name):
     assert config.title and config.said("Published") and config.said("Measured here")
 
 
-def test_the_table_of_models_names_every_config_and_its_parameters():
-    text = table()
+def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
+    monkeypatch.setattr(catalogue, "shapes", shapes)
+    text = catalogue.table()
     assert all(name in text for name in names())
     assert "41,302,368" in text and "60,242,272" in text
 
