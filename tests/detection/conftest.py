@@ -4,7 +4,6 @@ import functools
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from quick import drawn, light_compilation
@@ -37,7 +36,7 @@ def tiny():
     valid = np.zeros((2, 48, 64), bool)
     valid[0, :, :] = valid[1, :37, :50] = True
     pixels = np.random.default_rng(0).normal(size=(2, 48, 64, 3)).astype(np.float32) * valid[..., None]
-    images = Images(jnp.asarray(pixels), jnp.asarray(valid))
+    images = Images(pixels, valid)
 
     @functools.cache
     def compiled(train, fields):
@@ -47,7 +46,7 @@ def tiny():
         )
 
     def predict(variables, images=images, *, train=False, seed=0, **fields):
-        return compiled(train, tuple(fields.items()))(variables, images, key=jax.random.key(seed))
+        return jax.device_get(compiled(train, tuple(fields.items()))(variables, images, key=jax.random.key(seed)))
 
     def variables_of(**fields):
         changed = model.clone(**fields)

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -22,8 +21,8 @@ def drawn(counts=(0, 1, 3, QUERIES), seed=0):
     boxes, wanted = (generator.uniform(0.1, 0.9, (*shape, 4)) for shape in (logits.shape[:3], (len(counts), OBJECTS)))
     labels = generator.integers(0, BACKGROUND, (len(counts), OBJECTS))
     valid = generator.permuted(np.arange(OBJECTS) < np.array(counts)[:, None], axis=1)
-    targets = Targets(jnp.float32(wanted), jnp.int32(labels), jnp.asarray(valid))
-    return Predictions(jnp.float32(logits), jnp.float32(boxes)), targets
+    targets = Targets(wanted.astype(np.float32), labels.astype(np.int32), valid)
+    return Predictions(logits.astype(np.float32), boxes.astype(np.float32)), targets
 
 
 @jax.jit
@@ -99,7 +98,8 @@ def test_padded_places_change_neither_loss_nor_gradient():
     _, other = drawn(seed=1)
     keep = targets.valid
     changed = targets.replace(
-        boxes=jnp.where(keep[..., None], targets.boxes, 0.0), labels=jnp.where(keep, targets.labels, other.labels)
+        boxes=np.where(keep[..., None], targets.boxes, np.float32(0)),
+        labels=np.where(keep, targets.labels, other.labels),
     )
     step = jax.jit(jax.value_and_grad(total_of))
     jax.tree.map(np.testing.assert_array_equal, step(predictions, changed), step(predictions, targets))
@@ -109,8 +109,8 @@ def test_padded_places_change_neither_loss_nor_gradient():
 @pytest.mark.parametrize("box", [[0.5, 0.5, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0.5, 0.5, 0, 0.3]], ids=str)
 def test_degenerate_boxes_have_finite_loss_and_gradients(box, counts):
     predictions, targets = drawn(counts)
-    predictions = predictions.replace(boxes=jnp.broadcast_to(jnp.float32(box), predictions.boxes.shape))
-    same = targets.replace(boxes=jnp.broadcast_to(jnp.float32(box), targets.boxes.shape))
+    predictions = predictions.replace(boxes=np.broadcast_to(np.float32(box), predictions.boxes.shape))
+    same = targets.replace(boxes=np.broadcast_to(np.float32(box), targets.boxes.shape))
     step = jax.jit(jax.value_and_grad(total_of))
     for wanted in (targets, same):
         value, gradient = step(predictions, wanted)
@@ -146,8 +146,8 @@ def test_layers_do_not_mix():
 
 def test_a_perfect_prediction_costs_nothing():
     predictions, targets = drawn((3, QUERIES))
-    logits = 50.0 * jax.nn.one_hot(jnp.where(targets.valid, targets.labels, BACKGROUND), CLASSES)
-    perfect = Predictions(*(jnp.broadcast_to(x, (LAYERS, *x.shape)) for x in (logits, targets.boxes)))
+    logits = 50 * np.eye(CLASSES, dtype=np.float32)[np.where(targets.valid, targets.labels, BACKGROUND)]
+    perfect = Predictions(*(np.broadcast_to(x, (LAYERS, *x.shape)) for x in (logits, targets.boxes)))
     terms = terms_of(perfect, targets)
     for mean in terms.values():
         np.testing.assert_allclose(mean.value, 0, atol=1e-6)

@@ -70,18 +70,17 @@ def test_a_cost_that_is_not_finite_spoils_no_other_match():
 def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
     generator = np.random.default_rng(3)
     logits = generator.normal(size=(layers, images, queries, classes))
-    predictions = Predictions(
-        jnp.float32(logits), jnp.float32(generator.uniform(0.2, 0.8, (layers, images, queries, 4)))
-    )
+    located = generator.uniform(0.2, 0.8, (layers, images, queries, 4))
+    predictions = Predictions(logits.astype(np.float32), located.astype(np.float32))
     boxes = generator.uniform(0.2, 0.8, (images, objects, 4))
     labels = generator.integers(0, classes - 1, (images, objects))
     valid = np.arange(objects) < np.array([[0], [2], [4]])
-    return predictions, Targets(jnp.float32(boxes), jnp.int32(labels), jnp.asarray(valid))
+    return predictions, Targets(boxes.astype(np.float32), labels.astype(np.int32), valid)
 
 
 def test_all_layers_and_images_are_matched_as_each_alone():
     cost, (predictions, targets) = SoftmaxCost(), drawn()
-    found = jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).queries
+    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).queries)
     assert found.shape == (2, 3, 4)
     single = jax.jit(lambda logits, boxes, wanted, labels: cost(logits, boxes, wanted, labels))
     for layer, image in np.ndindex(2, 3):
