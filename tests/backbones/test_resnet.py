@@ -43,9 +43,13 @@ def padded(images, value=0.0):
     return Images(pixels, valid)
 
 
+def shapes_of(model):
+    return jax.eval_shape(model.init, jax.random.key(0), whole(np.zeros((1, 32, 32, 3), np.float32)))
+
+
 @functools.cache
 def variables_of(name):
-    return drawn(jax.eval_shape(lambda: THIN[name].init(jax.random.key(0), whole(jnp.zeros((1, 64, 64, 3))))))
+    return drawn(shapes_of(THIN[name]))
 
 
 @functools.cache
@@ -96,10 +100,8 @@ def unrolled(variables, x, *, blocks, bottleneck, dilated):
 @pytest.mark.parametrize("dilation", [False, True], ids=["plain", "dc5"])
 @pytest.mark.parametrize("depth, expansion", [(18, 1), (34, 1), (50, 4), (101, 4)])
 def test_features_have_the_published_strides_and_channels(depth, expansion, dilation):
-    images = whole(jnp.zeros((2, 224, 224, 3)))
-    features, _ = jax.eval_shape(
-        lambda: ResNet(depth=depth, dilation=dilation).init_with_output(jax.random.key(0), images)
-    )
+    model, images = ResNet(depth=depth, dilation=dilation), whole(np.zeros((2, 224, 224, 3), np.float32))
+    features, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
     sides = [56, 28, 14, 14 if dilation else 7]
     wanted = [(2, side, side, 64 * 2**i * expansion) for i, side in enumerate(sides)]
     assert [feature.values.shape for feature in features] == wanted
@@ -154,7 +156,7 @@ def test_what_stands_on_padding_is_never_seen_and_has_no_gradient():
 
 
 def test_kernels_start_with_the_spread_of_what_goes_out():
-    images = whole(jnp.zeros((1, 32, 32, 3)))
+    images = whole(np.zeros((1, 32, 32, 3), np.float32))
     params = jax.jit(ResNet(depth=18, stage_blocks=(1,)).init)(jax.random.key(0), images)["params"]
     for kernel in jax.tree.leaves(params):
         wanted = math.sqrt(2 / (kernel.shape[0] * kernel.shape[1] * kernel.shape[3]))
@@ -167,10 +169,9 @@ def test_bfloat16_computes_in_it_from_float32_parameters():
     wanted = forward("basic")(variables_of("basic"), whole(pictures()[0]))[-1].values
     assert found.dtype == jnp.bfloat16
     assert np.abs(found.astype(np.float32) - wanted).max() < 0.05 * np.abs(wanted).max()
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), whole(jnp.zeros((1, 32, 32, 3)))))
-    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes_of(model))} == {jnp.dtype("float32")}
 
 
 def test_an_unknown_depth_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="depths 18, 34, 50, 101; got depth=51"):
-        ResNet(depth=51).init(jax.random.key(0), whole(jnp.zeros((1, 32, 32, 3))))
+        shapes_of(ResNet(depth=51))

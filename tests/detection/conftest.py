@@ -49,8 +49,8 @@ def tiny():
         return jax.device_get(compiled(train, tuple(fields.items()))(variables, images, key=jax.random.key(seed)))
 
     def variables_of(**fields):
-        changed = model.clone(**fields)
-        return drawn(jax.eval_shape(lambda: changed.init(jax.random.key(0), images, train=False)))
+        init = functools.partial(model.clone(**fields).init, train=False)
+        return drawn(jax.eval_shape(init, jax.random.key(0), images))
 
     return SimpleNamespace(
         model=model, images=images, variables=variables_of(), predict=predict, variables_of=variables_of

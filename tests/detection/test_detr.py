@@ -156,7 +156,7 @@ def initial():
         num_queries=50,
         channels=CHANNELS,
         encoder_layers=2,
-        decoder_layers=2,
+        decoder_layers=1,
         feed_forward=HIDDEN,
     )
     images = Images(jnp.zeros((1, 32, 32, 3)), jnp.ones((1, 32, 32), bool))
@@ -184,7 +184,7 @@ def torch_bound(path):
 
 def test_transformer_and_head_kernels_start_uniform_up_to_the_published_bounds(initial):
     kernels = {path: x for path, x in initial.items() if path.endswith("kernel") and not path.startswith("backbone")}
-    assert len(kernels) == 2 * (4 + 2) + 2 * (8 + 2) + 1 + 1 + 3
+    assert len(kernels) == 2 * (4 + 2) + (8 + 2) + 1 + 1 + 3
     for path, kernel in kernels.items():
         bound = bound_of(path)
         assert 0.97 * bound < np.abs(kernel).max() <= bound * (1 + 1e-6), path
@@ -193,7 +193,7 @@ def test_transformer_and_head_kernels_start_uniform_up_to_the_published_bounds(i
 
 def test_biases_start_at_zero_in_attention_and_norms_and_as_in_torch_elsewhere(initial):
     biases = {path: x for path, x in initial.items() if path.endswith("bias")}
-    assert len(biases) == 2 * (4 + 2 + 2) + 2 * (8 + 2 + 3) + 1 + 1 + 1 + 3
+    assert len(biases) == 2 * (4 + 2 + 2) + (8 + 2 + 3) + 1 + 1 + 1 + 3
     for path, bias in biases.items():
         if "norm" in path or "attention" in path:
             assert not bias.any(), path
@@ -206,5 +206,5 @@ def test_queries_start_standard_normal(initial):
 
 
 def test_layers_start_apart_from_each_other(initial):
-    for path in ("encoder/layer_{}/self_attention/query/kernel", "decoder/layer_{}/feed_forward/expand/kernel"):
-        assert not np.allclose(initial[path.format(0)], initial[path.format(1)])
+    for path in ("self_attention/query/kernel", "feed_forward/expand/kernel"):
+        assert not np.allclose(initial[f"encoder/layer_0/{path}"], initial[f"encoder/layer_1/{path}"])

@@ -97,10 +97,8 @@ def test_padded_places_change_neither_loss_nor_gradient():
     predictions, targets = drawn((1, 2, 3, 0))
     _, other = drawn(seed=1)
     keep = targets.valid
-    changed = targets.replace(
-        boxes=np.where(keep[..., None], targets.boxes, np.float32(0)),
-        labels=np.where(keep, targets.labels, other.labels),
-    )
+    boxes = np.where(keep[..., None], targets.boxes, np.float32(0))
+    changed = targets.replace(boxes=boxes, labels=np.where(keep, targets.labels, other.labels))
     step = jax.jit(jax.value_and_grad(total_of))
     jax.tree.map(np.testing.assert_array_equal, step(predictions, changed), step(predictions, targets))
 
