@@ -38,10 +38,16 @@ class Targets:
 
 @struct.dataclass
 class Predictions:
-    """Logits and cxcywh boxes of every decoder layer; the last layer is the answer, the others are auxiliary."""
+    """Logits and cxcywh boxes of every decoder layer; the last layer is the answer, the others are auxiliary.
+
+    `valid` tells the queries that count, None is all of them. A two-stage detector's encoder makes `proposals`: one
+    layer, whose queries are the tokens of the image.
+    """
 
     logits: Float[Array, "layers batch queries classes"]
     boxes: Float[Array, "layers batch queries 4"]
+    valid: Bool[Array, "layers batch queries"] | None = None
+    proposals: "Predictions | None" = None
 
 
 @struct.dataclass
@@ -49,6 +55,7 @@ class Assignment:
     """For every target object the query that is to predict it; meaningless where the target is not valid."""
 
     queries: Int[Array, "layers batch objects"]
+    proposals: Int[Array, "1 batch objects"] | None = None
 
 
 @struct.dataclass

@@ -1,9 +1,10 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from vitjax.detection.matcher import SoftmaxCost, assign, match
+from vitjax.detection.matcher import FocalCost, SoftmaxCost, assign, match
 from vitjax.structs import Predictions, Targets
 
 QUERIES, OBJECTS = 12, 12
@@ -110,3 +111,45 @@ def test_fewer_queries_than_places_for_objects_are_refused():
     predictions, targets = drawn(queries=3)
     with pytest.raises(ValueError, match="3 queries and the data up to 4 objects"):
         match(SoftmaxCost(), predictions, targets)
+
+
+def test_the_focal_cost_is_the_loss_it_saves_plus_distance_minus_overlap():
+    logits = np.float32([[0.0, 1.0], [-3.0, 2.0]])
+    boxes = np.float32([[0.3, 0.3, 0.2, 0.2], [0.5, 0.5, 0.2, 0.4]])
+    targets, labels = np.float32([[0.3, 0.3, 0.2, 0.2], [0.7, 0.5, 0.2, 0.4]]), np.array([1, 0])
+    cost = FocalCost(classification=2.0, box=3.0, giou=5.0, alpha=0.25, gamma=2.0)
+    found = jax.jit(lambda *pairs: cost(*pairs))(logits, boxes, targets, labels)
+    p = 1 / (1 + np.exp(-np.float64(logits)))
+    saved = 0.25 * (1 - p) ** 2 * -np.log(p) - 0.75 * p**2 * -np.log(1 - p)
+    np.testing.assert_allclose(found[0, 0], 2 * saved[0, 1] + 3 * 0 - 5 * 1, rtol=1e-5)
+    np.testing.assert_allclose(found[1, 1], 2 * saved[1, 0] + 3 * 0.2 - 5 * 0, rtol=1e-5, atol=1e-5)
+
+
+def test_proposals_are_matched_as_class_0_and_never_to_a_token_that_does_not_count():
+    predictions, targets = drawn()
+    proposals, _ = drawn(layers=1, queries=12)
+    counting = np.arange(12) % 2 == np.array([[[0], [1], [0]]])
+    predictions = predictions.replace(proposals=proposals.replace(valid=counting))
+    cost = FocalCost()
+    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).proposals)
+    for image in range(3):
+        valid, chosen = targets.valid[image], found[0, image][targets.valid[image]]
+        pairs = proposals.logits[0, image], proposals.boxes[0, image], targets.boxes[image]
+        prices = np.asarray(cost(*map(jnp.asarray, (*pairs, np.zeros_like(targets.labels[image])))))[:, valid]
+        prices = np.where(counting[0, image][:, None], prices, 1e6)
+        rows, columns = linear_sum_assignment(prices)
+        np.testing.assert_array_equal(np.sort(chosen), rows)
+        np.testing.assert_allclose(prices[chosen, np.arange(len(chosen))].sum(), prices[rows, columns].sum(), rtol=1e-5)
+
+
+def test_matching_all_tokens_of_a_full_size_image_needs_no_more_memory_than_its_costs():
+    tokens, places, images = 22_223, 100, 2
+    shape = jax.ShapeDtypeStruct
+    proposals = Predictions(shape((1, images, tokens, 91), np.float32), shape((1, images, tokens, 4), np.float32))
+    decoded = Predictions(shape((1, images, 300, 91), np.float32), shape((1, images, 300, 4), np.float32))
+    targets = Targets(
+        shape((images, places, 4), np.float32), shape((images, places), np.int32), shape((images, places), bool)
+    )
+    compiled = jax.jit(lambda *inputs: match(FocalCost(), *inputs)).lower(decoded.replace(proposals=proposals), targets)
+    cost_matrices = 4 * images * tokens * places
+    assert compiled.compile().memory_analysis().temp_size_in_bytes < 6 * cost_matrices

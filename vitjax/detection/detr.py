@@ -1,7 +1,7 @@
 """DETR: object detection as set prediction. Source: Carion et al. 2020."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -25,6 +25,8 @@ class DETR(nn.Module):
 
     Inner tensors (`projected`, `positions`, `memory`, `queries`, attention weights) are sown into `intermediates`.
     """
+
+    scores: ClassVar[str] = "softmax"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)
     """What turns the image into feature maps; the coarsest is used."""

@@ -1,9 +1,11 @@
 """From predictions to boxes for people."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
 from jaxtyping import Float, Int
 
 from vitjax.ops.boxes import xyxy_from_cxcywh
@@ -14,6 +16,8 @@ from vitjax.structs import Detections
 class BestClass:
     """One detection per query, in query order: the best class other than 'no object', with its probability."""
 
+    scores: ClassVar[str] = "softmax"
+
     def __call__(
         self,
         logits: Float[Array, "batch queries classes"],
@@ -22,9 +26,34 @@ class BestClass:
     ) -> Detections:
         """Boxes in pixels of the original images, whose (height, width) are `sizes`."""
         probabilities = jax.nn.softmax(logits, axis=-1)[..., :-1]
-        scale = sizes[:, [1, 0, 1, 0]].astype(boxes.dtype)
-        return Detections(
-            scores=probabilities.max(-1),
-            labels=probabilities.argmax(-1),
-            boxes=xyxy_from_cxcywh(boxes) * scale[:, None],
-        )
+        return Detections(probabilities.max(-1), probabilities.argmax(-1), _pixels(boxes, sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class TopDetections:
+    """The best pairs of query and class, best first: a query may be found as several classes, or not at all."""
+
+    scores: ClassVar[str] = "sigmoid"
+
+    k: int = 100
+    """Detections per image; fewer where there are fewer pairs."""
+
+    def __call__(
+        self,
+        logits: Float[Array, "batch queries classes"],
+        boxes: Float[Array, "batch queries 4"],
+        sizes: Int[Array, "batch 2"],
+    ) -> Detections:
+        """Sigmoid scores, and boxes in pixels of the original images, whose (height, width) are `sizes`."""
+        batch, queries, classes = logits.shape
+        scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
+        chosen = jnp.take_along_axis(boxes, (pairs // classes)[..., None], axis=1)
+        return Detections(scores, pairs % classes, _pixels(chosen, sizes))
+
+
+Postprocess = BestClass | TopDetections
+
+
+def _pixels(boxes: Array, sizes: Array) -> Array:
+    scale = sizes[:, [1, 0, 1, 0]].astype(boxes.dtype)
+    return xyxy_from_cxcywh(boxes) * scale[:, None]

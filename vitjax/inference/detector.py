@@ -14,7 +14,7 @@ from vitjax.data.loader import batches
 from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import Source
 from vitjax.data.transforms import Resize
-from vitjax.detection.postprocess import BestClass
+from vitjax.detection.postprocess import Postprocess
 from vitjax.training.parallel import compile_predict_step, place_batch
 from vitjax.training.steps import make_predict_step
 
@@ -41,7 +41,7 @@ def _unreadable(record: int) -> Found:
 class Detector:
     """A model with its resizing and post-processing, ready to run over sources with any variables of it."""
 
-    def __init__(self, model: nn.Module, postprocess: BestClass, resize: Resize, mesh: Mesh) -> None:
+    def __init__(self, model: nn.Module, postprocess: Postprocess, resize: Resize, mesh: Mesh) -> None:
         """Compiles nothing yet; the first batch of each bucket does."""
         self._resize = resize
         self._mesh = mesh

@@ -3,6 +3,7 @@
 from functools import partial
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
@@ -28,11 +29,15 @@ class FeedForward(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """ReLU perceptron of `layers` linear layers with torch's initialisation, as DETR's box head is."""
+    """ReLU perceptron of `layers` linear layers with torch's initialisation, as DETR's box head is.
+
+    With `start` the last layer begins with a kernel of zeros and this bias, so that it answers `start` to everything.
+    """
 
     hidden: int
     outputs: int
     layers: int = 3
+    start: tuple[float, ...] | None = None
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -41,7 +46,9 @@ class Perceptron(nn.Module):
         for i in range(self.layers):
             last = i == self.layers - 1
             features = self.outputs if last else self.hidden
-            bias = torch_bias(x.shape[-1])
-            x = nn.Dense(features, dtype=self.dtype, kernel_init=torch_kernel, bias_init=bias, name=f"layer_{i}")(x)
+            kernel, bias = torch_kernel, torch_bias(x.shape[-1])
+            if last and self.start is not None:
+                kernel, bias = nn.initializers.zeros, lambda *_: jnp.array(self.start)
+            x = nn.Dense(features, dtype=self.dtype, kernel_init=kernel, bias_init=bias, name=f"layer_{i}")(x)
             x = x if last else nn.relu(x)
         return x

@@ -49,6 +49,12 @@ def generalized_iou(a: Float[Array, "*#batch 4"], b: Float[Array, "*#batch 4"]) 
     return overlap - _ratio(hull - union, hull)
 
 
+def inverse_sigmoid(x: Float[Array, "*shape"], epsilon: float = 1e-5) -> Float[Array, "*shape"]:
+    """The logit of a number in [0, 1], which is kept `epsilon` away from both ends. Source: Deformable DETR."""
+    x = jnp.clip(x, 0, 1)
+    return jnp.log(jnp.maximum(x, epsilon) / jnp.maximum(1 - x, epsilon))
+
+
 def boxes_from_masks(masks: Bool[Array, "masks height width"]) -> Float[Array, "masks 4"]:
     """Tight xyxy boxes, in whole pixels, of binary masks; zeros for an empty mask."""
     height, width = masks.shape[1:]

@@ -1,8 +1,9 @@
 """Validity masks at coarser resolutions."""
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 
 def nearest_rows(size: int, resized: int) -> np.ndarray:
@@ -17,3 +18,9 @@ def nearest_rows(size: int, resized: int) -> np.ndarray:
 def resize_valid(valid: Bool[Array, "batch h w"], height: int, width: int) -> Bool[Array, "batch {height} {width}"]:
     """A validity mask brought to another size by the floor rule (reference: DETR, backbone mask interpolation)."""
     return valid[:, nearest_rows(valid.shape[1], height)][:, :, nearest_rows(valid.shape[2], width)]
+
+
+def valid_ratio(valid: Bool[Array, "batch h w"]) -> Float[Array, "batch 2"]:
+    """The part (x, y) of each map that is valid, by its first row and column. Source: Deformable DETR."""
+    sides = [valid[:, 0].mean(1, dtype=jnp.float32), valid[:, :, 0].mean(1, dtype=jnp.float32)]
+    return jnp.stack(sides, axis=-1)

@@ -29,11 +29,22 @@ def sine(
     if normalize:
         rows = (rows + offset) / (rows[:, -1:, :] + 1e-6) * scale
         columns = (columns + offset) / (columns[:, :, -1:] + 1e-6) * scale
-    half = channels // 2
-    wavelength = np.float32(temperature) ** (2 * np.arange(half // 2, dtype=np.float32) / np.float32(half))
+    halves = [_interleave(position, channels // 2, temperature) for position in (rows, columns)]
+    return jnp.concatenate(halves, axis=-1)
 
-    def interleave(position: Array) -> Array:
-        angle = position[..., None] / wavelength
-        return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(*position.shape, half)
 
-    return jnp.concatenate([interleave(rows), interleave(columns)], axis=-1)
+def sine_of_boxes(
+    boxes: Float[Array, "*batch 4"], channels: int, *, temperature: float = 10000.0, scale: float = 2 * math.pi
+) -> Float[Array, "*batch 4*{channels}"]:
+    """The four numbers in [0, 1] of each box, one after the other, as `channels` sines and cosines each.
+
+    Source: Deformable DETR, proposals of the two-stage variant.
+    """
+    return _interleave(boxes * scale, channels, temperature).reshape(*boxes.shape[:-1], -1)
+
+
+def _interleave(position: Array, channels: int, temperature: float) -> Array:
+    """Sine and cosine by turns, at wavelengths from 2 pi to 2 pi `temperature`, on a new last axis."""
+    wavelength = np.float32(temperature) ** (2 * np.arange(channels // 2, dtype=np.float32) / np.float32(channels))
+    angle = position[..., None] / wavelength
+    return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(*position.shape, channels)

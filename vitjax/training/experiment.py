@@ -11,8 +11,9 @@ from vitjax.data.source import Source
 from vitjax.data.tfds import TfdsCoco
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
+from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss
-from vitjax.detection.postprocess import BestClass
+from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.training.optimizer import AdamW
 
 
@@ -28,9 +29,9 @@ class Experiment:
     """What is done to training images."""
     resize: Resize = dataclasses.field(default_factory=Resize)
     """What is done to images in evaluation and prediction."""
-    loss: SetLoss = dataclasses.field(default_factory=SetLoss)
+    loss: SetLoss | FocalSetLoss = dataclasses.field(default_factory=SetLoss)
     """What is minimised."""
-    postprocess: BestClass = dataclasses.field(default_factory=BestClass)
+    postprocess: BestClass | TopDetections = dataclasses.field(default_factory=BestClass)
     """How predictions become detections."""
     optimizer: AdamW = dataclasses.field(default_factory=AdamW)
     """How it is minimised."""
@@ -63,6 +64,16 @@ class Experiment:
     """Decides initial weights, data order, augmentation and dropout."""
     workdir: str | None = None
     """Where the run is kept; None is runs/<name of the config>."""
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError where the loss or the post-processing reads the model's logits another way."""
+        wanted = getattr(self.model, "scores", None)
+        for part in (self.loss, self.postprocess) if wanted else ():
+            if part.scores != wanted:
+                raise ValueError(
+                    f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
+                    "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
+                )
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:

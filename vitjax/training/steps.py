@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from vitjax.detection.loss import SetLoss, Terms
+from vitjax.detection.loss import Loss, Terms
 from vitjax.detection.matcher import match
-from vitjax.detection.postprocess import BestClass
+from vitjax.detection.postprocess import Postprocess
 from vitjax.ops.images import normalize, valid_pixels
 from vitjax.structs import Assignment, Batch, Detections, Images, Predictions, Targets
 from vitjax.training.optimizer import AdamW
@@ -40,7 +40,7 @@ def metrics_of(terms: Terms) -> dict[str, Array]:
 
 def make_train_step(
     model: nn.Module,
-    loss: SetLoss,
+    loss: Loss,
     optimizer: AdamW,
     transformation: optax.GradientTransformation,
     matching: Match | None = None,
@@ -72,7 +72,7 @@ def make_train_step(
     return step
 
 
-def make_predict_step(model: nn.Module, postprocess: BestClass) -> Callable[[dict[str, Any], Batch], Detections]:
+def make_predict_step(model: nn.Module, postprocess: Postprocess) -> Callable[[dict[str, Any], Batch], Detections]:
     """The function from (variables, batch) to detections in pixels of the original images."""
 
     def step(variables: dict[str, Any], batch: Batch) -> Detections:

@@ -1,0 +1,142 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from vitjax.detection.focal_loss import FocalSetLoss, sigmoid_focal
+from vitjax.detection.matcher import FocalCost, match
+from vitjax.structs import Predictions, Targets
+
+LAYERS, QUERIES, TOKENS, CLASSES, OBJECTS = 2, 6, 20, 5, 4
+LOSS = FocalSetLoss(
+    classification=1.5,
+    box=4.0,
+    giou=3.0,
+    alpha=0.3,
+    gamma=1.7,
+    cost=FocalCost(classification=1.0, box=2.0, giou=3.0, alpha=0.3, gamma=1.7),
+)
+
+
+def predictions_of(generator, layers, images, queries):
+    logits = generator.normal(size=(layers, images, queries, CLASSES)) * 2
+    return Predictions(
+        logits.astype(np.float32), generator.uniform(0.1, 0.9, (*logits.shape[:3], 4)).astype(np.float32)
+    )
+
+
+def drawn(counts=(0, 1, OBJECTS), seed=0):
+    """Predictions with proposals of which some do not count, and targets with so many objects per image."""
+    generator = np.random.default_rng(seed)
+    predictions, proposals = (
+        predictions_of(generator, layers, len(counts), queries) for layers, queries in ((LAYERS, QUERIES), (1, TOKENS))
+    )
+    counting = generator.uniform(size=(1, len(counts), TOKENS)) < 0.7
+    boxes = generator.uniform(0.1, 0.9, (len(counts), OBJECTS, 4)).astype(np.float32)
+    labels = generator.integers(0, CLASSES, (len(counts), OBJECTS)).astype(np.int32)
+    valid = np.arange(OBJECTS) < np.array(counts)[:, None]
+    return predictions.replace(proposals=proposals.replace(valid=counting)), Targets(boxes, labels, valid)
+
+
+@jax.jit
+def terms_of(predictions, targets):
+    return LOSS(predictions, targets, match(LOSS.cost, predictions, targets))
+
+
+def total_of(predictions, targets):
+    return LOSS.total(terms_of(predictions, targets))
+
+
+def focal(logit, there):
+    p = 1 / (1 + np.exp(-np.float64(logit)))
+    if there:
+        return -LOSS.alpha * (1 - p) ** LOSS.gamma * np.log(p)
+    return -(1 - LOSS.alpha) * p**LOSS.gamma * np.log(1 - p)
+
+
+def reference(logits, boxes, counting, targets, labels):
+    """Sums of one layer by loops in float64, matched by scipy over what is there only."""
+    sums = {"class": 0.0, "box": 0.0}
+    for image in range(len(logits)):
+        valid = targets.valid[image]
+        wanted, named = targets.boxes[image][valid], labels[image][valid]
+        prices = np.asarray(LOSS.cost(*map(jnp.asarray, (logits[image], boxes[image], wanted, named))))
+        prices = np.where(counting[image][:, None], prices, 1e6)
+        matched = dict(zip(*linear_sum_assignment(prices), strict=True)) if valid.any() else {}
+        for query, scores in enumerate(logits[image]):
+            hit = matched.get(query)
+            if hit is not None:
+                sums["box"] += np.abs(boxes[image, query] - wanted[hit]).sum()
+            if counting[image, query]:
+                sums["class"] += sum(focal(x, hit is not None and c == named[hit]) for c, x in enumerate(scores))
+    return sums
+
+
+def test_every_term_is_the_focal_set_loss_over_matched_pairs():
+    predictions, targets = drawn()
+    terms = terms_of(predictions, targets)
+    objects = targets.valid.sum()
+    everything = np.ones((len(targets.labels), QUERIES), bool)
+    for layer in range(LAYERS):
+        wanted = reference(
+            predictions.logits[layer], predictions.boxes[layer], everything, targets, np.asarray(targets.labels)
+        )
+        for name, value in wanted.items():
+            np.testing.assert_allclose(terms[name].total[layer], value, rtol=1e-5, err_msg=name)
+            assert terms[name].count[layer] == objects
+
+
+def test_proposals_are_trained_to_find_objects_of_any_class_and_only_where_they_count():
+    predictions, targets = drawn()
+    terms, proposals = terms_of(predictions, targets), predictions.proposals
+    labels = np.zeros_like(targets.labels)
+    wanted = reference(proposals.logits[0], proposals.boxes[0], proposals.valid[0], targets, labels)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(terms[f"proposal_{name}"].total[0], value, rtol=1e-5, err_msg=name)
+
+
+def test_the_total_weighs_layers_and_proposals_alike():
+    terms = terms_of(*drawn())
+    weights = {"class": LOSS.classification, "box": LOSS.box, "giou": LOSS.giou}
+    wanted = sum(
+        weight * np.sum(terms[prefix + name].value) for name, weight in weights.items() for prefix in ("", "proposal_")
+    )
+    np.testing.assert_allclose(LOSS.total(terms), wanted, rtol=1e-6)
+
+
+def test_proposals_that_do_not_count_have_no_influence():
+    predictions, targets = drawn()
+    other, counting = drawn(seed=1)[0].proposals, predictions.proposals.valid
+    changed = predictions.proposals.replace(
+        logits=np.where(counting[..., None], predictions.proposals.logits, other.logits),
+        boxes=np.where(counting[..., None], predictions.proposals.boxes, other.boxes),
+    )
+    step = jax.jit(jax.value_and_grad(total_of, allow_int=True))
+    for which in (predictions, predictions.replace(proposals=changed)):
+        value, gradient = step(which, targets)
+        assert np.all(np.asarray(gradient.proposals.logits)[~counting] == 0)
+        np.testing.assert_allclose(value, total_of(predictions, targets), rtol=1e-6)
+
+
+def test_a_batch_without_objects_still_teaches_that_nothing_is_there():
+    predictions, targets = drawn((0, 0))
+    value, gradient = jax.value_and_grad(
+        lambda logits: total_of(dataclasses.replace(predictions, logits=logits), targets)
+    )(predictions.logits)
+    assert np.isfinite(value) and (np.asarray(gradient) > 0).all()
+
+
+@pytest.mark.parametrize("logit", [-200.0, -20.0, 0.0, 20.0, 200.0])
+@pytest.mark.parametrize("wanted", [0.0, 1.0])
+def test_the_focal_loss_is_finite_with_finite_gradient_at_any_logit(logit, wanted):
+    value, gradient = jax.value_and_grad(sigmoid_focal)(jnp.float32(logit), jnp.float32(wanted), 0.25, 2.0)
+    assert np.isfinite(value) and value >= 0 and np.isfinite(gradient)
+
+
+def test_without_focusing_and_weights_it_is_the_cross_entropy():
+    logits = jnp.linspace(-5, 5, 11)
+    found = sigmoid_focal(logits, jnp.ones_like(logits), 0.5, 0.0)
+    np.testing.assert_allclose(found, 0.5 * np.log1p(np.exp(-logits)), rtol=1e-5)

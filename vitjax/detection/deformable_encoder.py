@@ -1,0 +1,85 @@
+"""Deformable DETR's encoder. Source: Zhu et al. 2021, section 4.1 and appendix A.4."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from vitjax.attention.deformable import DeformableAttention
+from vitjax.layers.feed_forward import FeedForward
+from vitjax.ops.sampling import Shapes
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable self-attention and feed-forward network, each with dropout, residual and norm after it."""
+
+    heads: int
+    levels: int
+    points: int
+    feed_forward: int
+    dropout: float = 0.0
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch tokens channels"],
+        position: Float[Array, "batch tokens channels"],
+        reference: Float[Array, "batch tokens levels 2"],
+        valid: Bool[Array, "batch tokens"],
+        shapes: Shapes,
+        train: bool,
+    ) -> Float[Array, "batch tokens channels"]:
+        """The tokens after this layer; `position` enters the query, never the value."""
+
+        def norm(name: str) -> nn.LayerNorm:
+            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=f"{name}_norm")
+
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="self_attention")
+        x = norm("self_attention")(x + drop(attention(x + position, reference, x, valid, shapes)))
+        feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
+        return norm("feed_forward")(x + drop(feed_forward(x, train=train)))
+
+
+class DeformableEncoder(nn.Module):
+    """A row of encoder layers, in which every token is a query with its own place as reference."""
+
+    layers: int
+    heads: int
+    levels: int
+    points: int
+    feed_forward: int
+    dropout: float = 0.0
+    remat: bool = False
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch tokens channels"],
+        position: Float[Array, "batch tokens channels"],
+        valid: Bool[Array, "batch tokens"],
+        ratios: Float[Array, "batch levels 2"],
+        shapes: Shapes,
+        *,
+        train: bool,
+    ) -> Float[Array, "batch tokens channels"]:
+        """The memory that the decoder reads. `ratios` are the valid parts (x, y) of the padded maps."""
+        reference = token_places(ratios, shapes)[:, :, None] * ratios[:, None]
+        layer = nn.remat(DeformableEncoderLayer, static_argnums=(5, 6)) if self.remat else DeformableEncoderLayer
+        for i in range(self.layers):
+            sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
+            x = layer(*sizes, name=f"layer_{i}")(x, position, reference, valid, shapes, train)
+        return x
+
+
+def token_places(ratios: Float[Array, "batch levels 2"], shapes: Shapes) -> Float[Array, "batch tokens 2"]:
+    """The centre (x, y) of every token in [0, 1] of the unpadded image; beyond 1 on padding."""
+    places = []
+    for level, (height, width) in enumerate(shapes):
+        y, x = jnp.meshgrid(jnp.arange(height) + 0.5, jnp.arange(width) + 0.5, indexing="ij")
+        centres = jnp.stack([x, y], -1).reshape(-1, 2).astype(jnp.float32)
+        places.append(centres / (ratios[:, None, level] * jnp.array([width, height], jnp.float32)))
+    return jnp.concatenate(places, axis=1)

@@ -1,0 +1,83 @@
+"""Deformable DETR's set loss. Sources: Zhu et al. 2021, appendix A.4; Lin et al. 2017 (focal loss), equation 5."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from vitjax.detection.loss import Mean, Terms, at_least_one_object, box_terms, class_counts, weighted_sum
+from vitjax.detection.matcher import FocalCost
+from vitjax.structs import Assignment, Predictions, Targets
+
+
+@dataclasses.dataclass(frozen=True)
+class FocalSetLoss:
+    """Deformable DETR's: focal loss over all queries and classes, L1 and generalised IoU over matched pairs.
+
+    All three are divided by the number of objects. A two-stage detector's proposals are trained the same way, to find
+    objects of any class, which stand as class 0.
+    """
+
+    scores: ClassVar[str] = "sigmoid"
+
+    classification: float = 2.0
+    """Weight of the focal loss."""
+    box: float = 5.0
+    """Weight of the L1 distance of matched boxes."""
+    giou: float = 2.0
+    """Weight of one minus the generalised IoU of matched boxes."""
+    alpha: float = 0.25
+    """Weight of what is there inside the focal loss; what is not has one minus that."""
+    gamma: float = 2.0
+    """How much less the loss cares about what is nearly right already."""
+    cost: FocalCost = dataclasses.field(default_factory=FocalCost)
+    """Weights of the matching."""
+
+    def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
+        """The terms `class`, `box` and `giou`, and the log-only `class_error` (percent) and `cardinality_error`.
+
+        With proposals the same again but for `class_error`, as `proposal_class` and so on.
+        """
+        terms = self._layers(predictions, targets, assignment.queries)
+        if predictions.proposals is None:
+            return terms
+        objects = dataclasses.replace(targets, labels=jnp.zeros_like(targets.labels))
+        proposed = self._layers(predictions.proposals, objects, assignment.proposals)
+        del proposed["class_error"]
+        return terms | {f"proposal_{name}": mean for name, mean in proposed.items()}
+
+    def _layers(self, predictions: Predictions, targets: Targets, queries: Any) -> Terms:
+        layer = jax.vmap(self._layer, in_axes=(0, 0, 0, None, 0))
+        return layer(predictions.logits, predictions.boxes, predictions.valid, targets, queries)
+
+    def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Any) -> Terms:
+        places = jnp.where(targets.valid, queries, logits.shape[1])
+        wanted = jax.vmap(lambda row, at, labels: row.at[at, labels].set(1.0, mode="drop"))(
+            jnp.zeros_like(logits), places, targets.labels
+        )
+        focal = sigmoid_focal(logits, wanted, self.alpha, self.gamma)
+        focal = focal if counts is None else jnp.where(counts[..., None], focal, 0)
+        return {
+            "class": Mean(focal.sum(), at_least_one_object(targets)),
+            **box_terms(boxes, targets, queries),
+            **class_counts(logits, targets, queries),
+        }
+
+    def total(self, terms: Terms) -> Float[Array, ""]:
+        """The weighted sum over terms, layers and proposals that is minimised."""
+        weights = {"class": self.classification, "box": self.box, "giou": self.giou}
+        weights |= {f"proposal_{name}": weight for name, weight in weights.items() if f"proposal_{name}" in terms}
+        return weighted_sum(terms, weights)
+
+
+def sigmoid_focal(
+    logits: Float[Array, "*shape"], wanted: Float[Array, "*shape"], alpha: float, gamma: float
+) -> Float[Array, "*shape"]:
+    """-alpha_t (1 - p_t)^gamma log p_t of every class by itself; `wanted` is 1 for what is there, else 0."""
+    probability = jax.nn.sigmoid(logits)
+    entropy = jax.nn.softplus(logits) - logits * wanted
+    missing = probability + wanted - 2 * probability * wanted
+    return (alpha * wanted + (1 - alpha) * (1 - wanted)) * missing**gamma * entropy

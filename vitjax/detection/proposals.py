@@ -1,0 +1,70 @@
+"""Region proposals of two-stage Deformable DETR's encoder. Source: Zhu et al. 2021, section 4.2 and appendix A.4."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Bool, Float
+
+from vitjax.detection.deformable_encoder import token_places
+from vitjax.ops.boxes import inverse_sigmoid
+from vitjax.ops.positions import sine_of_boxes
+from vitjax.ops.sampling import Shapes
+from vitjax.structs import Predictions
+
+
+class Proposals(nn.Module):
+    """Every token proposes a box around itself; the best of them become the decoder's queries."""
+
+    count: int
+
+    @nn.compact
+    def __call__(
+        self,
+        memory: Float[Array, "batch tokens channels"],
+        valid: Bool[Array, "batch tokens"],
+        ratios: Float[Array, "batch levels 2"],
+        shapes: Shapes,
+        class_head: nn.Module,
+        box_head: nn.Module,
+        leave_out: Bool[Array, "batch tokens"] | None,
+    ) -> tuple[Predictions, Float[Array, "batch queries 4"], Float[Array, "batch queries both"]]:
+        """All proposals, the cxcywh references of the best, and their (position, content) embeddings side by side.
+
+        Tokens in `leave_out` are neither chosen nor trained. As published, the rank of a proposal is the logit of class
+        0, which is the only one that its training gives a meaning.
+        """
+        channels = memory.shape[-1]
+        anchors, sound = anchors_of(ratios, shapes)
+        memory = jnp.where((valid & sound)[..., None], memory.astype(jnp.float32), 0)
+        xavier = nn.initializers.xavier_uniform()
+        norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
+        memory = norm(name="norm")(nn.Dense(channels, kernel_init=xavier, name="projection")(memory))
+        logits = class_head(memory)
+        unbounded = jnp.where((valid & sound)[..., None], inverse_sigmoid(anchors), jnp.inf)
+        boxes = jax.nn.sigmoid(box_head(memory) + unbounded)
+
+        rank = logits[..., 0] if leave_out is None else jnp.where(leave_out, -jnp.inf, logits[..., 0])
+        best = lax.top_k(rank, min(self.count, rank.shape[1]))[1]
+        chosen = lax.stop_gradient(jnp.take_along_axis(boxes, best[..., None], axis=1))
+        embedding = nn.Dense(2 * channels, kernel_init=xavier, name="query_projection")(
+            sine_of_boxes(chosen, channels // 2)
+        )
+        embedding = norm(name="query_norm")(embedding)
+        all_valid = None if leave_out is None else ~leave_out[None]
+        return Predictions(logits[None], boxes[None], all_valid), chosen, embedding
+
+
+def anchors_of(
+    ratios: Float[Array, "batch levels 2"], shapes: Shapes
+) -> tuple[Float[Array, "batch tokens 4"], Bool[Array, "batch tokens"]]:
+    """A square cxcywh box on every token, twice as large on each coarser level, and whether it lies off the rim."""
+    places = token_places(ratios, shapes)
+    per_level = [jnp.full((height * width, 1), 0.05 * 2**level) for level, (height, width) in enumerate(shapes)]
+    sides = jnp.broadcast_to(jnp.concatenate(per_level), places.shape)
+    anchors = jnp.concatenate([places, sides], axis=-1)
+    # On the limit is off it, also after rounding, else padding decides: the first of 50 cells has its centre there.
+    low, high = 0.01 + 1e-6, 0.99 - 1e-6
+    return anchors, jnp.all((anchors > low) & (anchors < high), axis=-1)
