@@ -1,4 +1,4 @@
-"""The command line: `vitjax train | evaluate | predict | models`; `train.py` is the first of them."""
+"""The command line: `vitjax train | evaluate | predict | explain | models`; `train.py` is the first of them."""
 
 import dataclasses
 import json
@@ -11,11 +11,12 @@ import tyro
 
 from vitjax.data.coco import CocoFolder
 
-USAGE = """usage: vitjax {train,evaluate,predict,models} ...
+USAGE = """usage: vitjax {train,evaluate,predict,explain,models} ...
 
   train CONFIG             trains a config, by name or file: the same as train.py in a checkout
   evaluate RUN             scores a trained run on a split of its data, or of other data with the same classes
   predict RUN IMAGE ...    detects on images and folders; writes pictures with boxes and COCO-results json
+  explain RUN IMAGE        draws where a query of a Deformable DETR samples an image, with the attention weights
   models                   lists every architecture: parameters, published score, config, what was measured here
 
 `vitjax COMMAND --help` tells more."""
@@ -43,6 +44,35 @@ class PredictArguments:
     """Checkpoint to use; the best one if left out."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ExplainArguments:
+    """Draws where a Deformable DETR samples an image, on every level: for the query of its best detection, for another
+    query, or for the encoder's token at a pixel."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder of a trained DeformableDETR."""
+    image: tyro.conf.Positional[str]
+    """The image."""
+    query: int | None = None
+    """Decoder query; that of the best detection if left out. The queries of all detections are printed."""
+    pixel: tuple[int, int] | None = None
+    """X and Y of a pixel of the image: draws the encoder's token that holds it, in place of a decoder query."""
+    level: int | None = None
+    """With --pixel, the level whose token holds it; the finest, 0, if left out."""
+    layer: int = -1
+    """Layer of the decoder (with --pixel, of the encoder); the first is 0, the last is -1."""
+    head: int | None = None
+    """The one attention head to draw; all if left out."""
+    zoom: float = 1.0
+    """How many times the picture is enlarged around the reference point."""
+    threshold: float = 0.5
+    """Lowest score of the detections that are printed."""
+    out: str = "sampling.png"
+    """The picture to write: .png, .pdf or .svg."""
+    step: int | None = None
+    """Checkpoint to use; the best one if left out."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code. An error that a user can mend is one line, without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -50,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": _train,
         "evaluate": _evaluate,
         "predict": _predict,
+        "explain": _explain,
         "models": _models,
     }
     if not words or words[0] in ("-h", "--help"):
@@ -170,6 +201,28 @@ def _predict(words: list[str]) -> None:
         f"{saved.boxes} boxes of score {asked.threshold} or more on {saved.images} images, "
         f"{saved.images / saved.seconds:.1f} images/s with compilation: pictures and predictions.json in {asked.out}"
     )
+
+
+def _explain(words: list[str]) -> None:
+    from vitjax.inference.predictor import load
+    from vitjax.inference.sampling_picture import draw_sampling
+
+    asked = tyro.cli(ExplainArguments, prog="vitjax explain", args=words)
+    if asked.query is not None and asked.pixel is not None:
+        raise ValueError("explain draws --query or --pixel, not both; leave out one of them.")
+    if asked.level is not None and asked.pixel is None:
+        raise ValueError("--level goes with --pixel; without a pixel every level of a decoder query is drawn.")
+    sampling = load(asked.run, step=asked.step).sampling(asked.image)
+    if asked.pixel is not None:
+        points = sampling.of_pixel(*asked.pixel, layer=asked.layer, level=asked.level or 0)
+    else:
+        points = sampling.of_query(asked.query, layer=asked.layer)
+    points = points if asked.head is None else points.of_head(asked.head)
+    draw_sampling(points, Path(asked.out), zoom=asked.zoom)
+    for query in map(int, (-sampling.scores).argsort(kind="stable")):
+        if sampling.scores[query] >= asked.threshold:
+            print(f"query {query}: {sampling.names[query]}, score {sampling.scores[query]:.2f}")
+    print(f"wrote {asked.out}: {points.query} in {points.part} layer {points.layer} of 0 to {points.layers - 1}")
 
 
 def _models(words: list[str]) -> None:

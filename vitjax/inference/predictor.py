@@ -14,9 +14,10 @@ from vitjax.data.errors import DataError
 from vitjax.data.memory import Picture, Pictures
 from vitjax.data.source import Classes, Source
 from vitjax.data.transforms import Resize
-from vitjax.detection.postprocess import BestClass
+from vitjax.detection.postprocess import Postprocess
 from vitjax.inference.detector import Detector, Found
 from vitjax.inference.prediction import select
+from vitjax.inference.sampling_points import Sampling, sample
 from vitjax.training.parallel import data_mesh, place_state
 from vitjax.training.run_folder import checkpoints_of, read_run
 
@@ -31,7 +32,7 @@ class Predictor:
         classes: Classes,
         *,
         resize: Resize,
-        postprocess: BestClass,
+        postprocess: Postprocess,
         step: int = 0,
     ) -> None:
         """Places the variables on all devices; `step` is the checkpoint's, for people."""
@@ -62,9 +63,28 @@ class Predictor:
     def detect(self, source: Source, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
         """What is found on every record of a source, unfiltered, in batches of about `batch_size`."""
         batch_size = -(-batch_size // self._devices) * self._devices
-        # Coarse buckets, so that photographs of many sizes share few compilations.
-        coarse = 128 if (self._resize.size or 0) >= 512 else 32
-        return self._detector(self._variables, source, batch_size=batch_size, multiple=coarse, workers=workers)
+        return self._detector(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
+
+    def sampling(self, picture: Picture) -> Sampling:
+        """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
+
+        Raises:
+            ValueError: the model is no DeformableDETR.
+            DataError: the image is missing or cannot be read.
+        """
+        return sample(
+            self.model,
+            self._variables,
+            picture,
+            resize=self._resize,
+            classes=self.classes,
+            multiple=self._multiple,
+        )
+
+    @property
+    def _multiple(self) -> int:
+        """What padded sides are a multiple of: coarse, so that photographs of many sizes share few compilations."""
+        return 128 if (self._resize.size or 0) >= 512 else 32
 
 
 def load(path: str | Path, *, step: int | None = None) -> Predictor:
