@@ -51,3 +51,10 @@ def test_a_perceptron_starts_as_torch_starts_it():
         bound = 1 / math.sqrt(fan_in)
         assert 0.95 * bound < np.abs(params[layer]["kernel"]).max() <= bound * (1 + 1e-6)
         assert 0 < np.abs(params[layer]["bias"]).max() <= bound
+
+
+def test_a_perceptron_with_a_start_answers_it_to_everything():
+    perceptron = Perceptron(hidden=16, outputs=4, start=(0.0, 1.0, -2.0, 3.0))
+    found, variables = jax.jit(perceptron.init_with_output)(jax.random.key(0), X)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.float32([0, 1, -2, 3]), (3, 5, 4)))
+    assert variables["params"]["layer_1"]["kernel"].any() and not variables["params"]["layer_2"]["kernel"].any()

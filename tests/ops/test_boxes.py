@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vitjax.ops.boxes import area, boxes_from_masks, cxcywh_from_xyxy, generalized_iou, iou, xyxy_from_cxcywh
+from vitjax.ops.boxes import (
+    area,
+    boxes_from_masks,
+    cxcywh_from_xyxy,
+    generalized_iou,
+    inverse_sigmoid,
+    iou,
+    xyxy_from_cxcywh,
+)
 
 SIDE = 12
 POINT, BOX, OTHER = [0.3, 0.3, 0.3, 0.3], [0.2, 0.2, 0.6, 0.7], [0.7, 0.8, 0.9, 1.0]
@@ -83,3 +91,11 @@ def test_boxes_of_masks_are_tight_and_zero_for_an_empty_mask():
         rows, columns = np.nonzero(mask)
         wanted = [columns.min(), rows.min(), columns.max(), rows.max()] if len(rows) else [0, 0, 0, 0]
         np.testing.assert_array_equal(box, wanted)
+
+
+def test_the_inverse_of_the_sigmoid_is_kept_from_both_ends_and_has_finite_gradients():
+    inner = jnp.linspace(1e-4, 1 - 1e-4, 99)
+    np.testing.assert_allclose(jax.nn.sigmoid(inverse_sigmoid(inner)), inner, rtol=1e-5)
+    beyond = jnp.array([-3.0, 0.0, 1e-7, 1.0, 2.0])
+    np.testing.assert_allclose(inverse_sigmoid(beyond), np.log(1e-5) * np.array([1, 1, 1, -1, -1]), rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: inverse_sigmoid(x).sum())(beyond)).all()

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from vitjax.ops.positions import sine
+from vitjax.ops.positions import sine, sine_of_boxes
 
 
 def positions(height, width, channels, *, inside=(7, 9), **options):
@@ -54,3 +54,11 @@ def test_an_image_that_is_padding_all_over_has_finite_positions():
 def test_channels_that_do_not_divide_into_pairs_per_axis_are_refused():
     with pytest.raises(ValueError, match="divisible by 4; got channels=10"):
         positions(2, 2, 10)
+
+
+def test_the_four_numbers_of_a_box_follow_each_other_as_in_the_formula():
+    boxes = np.random.default_rng(0).random((3, 5, 4)).astype(np.float32)
+    found = jax.jit(functools.partial(sine_of_boxes, channels=8))(boxes)
+    angles = 2 * math.pi * np.float64(boxes)[..., None] / 10000 ** (2 * (np.arange(8) // 2) / 8)
+    wanted = np.where(np.arange(8) % 2, np.cos(angles), np.sin(angles))
+    np.testing.assert_allclose(found, wanted.reshape(3, 5, 32), atol=1e-5)

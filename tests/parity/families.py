@@ -4,9 +4,17 @@ import re
 from collections.abc import Callable
 
 from .comparison import Results
+from .deformable import (
+    run_attention,
+    run_deformable_layer,
+    run_encoder_references,
+    run_input_projection,
+    run_inverse_sigmoid,
+    run_sampling,
+)
 from .golden import Case, GoldenError
 from .losses import run_loss
-from .models import run_backbone, run_detr
+from .models import run_backbone, run_deformable, run_detr
 from .training import run_training
 from .units import run_boxes, run_layer, run_position, run_postprocess
 
@@ -15,7 +23,6 @@ Runner = Callable[[Case], Results]
 # Patterns of `model/case`; the first that fits counts. Take a line out when the family is built.
 ABSENT = {
     "segmentation": r"unit_detr_layers/mask_.*",
-    "Deformable DETR": r"((train|unit)_)?deformable_.*|unit_msda_.*",
     "CrossFormer": r"((train|unit)_)?crossformer(_.*)?/.*",
     "attention zoo": r"zoo/.*|(danet|rcca|se_resnet|ran|hard_attention)_?[^/]*/.*"
     r"|unit_(criss_cross|danet|grid_sample|nonlocal|ran|se|self_attention|stn|swin)(_[^/]*)?/.*",
@@ -24,16 +31,23 @@ ABSENT = {
 RUNNERS: dict[str, Runner] = {
     r"backbone_.*": run_backbone,
     r"detr_.*": run_detr,
-    r"train_detr_.*": run_training,
+    r"deformable_detr_.*": run_deformable,
+    r"train_(detr|deformable)_.*": run_training,
     r"unit_detr_layers/(en|de)coder_layer_.*": run_layer,
-    r"unit_detr_losses/.*": run_loss,
-    r"unit_detr_postprocess/boxes_.*": run_postprocess,
+    r"unit_deformable_layers/(en|de)coder_layer.*": run_deformable_layer,
+    r"unit_deformable_layers/input_proj.*": run_input_projection,
+    r"unit_deformable_layers/inverse_sigmoid.*": run_inverse_sigmoid,
+    r"unit_deformable_layers/encoder_reference_points.*": run_encoder_references,
+    r"unit_msda_core/.*": run_sampling,
+    r"unit_msda_module/.*": run_attention,
+    r"unit_(detr|deformable)_losses/.*": run_loss,
+    r"unit_(detr|deformable)_postprocess/boxes_.*": run_postprocess,
     r"unit_position_embedding(_deformable)?/.*": run_position,
     r"unit_box_ops/.*": run_boxes,
 }
 
-# Lists of published names that have a table in `vitjax.checkpoints.published`.
-KEY_LISTS = re.compile(r"detr_(?!.*panoptic).*")
+# Lists of published names that have a table in `vitjax.checkpoints.tables`.
+KEY_LISTS = re.compile(r"(deformable_)?detr_(?!.*panoptic).*")
 
 
 def absent_family(case: Case) -> str | None:
@@ -47,7 +61,9 @@ def absent_family(case: Case) -> str | None:
 def predicts_masks(case: Case) -> bool:
     """Whether a case of the losses or the post-processing is about masks."""
     arrays = case.manifest["cases"][case.name]["arrays"]
-    return re.match(r"unit_detr_(losses|postprocess)/", case.id) is not None and any("mask" in name for name in arrays)
+    return re.match(r"unit_(detr|deformable)_(losses|postprocess)/", case.id) is not None and any(
+        "mask" in name for name in arrays
+    )
 
 
 def run(case: Case) -> Results:

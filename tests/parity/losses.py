@@ -7,34 +7,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss, Terms
-from vitjax.detection.matcher import SoftmaxCost, match
+from vitjax.detection.matcher import FocalCost, SoftmaxCost, match
 from vitjax.structs import Assignment, Predictions, Targets
 
 from .comparison import Results
 from .golden import Arrays, Case, GoldenError
 
 OFFICIAL = {"class": "loss_ce", "box": "loss_bbox", "giou": "loss_giou"}
+COSTS = ("cost_class", "cost_bbox", "cost_giou")
 
 
-def loss_of(case: Case) -> SetLoss:
-    """The loss with the weights of a case; every layer must have the same."""
+def weights_of(case: Case) -> dict[str, float]:
+    """The weights of the terms; every layer, and the proposals if they have any, must have the same."""
     weights = case.settings["weight_dict"]
-    known = {name: float(weights[official]) for name, official in OFFICIAL.items()}
     for official, weight in weights.items():
-        term = re.sub(r"_\d+$", "", official)
+        term = re.sub(r"_(\d+|enc)$", "", official)
         if term not in OFFICIAL.values() or weight != weights[term]:
             raise GoldenError(f"{case.id}: the runner does not know the weight {official} = {weight} of {weights}")
-    costs = case.config.get("matcher", {"cost_class": 1, "cost_bbox": 5, "cost_giou": 2})
-    cost = SoftmaxCost(*(float(costs[name]) for name in ("cost_class", "cost_bbox", "cost_giou")))
     case.config.read |= {"weights"}
-    return SetLoss(
-        classification=known["class"],
-        box=known["box"],
-        giou=known["giou"],
-        no_object=float(case.config.get("eos_coef", 0.1)),
-        cost=cost,
-    )
+    names = {"class": "classification"}
+    return {names.get(name, name): float(weights[official]) for name, official in OFFICIAL.items()}
+
+
+def loss_of(case: Case) -> SetLoss | FocalSetLoss:
+    """DETR's or Deformable DETR's loss with the weights of a case."""
+    if re.match(r"(train|unit)_deformable_", case.id):
+        costs = case.config.get("matcher", {"cost_class": 2, "cost_bbox": 5, "cost_giou": 2})
+        focal_cost = FocalCost(*(float(costs[name]) for name in COSTS))  # its alpha and gamma are fixed officially
+        return FocalSetLoss(**weights_of(case), alpha=float(case.config.get("focal_alpha", 0.25)), cost=focal_cost)
+    costs = case.config.get("matcher", {"cost_class": 1, "cost_bbox": 5, "cost_giou": 2})
+    cost = SoftmaxCost(*(float(costs[name]) for name in COSTS))
+    return SetLoss(**weights_of(case), no_object=float(case.config.get("eos_coef", 0.1)), cost=cost)
 
 
 def targets_of(inputs: dict[str, jax.Array], batch: int) -> Targets:
@@ -59,51 +64,76 @@ def loss_entries(terms: Terms, total: Any) -> dict[str, np.ndarray]:
     values = {}
     for name, mean in terms.items():
         *auxiliary, last = np.asarray(mean.value)
-        official = f"loss.{OFFICIAL.get(name, name)}"
+        term = name.removeprefix("proposal_")
+        official = f"loss.{OFFICIAL.get(term, term)}"
         if name == "class_error":
             values[official] = np.float32(100) if np.asarray(mean.count)[-1] == 0 else last
-            continue
-        values |= {official: last} | {f"{official}_{i}": value for i, value in enumerate(auxiliary)}
+        elif name != term:
+            values[f"{official}_enc"] = last
+        else:
+            values |= {official: last} | {f"{official}_{i}": value for i, value in enumerate(auxiliary)}
     return values | {"loss.total_weighted": np.asarray(total)}
+
+
+def by_layer(layers: Any, proposals: Any) -> Arrays:
+    """What there is for every decoder layer, and once for the proposals if any, by the layer's official name."""
+    named = dict(zip(layer_names(len(layers)), np.asarray(layers), strict=True))
+    return named if proposals is None else named | {"enc": np.asarray(proposals)[0]}
 
 
 def matches(assignment: Assignment, targets: Targets, prefix: str = "match") -> Arrays:
     """Queries, ascending, and the object of each."""
     values = {}
-    for name, rows in zip(layer_names(len(assignment.queries)), np.asarray(assignment.queries), strict=True):
+    for name, rows in by_layer(assignment.queries, assignment.proposals).items():
         for image, (queries, valid) in enumerate(zip(rows, np.asarray(targets.valid), strict=True)):
             order = np.argsort(queries[valid])
             values |= {f"{prefix}.{name}.{image}.src": queries[valid][order], f"{prefix}.{name}.{image}.tgt": order}
     return values
 
 
+def predictions_of(inputs: dict[str, jax.Array], auxiliary: int) -> Predictions:
+    """The predictions of all layers, the main one last, and those of the encoder if there are any."""
+
+    def stacked(prefixes: list[str], proposals: Predictions | None = None) -> Predictions:
+        names = ("pred_logits", "pred_boxes")
+        logits, boxes = (jnp.stack([inputs[f"{prefix}{name}"] for prefix in prefixes]) for name in names)
+        return Predictions(logits, boxes, proposals=proposals)
+
+    proposals = stacked(["enc."]) if "enc.pred_logits" in inputs else None
+    return stacked([f"aux{i}." for i in range(auxiliary)] + [""], proposals)
+
+
 def run_loss(case: Case) -> Results:
     """Costs, matches, loss entries and the gradients with respect to the predictions."""
     inputs, loss = case.inputs(), loss_of(case)
-    prefixes = [f"aux{i}." for i in range(case.settings["aux_layers"])] + [""]
-    stacked = [jnp.stack([inputs[f"{prefix}{name}"] for prefix in prefixes]) for name in ("pred_logits", "pred_boxes")]
-    predictions = Predictions(*stacked)
-    targets = targets_of(inputs, stacked[0].shape[1])
+    case.settings.read |= {"num_classes", "num_queries", "boxes_per_image", "enc_proposals"}
+    predictions = predictions_of(inputs, case.settings["aux_layers"])
+    targets = targets_of(inputs, predictions.logits.shape[1])
 
-    def objective(predictions: Predictions) -> tuple[jax.Array, tuple[Terms, Assignment, jax.Array]]:
+    def objective(predictions: Predictions) -> tuple[jax.Array, tuple[Terms, Assignment]]:
         assignment = match(loss.cost, predictions, targets)
         terms = loss(predictions, targets, assignment)
-        costs = jax.vmap(jax.vmap(loss.cost), (0, 0, None, None))(
-            predictions.logits, predictions.boxes, targets.boxes, targets.labels
-        )
-        return loss.total(terms), (terms, assignment, costs)
+        return loss.total(terms), (terms, assignment)
 
-    (total, (terms, assignment, costs)), gradients = jax.jit(jax.value_and_grad(objective, has_aux=True))(predictions)
-    values = loss_entries(terms, total) | matches(assignment, targets) | cost_matrices(costs, targets)
-    for prefix, logits, boxes in zip(prefixes, gradients.logits, gradients.boxes, strict=True):
-        values |= {f"grad.{prefix}pred_logits": logits, f"grad.{prefix}pred_boxes": boxes}
+    (total, (terms, assignment)), gradients = jax.jit(jax.value_and_grad(objective, has_aux=True))(predictions)
+    values = loss_entries(terms, total) | matches(assignment, targets) | cost_matrices(loss, predictions, targets)
+    proposed = gradients.proposals
+    for part in ("logits", "boxes"):
+        layers = by_layer(getattr(gradients, part), proposed and getattr(proposed, part))
+        values |= {f"grad.{name}.pred_{part}".replace(".main", ""): gradient for name, gradient in layers.items()}
     return Results(values)
 
 
-def cost_matrices(costs: jax.Array, targets: Targets) -> Arrays:
+def cost_matrices(loss: SetLoss | FocalSetLoss, predictions: Predictions, targets: Targets) -> Arrays:
     """The cost matrix of every layer and image, without the padded objects."""
+
+    def costs(predictions: Predictions, labels: jax.Array) -> jax.Array:
+        each = jax.vmap(jax.vmap(loss.cost), (0, 0, None, None))
+        return jax.jit(each)(predictions.logits, predictions.boxes, targets.boxes, labels)
+
+    proposals = predictions.proposals and costs(predictions.proposals, jnp.zeros_like(targets.labels))
     return {
         f"cost.{name}.{image}": matrix[:, valid]
-        for name, matrices in zip(layer_names(len(costs)), np.asarray(costs), strict=True)
+        for name, matrices in by_layer(costs(predictions, targets.labels), proposals).items()
         for image, (matrix, valid) in enumerate(zip(matrices, np.asarray(targets.valid), strict=True))
     }

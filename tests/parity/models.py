@@ -1,4 +1,4 @@
-"""Whole models through the project's own modules: backbones and DETR."""
+"""Whole models through the project's own modules: backbones, DETR and Deformable DETR."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,11 +11,16 @@ import numpy as np
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.published import from_published
+from vitjax.checkpoints.tables import DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, Table
+from vitjax.checkpoints.tables import DETR as DETR_TABLE
+from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.structs import Images, Predictions
 
 from .comparison import Results
 from .golden import Case, GoldenError
+
+Detector = DETR | DeformableDETR
 
 INNER = {"hs", "memory", "src_proj", "mask_last", "pos_last"}
 
@@ -49,23 +54,75 @@ def detr_of(config: Mapping[str, Any]) -> DETR:
     )
 
 
+def deformable_of(config: Mapping[str, Any]) -> DeformableDETR:
+    """The Deformable DETR that a manifest's `config` describes, with padding as the official code has it."""
+    levels, classes = config["num_feature_levels"], config["num_classes"]
+    ordinary = config.get("position_embedding", "sine") == "sine" and config.get("num_class_logits", classes) == classes
+    if config.get("masks") or not ordinary or levels not in (1, 3, 4, 5, 6):
+        raise GoldenError(f"the runner does not know a Deformable DETR like this: {dict(config)}")
+    return DeformableDETR(
+        backbone=backbone_of(config),
+        num_classes=classes,
+        num_queries=config["num_queries"],
+        channels=config["hidden_dim"],
+        heads=config["nheads"],
+        encoder_layers=config["enc_layers"],
+        decoder_layers=config["dec_layers"],
+        feed_forward=config["dim_feedforward"],
+        dropout=config.get("dropout", 0.0),
+        levels=levels,
+        backbone_levels=min(levels, 3),
+        encoder_points=config["enc_n_points"],
+        decoder_points=config["dec_n_points"],
+        refine=config["with_box_refine"],
+        two_stage=config["two_stage"],
+        padding="reference",
+    )
+
+
+def detector_of(config: Mapping[str, Any]) -> Detector:
+    """The detector that a manifest's `config` describes; Deformable DETR is told by its feature levels."""
+    return deformable_of(config) if "num_feature_levels" in config else detr_of(config)
+
+
+def published_of(name: str) -> Detector:
+    """The published detector of a list of names, `deformable_detr_r50_refine_two_stage` or `detr_r101_dc5`."""
+    match = re.fullmatch(r"(deformable_)?detr_r(\d+)(_single_scale)?(_dc5)?(_refine)?(_two_stage)?", name)
+    if match is None:
+        raise GoldenError(f"the runner does not know a published detector of this name: {name}")
+    deformable, depth, single, dilated, refine, two_stage = match.groups()
+    backbone = ResNet(depth=int(depth), dilation=dilated is not None)
+    if not deformable:
+        return DETR(backbone=backbone, num_classes=91)
+    levels = {"levels": 1, "backbone_levels": 1} if single else {}
+    variant = {"refine": refine is not None, "two_stage": two_stage is not None}
+    return DeformableDETR(backbone=backbone, num_classes=91, **levels, **variant)
+
+
 def nchw(x: Any) -> np.ndarray:
     """A map with its channels second, as the official code has them."""
     return np.moveaxis(np.asarray(x), -1, 1)
 
 
 @cache
-def shapes_of(model: DETR | ResNet) -> dict[str, Any]:
+def shapes_of(model: Detector | ResNet) -> dict[str, Any]:
     """The model's variables without their numbers."""
     images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    train = {"train": False} if isinstance(model, DETR) else {}
+    train = {} if isinstance(model, ResNet) else {"train": False}
     return jax.eval_shape(lambda: model.init(jax.random.key(0), images, **train))
 
 
-def variables_of(case: Case, model: DETR | ResNet) -> dict[str, Any]:
+def table_for(model: Detector | ResNet) -> Table:
+    """The published names of a model's parameters."""
+    if isinstance(model, DeformableDETR):
+        return DEFORMABLE_DETR_REFINE if model.refine else DEFORMABLE_DETR
+    return DETR_TABLE if isinstance(model, DETR) else RESNET
+
+
+def variables_of(case: Case, model: Detector | ResNet) -> dict[str, Any]:
     """The drawn weights in the model's own tree; complete, and of its shapes."""
-    if isinstance(model, DETR):
-        return from_published(case.weights(), like=shapes_of(model))
+    if not isinstance(model, ResNet):
+        return from_published(case.weights(), like=shapes_of(model), table=table_for(model))
     like = {collection: {"backbone": tree} for collection, tree in shapes_of(model).items()}
     variables = from_published(case.weights(), like=like)
     return {collection: tree["backbone"] for collection, tree in variables.items()}
@@ -78,13 +135,17 @@ def backbone_forward(model: ResNet) -> Callable:
 
 
 @cache
-def detr_forward(model: DETR, inner: bool = False) -> Callable:
-    """The compiled model, which also returns what it sows if `inner` is set."""
+def forward(model: Detector) -> Callable:
+    """The compiled model."""
+    return jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+
+
+@cache
+def detr_forward(model: DETR) -> Callable:
+    """The compiled model, which also returns what it sows."""
 
     def run(variables: Any, images: Images) -> tuple[Predictions, dict[str, Any]]:
         predictions = model.apply(variables, images, train=False)
-        if not inner:
-            return predictions, {}
         # A second pass, because a model that sows attention weights computes them another way; XLA shares the backbone.
         options = {"mutable": ["intermediates"], "capture_intermediates": lambda module, _: isinstance(module, ResNet)}
         sown = model.apply(variables, images, train=False, **options)[1]["intermediates"]
@@ -123,14 +184,38 @@ def predicted(predictions: Predictions, prefix: str = "") -> dict[str, np.ndarra
 
 def run_detr(case: Case) -> Results:
     """Predictions of every layer, and what the transformer sees and makes on the way."""
-    model = detr_of(case.config)
-    forward = detr_forward(model, inner=bool(INNER & set(case.outputs)))
-    predictions, sown = forward(variables_of(case, model), case.images())
-    values = predicted(predictions)
-    if not sown:
-        return Results(values)
+    model, images = detr_of(case.config), case.images()
+    variables = variables_of(case, model)
+    if not INNER & set(case.outputs):
+        return Results(predicted(forward(model)(variables, images)))
+    predictions, sown = detr_forward(model)(variables, images)
     mask = ~np.asarray(sown["feature"].valid)
     maps = {"src_proj": sown["projected"], "memory": sown["memory"].reshape(sown["projected"].shape)}
     maps |= {"pos_last": sown["positions"]}
-    values |= {name: nchw(value) for name, value in maps.items()} | {"hs": sown["queries"], "mask_last": mask}
-    return Results(values, dict.fromkeys(maps, mask[:, None]))
+    values = {name: nchw(value) for name, value in maps.items()} | {"hs": sown["queries"], "mask_last": mask}
+    return Results(predicted(predictions) | values, dict.fromkeys(maps, mask[:, None]))
+
+
+@cache
+def deformable_forward(model: DeformableDETR) -> Callable:
+    """The compiled model, which also returns what it sows."""
+    return jax.jit(lambda variables, images: model.apply(variables, images, train=False, mutable=["intermediates"]))
+
+
+def run_deformable(case: Case) -> Results:
+    """Predictions of every layer, and what the encoder and the decoder see and make on the way."""
+    model = deformable_of(case.config)
+    predictions, state = deformable_forward(model)(variables_of(case, model), case.images())
+    sown = state["intermediates"]
+    mask = ~np.asarray(sown["tokens_valid"][0])
+    values = {
+        "hs": sown["queries"][0],
+        "init_reference": sown["initial_reference"][0],
+        "inter_references": np.stack(sown["decoder"]["references"]),
+        "mask_flatten": mask,
+        "valid_ratios": sown["valid_ratios"][0],
+        "spatial_shapes": sown["level_shapes"][0],
+    }
+    tokens = {"memory": "memory", "encoder_input": "encoder_input", "level_pos_embed": "level_positions"}
+    values |= {official: sown[name][0] for official, name in tokens.items()}
+    return Results(predicted(predictions) | values, dict.fromkeys(tokens, mask[..., None]))

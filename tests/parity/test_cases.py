@@ -1,11 +1,13 @@
 import json
 
+import jax
 import numpy as np
 
-from vitjax.checkpoints.published import from_published, to_published
+from vitjax.checkpoints.published import from_published, table_of, to_published
 
 from .comparison import compare, require_equal
 from .families import run
+from .models import published_of, shapes_of, table_for
 
 
 def test_the_official_numbers_are_reproduced(golden_case, record_property):
@@ -15,8 +17,18 @@ def test_the_official_numbers_are_reproduced(golden_case, record_property):
     require_equal(golden_case, rows)
 
 
-def test_every_published_name_has_a_place_and_comes_back(key_list):
-    entries = json.loads(key_list.read_text())["state_dict"]
-    state = {name: np.zeros(shape, dtype) for name, shape, dtype in entries}
-    back = to_published(from_published(state))
-    assert {name: value.shape for name, value in back.items()} == {name: value.shape for name, value in state.items()}
+def test_every_published_name_has_a_place_in_its_model_and_comes_back(key_list):
+    published = json.loads(key_list.read_text())
+    state = {name: np.zeros(shape, dtype) for name, shape, dtype in published["state_dict"]}
+    copies = published.get("aliases", {}).keys()
+    model, table = published_of(key_list.stem), table_of(state)
+    variables = from_published(state, like=shapes_of(model))
+    assert table == table_for(model)
+    back = to_published(variables, table=table)
+    assert {name: value.shape for name, value in back.items()} == {
+        name: value.shape for name, value in state.items() if name not in copies
+    }
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == published["parameters"]
+    frozen = [variables["params"]["backbone"][part] for part in ("stem_conv", "stage_1")]
+    trainable = published["parameters"] - sum(leaf.size for leaf in jax.tree.leaves(frozen))
+    assert trainable == published["trainable_parameters"]

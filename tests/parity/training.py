@@ -10,8 +10,7 @@ import numpy as np
 import optax
 
 from vitjax.checkpoints.published import to_published
-from vitjax.detection.detr import DETR
-from vitjax.detection.loss import SetLoss
+from vitjax.detection.loss import Loss
 from vitjax.detection.matcher import match
 from vitjax.structs import Images, Targets
 from vitjax.training.optimizer import AdamW, StepSchedule
@@ -19,23 +18,38 @@ from vitjax.training.optimizer import AdamW, StepSchedule
 from .comparison import Results
 from .golden import Arrays, Case, GoldenError
 from .losses import loss_entries, loss_of, matches, targets_of
-from .models import detr_forward, detr_of, predicted, variables_of
+from .models import Detector, detector_of, forward, predicted, table_for, variables_of
 
 ALWAYS_FROZEN = ("^backbone/stem_conv/", "^backbone/stage_1/")
 
 
+def multipliers_of(case: Case) -> dict[str, float]:
+    """Learning rates by parameter path, as factors of the main one; without those of a frozen backbone.
+
+    Raises: GoldenError where the groups of the case have other learning rates.
+    """
+    settings, config = case.settings, case.config
+    backbone = settings["lr_backbone"] / settings["lr"]
+    multipliers = {"^backbone/": backbone} if backbone > 0 else {}
+    if "lr_linear_proj_mult" in settings:
+        slow = ("sampling_offsets/",) if config["two_stage"] else ("sampling_offsets/", "^reference_points/")
+        multipliers |= dict.fromkeys(slow, float(settings["lr_linear_proj_mult"]))
+    elif config["position_embedding"] == "learned":
+        # Officially a part of the backbone's group, yet never frozen: a rate of 0 still lets it count for clipping.
+        multipliers["^position/"] = backbone or 1e-30
+    wanted = {1.0, backbone, float(settings.get("lr_linear_proj_mult", 1.0))}
+    groups = [group["lr"] / settings["lr"] for group in settings["param_groups"]]
+    if not np.allclose(sorted(set(groups)), sorted(wanted)):
+        raise GoldenError(f"{case.id}: learning rates {groups} of the main one, where {wanted} are expected")
+    return multipliers
+
+
 def optimizer_of(case: Case) -> AdamW:
-    """The official recipe: two learning rates; the stem and the first stage never train."""
+    """The official recipe: two or three learning rates; the stem and the first stage never train."""
     settings = case.settings
     group, *others = settings["param_groups"]
     if any(other[key] != group[key] for other in others for key in ("weight_decay", "betas", "eps")):
         raise GoldenError(f"{case.id}: groups that differ in more than the learning rate: {settings['param_groups']}")
-    trains = settings["lr_backbone"] > 0
-    multiplier = settings["lr_backbone"] / settings["lr"]
-    multipliers = {"^backbone/": multiplier} if trains else {}
-    if case.config["position_embedding"] == "learned":
-        # Officially a part of the backbone's group, yet never frozen: a rate of 0 still lets it count for clipping.
-        multipliers["^position/"] = multiplier if trains else 1e-30
     return AdamW(
         learning_rate=float(settings["lr"]),
         weight_decay=float(settings["weight_decay"]),
@@ -43,45 +57,51 @@ def optimizer_of(case: Case) -> AdamW:
         b2=group["betas"][1],
         eps=group["eps"],
         clip_norm=float(settings["clip_max_norm"]) if settings["clip_max_norm"] > 0 else None,
-        multipliers=multipliers,
-        frozen=ALWAYS_FROZEN if trains else ("^backbone/",),
+        multipliers=multipliers_of(case),
+        frozen=ALWAYS_FROZEN if settings["lr_backbone"] > 0 else ("^backbone/",),
         schedule=StepSchedule(drop_epochs=()),
     )
 
 
 @cache
-def gradient_step(model: DETR, loss: SetLoss, auxiliary: bool) -> Callable:
-    """The compiled function from parameters and batch to gradients, loss, matching and predictions."""
+def gradient_step(model: Detector, loss: Loss, auxiliary: bool) -> Callable:
+    """The compiled function from parameters and batch to gradients, loss, matching and predictions.
+
+    Without auxiliary losses neither the earlier layers nor the proposals of the encoder are trained.
+    """
 
     def objective(trainable: Any, frozen: Any, constants: Any, images: Images, targets: Targets) -> tuple:
         variables = {"params": AdamW.merge(trainable, frozen), **constants}
         rngs = {"dropout": jax.random.key(0)}
         every = model.apply(variables, images, train=True, rngs=rngs)
-        predictions = every if auxiliary else jax.tree.map(lambda x: x[-1:], every)
+        last = every.replace(logits=every.logits[-1:], boxes=every.boxes[-1:])
+        predictions = every if auxiliary else last
         assignment = match(loss.cost, predictions, targets)
         terms = loss(predictions, targets, assignment)
-        return loss.total(terms), (terms, assignment, every)
+        weighted = {name: term for name, term in terms.items() if auxiliary or not name.startswith("proposal_")}
+        return loss.total(weighted), (terms, assignment, every)
 
     return jax.jit(jax.value_and_grad(objective, has_aux=True))
 
 
-def per_tensor(case: Case, tree: Any) -> Arrays:
+def per_tensor(case: Case, model: Detector, tree: Any) -> Arrays:
     """The trainable tensors by published name, in the manifest's order; fails unless they are the same."""
-    published = to_published({"params": tree})
-    wanted = case.settings["trainable"]
-    if published.keys() != set(wanted):
+    table = table_for(model)
+    published = to_published({"params": tree}, table=table)
+    wanted = [table.primary(name) for name in case.settings["trainable"]]
+    if sorted(published) != sorted(wanted):
         raise GoldenError(f"{case.id}: trained here or there only: {sorted(published.keys() ^ set(wanted))}")
     return {name: published[name] for name in wanted}
 
 
-def norms(case: Case, tree: Any) -> np.ndarray:
+def norms(case: Case, model: Detector, tree: Any) -> np.ndarray:
     """The norm of every trainable tensor, in the manifest's order."""
-    return np.array([np.linalg.norm(value.astype(np.float64)) for value in per_tensor(case, tree).values()])
+    return np.array([np.linalg.norm(value.astype(np.float64)) for value in per_tensor(case, model, tree).values()])
 
 
 def run_training(case: Case) -> Results:
     """Loss entries and gradient norms of every step, matches, and the model after the last step."""
-    settings, model, loss = case.settings, detr_of(case.config), loss_of(case)
+    settings, model, loss = case.settings, detector_of(case.config), loss_of(case)
     settings.read |= {"group_rule"}
     optimizer, images = optimizer_of(case), case.images()
     targets = targets_of(case.inputs(), len(settings["image_sizes"]))
@@ -101,12 +121,12 @@ def run_training(case: Case) -> Results:
         values |= matches(assignment, targets, f"match.step{i}") | predicted(predictions, f"step{i}.")
         history.append(loss_entries(terms, total) | {"grad_norm": optax.tree.norm(gradients)})
         if i == 0:
-            values["grad0_norm_per_tensor"] = norms(case, gradients)
+            values["grad0_norm_per_tensor"] = norms(case, model, gradients)
         trainable, state = apply(gradients, state, trainable)
     values |= {name: np.stack([np.asarray(entry[name]) for entry in history]) for name in history[0]}
-    values["update_norm_per_tensor"] = norms(case, jax.tree.map(jnp.subtract, trainable, first))
+    values["update_norm_per_tensor"] = norms(case, model, jax.tree.map(jnp.subtract, trainable, first))
     last = {"params": AdamW.merge(trainable, frozen), **constants}
-    return Results(values | predicted(detr_forward(model)(last, images)[0], "final."))
+    return Results(values | predicted(forward(model)(last, images), "final."))
 
 
 def _next(transformation: optax.GradientTransformation, gradients: Any, state: Any, trainable: Any) -> tuple[Any, Any]:

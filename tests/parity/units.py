@@ -10,7 +10,7 @@ import numpy as np
 from vitjax.checkpoints.published import from_published
 from vitjax.detection.decoder import DecoderLayer
 from vitjax.detection.encoder import EncoderLayer
-from vitjax.detection.postprocess import BestClass
+from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops import boxes
 from vitjax.ops.positions import sine
@@ -80,9 +80,12 @@ def _box_values(inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def run_postprocess(case: Case) -> Results:
-    """One box per query in pixels of the original image."""
-    inputs = case.inputs()
+    """One box per query, or the best pairs of query and class, in pixels of the original image."""
+    inputs, config = case.inputs(), case.config
     if case.settings.get("target_sizes_order", "height, width") != "height, width":
         raise GoldenError(f"{case.id}: sizes are (height, width), not {case.settings['target_sizes_order']}")
-    detections = jax.jit(BestClass())(*(inputs[name] for name in ("pred_logits", "pred_boxes", "target_sizes")))
+    if config.get("activation") not in (None, "softmax", "sigmoid"):
+        raise GoldenError(f"{case.id}: the runner does not know the activation {config['activation']}")
+    postprocess = TopDetections(k=config["top_k"]) if "top_k" in config else BestClass()
+    detections = jax.jit(postprocess)(*(inputs[name] for name in ("pred_logits", "pred_boxes", "target_sizes")))
     return Results({"scores": detections.scores, "labels": detections.labels, "boxes": detections.boxes})
