@@ -32,8 +32,8 @@ class PredictArguments:
     """Images, and folders of images."""
     out: str = "predictions"
     """Folder for the pictures and the json."""
-    threshold: float = 0.5
-    """Lowest score of a box in the pictures; the json has them all."""
+    threshold: float | None = None
+    """Lowest score of a box in the pictures; that of the run's post-processing if left out. The json has them all."""
     top: int = 100
     """Most boxes per image, in pictures and json."""
     batch_size: int = 8
@@ -65,8 +65,8 @@ class ExplainArguments:
     """The one attention head to draw; all if left out."""
     zoom: float = 1.0
     """How many times the picture is enlarged around the reference point."""
-    threshold: float = 0.5
-    """Lowest score of the detections that are printed."""
+    threshold: float | None = None
+    """Lowest score of the detections that are printed; that of the run's post-processing if left out."""
     out: str = "sampling.png"
     """The picture to write: .png, .pdf or .svg."""
     step: int | None = None
@@ -186,11 +186,12 @@ def _predict(words: list[str]) -> None:
     asked = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
     paths = find_images(asked.images)
     predictor = load(asked.run, step=asked.step)
+    threshold = predictor.threshold if asked.threshold is None else asked.threshold
     saved = save_predictions(
         predictor,
         paths,
         Path(asked.out),
-        threshold=asked.threshold,
+        threshold=threshold,
         top=asked.top,
         batch_size=asked.batch_size,
         workers=asked.workers,
@@ -198,7 +199,7 @@ def _predict(words: list[str]) -> None:
     for name in saved.unreadable:
         print(f"skipped, cannot be read: {name}")
     print(
-        f"{saved.boxes} boxes of score {asked.threshold} or more on {saved.images} images, "
+        f"{saved.boxes} boxes of score {threshold} or more on {saved.images} images, "
         f"{saved.images / saved.seconds:.1f} images/s with compilation: pictures and predictions.json in {asked.out}"
     )
 
@@ -212,7 +213,9 @@ def _explain(words: list[str]) -> None:
         raise ValueError("explain draws --query or --pixel, not both; leave out one of them.")
     if asked.level is not None and asked.pixel is None:
         raise ValueError("--level goes with --pixel; without a pixel every level of a decoder query is drawn.")
-    sampling = load(asked.run, step=asked.step).sampling(asked.image)
+    predictor = load(asked.run, step=asked.step)
+    threshold = predictor.threshold if asked.threshold is None else asked.threshold
+    sampling = predictor.sampling(asked.image)
     if asked.pixel is not None:
         points = sampling.of_pixel(*asked.pixel, layer=asked.layer, level=asked.level or 0)
     else:
@@ -220,7 +223,7 @@ def _explain(words: list[str]) -> None:
     points = points if asked.head is None else points.of_head(asked.head)
     draw_sampling(points, Path(asked.out), zoom=asked.zoom)
     for query in map(int, (-sampling.scores).argsort(kind="stable")):
-        if sampling.scores[query] >= asked.threshold:
+        if sampling.scores[query] >= threshold:
             print(f"query {query}: {sampling.names[query]}, score {sampling.scores[query]:.2f}")
     print(f"wrote {asked.out}: {points.query} in {points.part} layer {points.layer} of 0 to {points.layers - 1}")
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from vitjax.data.errors import DataError
+from vitjax.detection.detr import DETR
 from vitjax.structs import Images
 from vitjax.training import catalogue
 from vitjax.training.configs import load_config, names, override
@@ -15,8 +16,14 @@ PUBLISHED = {
     "detr_resnet50_dc5_coco": (41_302_368, "43.3"),
     "detr_resnet101_coco": (60_242_272, "43.5"),
     "detr_resnet101_dc5_coco": (60_242_272, "44.9"),
+    "deformable_detr_resnet50_single_scale_coco": (33_844_193, "39.4"),
+    "deformable_detr_resnet50_single_scale_dc5_coco": (33_844_193, "41.5"),
+    "deformable_detr_resnet50_coco": (39_847_265, "44.5"),
+    "deformable_detr_resnet50_refine_coco": (40_627_260, "46.2"),
+    "deformable_detr_resnet50_two_stage_coco": (40_959_129, "46.9"),
 }
-WANTED = {*PUBLISHED, "quickstart", "detr_resnet50_finetune"}
+OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
+WANTED = {*PUBLISHED, *OWN, "deformable_detr_small"}
 
 
 @functools.cache
@@ -33,10 +40,11 @@ def test_the_promised_configs_are_there():
 def test_every_config_builds_a_model_that_predicts(name):
     experiment = load_config(name).experiment
     model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
-    images = Images(jnp.zeros((2, 64, 96, 3)), jnp.ones((2, 64, 96), bool))
+    images = Images(jnp.zeros((2, 256, 320, 3)), jnp.ones((2, 256, 320), bool))
     variables = shapes(experiment)
+    classes = model.num_classes + isinstance(model, DETR)  # 'no object' is one more
     predictions = jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
-    assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, model.num_classes + 1)
+    assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)
     assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
     trainable, _ = experiment.optimizer.partition(variables["params"])
     experiment.optimizer.transformation(trainable, 100, 10)
@@ -61,7 +69,7 @@ def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
     monkeypatch.setattr(catalogue, "shapes", shapes)
     text = catalogue.table()
     assert all(name in text for name in names())
-    assert "41,302,368" in text and "60,242,272" in text
+    assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
 
 
 def test_the_command_line_overrides_nested_fields():

@@ -61,10 +61,10 @@ class FocalCost:
         labels: Int[Array, " objects"],
     ) -> Float[Array, "queries objects"]:
         """The cost of every pair, in float32."""
-        p = jax.nn.sigmoid(logits.astype(jnp.float32))[:, labels]
+        p = jax.nn.sigmoid(logits.astype(jnp.float32))
         there = self.alpha * (1 - p) ** self.gamma * -jnp.log(p + 1e-8)
         not_there = (1 - self.alpha) * p**self.gamma * -jnp.log(1 - p + 1e-8)
-        return self.classification * (there - not_there) + _box_cost(boxes, target_boxes, self.box, self.giou)
+        return self.classification * (there - not_there)[:, labels] + _box_cost(boxes, target_boxes, self.box, self.giou)
 
 
 Cost = SoftmaxCost | FocalCost
@@ -100,7 +100,8 @@ def match(cost: Cost, predictions: Predictions, targets: Targets) -> Assignment:
     if predictions.proposals is None:
         return Assignment(queries)
     objects = dataclasses.replace(targets, labels=jnp.zeros_like(targets.labels))
-    return Assignment(queries, _match(cost, predictions.proposals, objects))
+    proposals = dataclasses.replace(predictions.proposals, logits=predictions.proposals.logits[..., :1])
+    return Assignment(queries, _match(cost, proposals, objects))
 
 
 def _match(cost: Cost, predictions: Predictions, targets: Targets) -> Int[Array, "layers batch objects"]:

@@ -18,6 +18,9 @@ class BestClass:
 
     scores: ClassVar[str] = "softmax"
 
+    threshold: float = 0.5
+    """Score from which a detection is shown to people; what is evaluated is not cut."""
+
     def __call__(
         self,
         logits: Float[Array, "batch queries classes"],
@@ -37,6 +40,8 @@ class TopDetections:
 
     k: int = 100
     """Detections per image; fewer where there are fewer pairs."""
+    threshold: float = 0.3
+    """As with `BestClass`; lower, because the focal loss keeps scores low."""
 
     def __call__(
         self,

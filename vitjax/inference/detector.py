@@ -43,6 +43,7 @@ class Detector:
 
     def __init__(self, model: nn.Module, postprocess: Postprocess, resize: Resize, mesh: Mesh) -> None:
         """Compiles nothing yet; the first batch of each bucket does."""
+        self.threshold = postprocess.threshold
         self._resize = resize
         self._mesh = mesh
         self._step: Callable = compile_predict_step(make_predict_step(model, postprocess), mesh)

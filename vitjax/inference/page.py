@@ -20,16 +20,15 @@ def draw_page(
     *,
     batch_size: int,
     images: int = 12,
-    threshold: float = 0.5,
 ) -> None:
-    """Writes a page of the source's first images with what is found on them as a PNG."""
+    """Writes a page of the source's first images, with the detections worth showing on them, as a PNG."""
     shown = Subset(source, range(min(images, len(source))))
     found = sorted(detector(variables, shown, batch_size=batch_size), key=lambda one: one.record)
     readable = [one for one in found if one.readable]
     if not readable:
         return
     names = source.classes.names
-    chosen = [(shown[one.record].image, select(one, source.classes, threshold)) for one in readable]
+    chosen = [(shown[one.record].image, select(one, source.classes, detector.threshold)) for one in readable]
     pictures = [
         draw_boxes(image, one.boxes, one.names, one.scores, names=names, scale=legible_scale(*image.shape[:2]))
         for image, one in chosen

@@ -45,20 +45,28 @@ class Predictor:
         self._variables = place_state(variables, mesh)
         self._detector = Detector(model, postprocess, resize, mesh)
 
-    def __call__(self, pictures: Picture | Sequence[Picture], *, threshold: float = 0.5) -> Any:
+    def __call__(self, pictures: Picture | Sequence[Picture], *, threshold: float | None = None) -> Any:
         """The detections that reach the threshold: a Prediction, or a list of them for a list of images.
+
+        Without a threshold it is `self.threshold`.
 
         Raises:
             DataError: an image is missing or cannot be read.
         """
         if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
             return self([pictures], threshold=threshold)[0]
+        threshold = self.threshold if threshold is None else threshold
         source = Pictures(pictures, self.classes)
         found = {one.record: one for one in self.detect(source, batch_size=1 if len(source) == 1 else 8)}
         for one in found.values():
             if not one.readable:
                 raise DataError(f"{source.name(one.record)} cannot be read as an image; is it truncated?")
         return [select(found[record], self.classes, threshold) for record in range(len(source))]
+
+    @property
+    def threshold(self) -> float:
+        """Score from which a detection is shown to people."""
+        return self._detector.threshold
 
     def detect(self, source: Source, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
         """What is found on every record of a source, unfiltered, in batches of about `batch_size`."""

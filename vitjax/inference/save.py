@@ -55,7 +55,7 @@ def save_predictions(
     paths: Sequence[Path],
     out: Path,
     *,
-    threshold: float = 0.5,
+    threshold: float,
     top: int = 100,
     batch_size: int = 8,
     workers: int = 0,
