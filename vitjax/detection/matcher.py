@@ -64,7 +64,8 @@ class FocalCost:
         p = jax.nn.sigmoid(logits.astype(jnp.float32))
         there = self.alpha * (1 - p) ** self.gamma * -jnp.log(p + 1e-8)
         not_there = (1 - self.alpha) * p**self.gamma * -jnp.log(1 - p + 1e-8)
-        return self.classification * (there - not_there)[:, labels] + _box_cost(boxes, target_boxes, self.box, self.giou)
+        saved = (not_there - there)[:, labels]
+        return _box_cost(boxes, target_boxes, self.box, self.giou) - self.classification * saved
 
 
 Cost = SoftmaxCost | FocalCost
