@@ -15,6 +15,7 @@ FLOORS = {  # room -> the rooms of vitjax that it may import besides itself
     "attention": {"structs", "ops"},
     "layers": {"structs", "ops"},
     "backbones": {"structs", "ops", "attention", "layers"},
+    "classification": {"structs", "ops", "attention", "layers", "backbones"},
     "detection": {"structs", "ops", "attention", "layers", "backbones"},
     "data": {"structs"},
 }

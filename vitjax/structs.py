@@ -4,11 +4,14 @@ Axes: batch, height, width, channels, queries, objects, layers, classes. Images 
 model are cxcywh relative to the unpadded image, in [0, 1]; boxes for people are xyxy in pixels of the original image.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
+
+# "exact": a padded image gives what it gives alone; "reference": padding leaks as it does in the published code.
+Padding = Literal["exact", "reference"]
 
 
 @struct.dataclass
@@ -34,6 +37,30 @@ class Targets:
     boxes: Float[Array, "batch objects 4"]
     labels: Int[Array, "batch objects"]
     valid: Bool[Array, "batch objects"]
+
+
+@struct.dataclass
+class ClassTargets:
+    """What images show: a probability of every class, which may be shared among several (mixup, cutmix)."""
+
+    probabilities: Float[Array, "batch classes"]
+    valid: Bool[Array, " batch"]
+
+
+@struct.dataclass
+class Mean:
+    """A sum and what it is to be divided by, per layer of predictions: means over devices or batches stay exact."""
+
+    total: Float[Array, "*layers"]
+    count: Float[Array, "*layers"]
+
+    @property
+    def value(self) -> Float[Array, "*layers"]:
+        """The mean; NaN where nothing was counted."""
+        return self.total / self.count
+
+
+Terms = dict[str, Mean]
 
 
 @struct.dataclass

@@ -186,7 +186,7 @@ def test_a_tensor_of_another_form_is_named(state, name, shape):
 def test_names_of_no_family_are_refused():
     with pytest.raises(
         PublishedError,
-        match=r"no known family \(detr, .*, resnet\) has any of the 1",
+        match=r"no known family \(detr, .*, crossformer\) has any of the 1",
     ):
         from_published({"encoder.weight": np.zeros(2)})
 

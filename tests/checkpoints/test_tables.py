@@ -1,12 +1,18 @@
 import re
 from collections.abc import Iterator
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from quick import drawn as drawn_like
 
+from vitjax.backbones.crossformer import CrossFormer
 from vitjax.checkpoints.published import PublishedError, from_published, table_of, to_published
-from vitjax.checkpoints.tables import DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE
+from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE
+from vitjax.classification.classifier import Classifier
+from vitjax.structs import Images
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -153,3 +159,46 @@ def test_norms_of_deformable_decoder_layers_are_numbered_in_another_order():
     for ours, theirs in (("cross_attention", "norm1"), ("self_attention", "norm2"), ("feed_forward", "norm3")):
         published = state[f"transformer.decoder.layers.1.{theirs}.weight"]
         np.testing.assert_array_equal(layer[f"{ours}_norm"]["scale"], published)
+
+
+def crossformer():
+    """A small classifier with a cooling layer: its variables, and the same under their published names."""
+    backbone = CrossFormer(channels=16, depths=(1, 4), heads=(1, 2), group_sizes=(2, 2), intervals=(2, 1), cooling=True)
+    images = Images(jnp.zeros((1, 16, 16, 3)), jnp.ones((1, 16, 16), bool))
+    model = Classifier(backbone, num_classes=3)
+    variables = drawn_like(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False)))
+    return variables, to_published(variables, table=CROSSFORMER)
+
+
+def test_crossformer_goes_to_published_names_and_back_again():
+    variables, state = crossformer()
+    assert {
+        "patch_embed.projs.3.weight",
+        "layers.0.downsample.reductions.1.weight",
+        "layers.1.blocks.2.ex_conv.weight",
+        "layers.1.blocks.0.attn.pos.pos3.2.bias",
+        "norm.weight",
+        "head.bias",
+    } <= state.keys()
+    assert state["layers.0.downsample.reductions.1.weight"].shape == (16, 16, 4, 4)
+    assert state["layers.1.blocks.2.ex_conv.weight"].shape == (32, 1, 3, 3)
+    assert table_of(state) == CROSSFORMER
+    found, wanted = flat(from_published(state, like=variables)), flat(variables)
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[path], wanted[path]) for path in wanted)
+
+
+def test_constants_in_crossformer_files_of_2021_are_left_behind():
+    variables, state = crossformer()
+    block = "layers.0.blocks.0.attn"
+    constants = {f"{block}.biases": (9, 2), f"{block}.relative_position_index": (4, 4), f"{block}_mask": (4, 4)}
+    old = state | {name: np.zeros(shape) for name, shape in constants.items()}
+    assert flat(from_published(old, like=variables)).keys() == flat(variables).keys()
+
+
+def test_the_backbone_of_an_mmdetection_file_is_found_under_its_prefix():
+    _, state = crossformer()
+    inside = {f"backbone.{name}": value for name, value in state.items() if not re.match(r"(norm|head)\.", name)}
+    detector = inside | {"neck.fpn_convs.0.conv.weight": np.zeros(3), "bbox_head.retina_cls.bias": np.zeros(3)}
+    assert table_of(detector) == CROSSFORMER
+    assert from_published(detector)["params"].keys() == {"backbone"}

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 from quick import drawn
 
-from vitjax.layers.feed_forward import FeedForward, Perceptron
+from vitjax.layers.feed_forward import FeedForward, GeluFeedForward, Perceptron
 
 CHANNELS = 8
 X = np.random.default_rng(0).normal(size=(3, 5, CHANNELS)).astype(np.float32)
@@ -58,3 +58,12 @@ def test_a_perceptron_with_a_start_answers_it_to_everything():
     found, variables = jax.jit(perceptron.init_with_output)(jax.random.key(0), X)
     np.testing.assert_array_equal(found, np.broadcast_to(np.float32([0, 1, -2, 3]), (3, 5, 4)))
     assert variables["params"]["layer_1"]["kernel"].any() and not variables["params"]["layer_2"]["kernel"].any()
+
+
+def test_the_gelu_network_takes_the_exact_gelu():
+    variables = drawn(jax.eval_shape(GeluFeedForward(16).init, jax.random.key(0), X))
+    expand, contract = (variables["params"][name] for name in ("expand", "contract"))
+    hidden = np.float64(X) @ expand["kernel"] + expand["bias"]
+    hidden = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
+    wanted = hidden @ contract["kernel"] + contract["bias"]
+    np.testing.assert_allclose(jax.jit(GeluFeedForward(16).apply)(variables, X), wanted, atol=1e-5)

@@ -4,6 +4,16 @@ import re
 from collections.abc import Callable
 
 from .comparison import Results
+from .crossformer import (
+    PUBLISHED,
+    run_block,
+    run_classifier,
+    run_crossformer_backbone,
+    run_embedding,
+    run_group_attention,
+    run_position_bias,
+)
+from .crossformer_training import run_classifier_training
 from .deformable import (
     run_attention,
     run_deformable_layer,
@@ -23,7 +33,6 @@ Runner = Callable[[Case], Results]
 # Patterns of `model/case`; the first that fits counts. Take a line out when the family is built.
 ABSENT = {
     "segmentation": r"unit_detr_layers/mask_.*",
-    "CrossFormer": r"((train|unit)_)?crossformer(_.*)?/.*",
     "attention zoo": r"zoo/.*|(danet|rcca|se_resnet|ran|hard_attention)_?[^/]*/.*"
     r"|unit_(criss_cross|danet|grid_sample|nonlocal|ran|se|self_attention|stn|swin)(_[^/]*)?/.*",
 }
@@ -33,6 +42,13 @@ RUNNERS: dict[str, Runner] = {
     r"detr_.*": run_detr,
     r"deformable_detr_.*": run_deformable,
     r"train_(detr|deformable)_.*": run_training,
+    r"crossformer_(det|seg)_.*": run_crossformer_backbone,
+    r"crossformer_.*": run_classifier,
+    r"train_crossformer_.*": run_classifier_training,
+    r"unit_crossformer/cel_.*": run_embedding,
+    r"unit_crossformer/dpb_.*": run_position_bias,
+    r"unit_crossformer/attention_.*": run_group_attention,
+    r"unit_crossformer/block_.*": run_block,
     r"unit_detr_layers/(en|de)coder_layer_.*": run_layer,
     r"unit_deformable_layers/(en|de)coder_layer.*": run_deformable_layer,
     r"unit_deformable_layers/input_proj.*": run_input_projection,
@@ -47,7 +63,7 @@ RUNNERS: dict[str, Runner] = {
 }
 
 # Lists of published names that have a table in `vitjax.checkpoints.tables`.
-KEY_LISTS = re.compile(r"(deformable_)?detr_(?!.*panoptic).*")
+KEY_LISTS = re.compile(rf"(deformable_)?detr_(?!.*panoptic).*|{PUBLISHED}")
 
 
 def absent_family(case: Case) -> str | None:

@@ -9,18 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.published import from_published
-from vitjax.checkpoints.tables import DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, Table
+from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, Table
 from vitjax.checkpoints.tables import DETR as DETR_TABLE
+from vitjax.classification.classifier import Classifier
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.structs import Images, Predictions
 
 from .comparison import Results
+from .crossformer import crossformer_shapes, published_crossformer
 from .golden import Case, GoldenError
 
 Detector = DETR | DeformableDETR
+Network = Detector | ResNet | CrossFormer | Classifier
 
 INNER = {"hs", "memory", "src_proj", "mask_last", "pos_last"}
 
@@ -85,8 +89,10 @@ def detector_of(config: Mapping[str, Any]) -> Detector:
     return deformable_of(config) if "num_feature_levels" in config else detr_of(config)
 
 
-def published_of(name: str) -> Detector:
-    """The published detector of a list of names, `deformable_detr_r50_refine_two_stage` or `detr_r101_dc5`."""
+def published_of(name: str) -> Network:
+    """The published network of a list of names: `deformable_detr_r50_refine_two_stage`, `crossformer_pp_huge`."""
+    if name.startswith("crossformer"):
+        return published_crossformer(name)
     match = re.fullmatch(r"(deformable_)?detr_r(\d+)(_single_scale)?(_dc5)?(_refine)?(_two_stage)?", name)
     if match is None:
         raise GoldenError(f"the runner does not know a published detector of this name: {name}")
@@ -105,15 +111,19 @@ def nchw(x: Any) -> np.ndarray:
 
 
 @cache
-def shapes_of(model: Detector | ResNet) -> dict[str, Any]:
+def shapes_of(model: Network) -> dict[str, Any]:
     """The model's variables without their numbers."""
+    if isinstance(model, (Classifier, CrossFormer)):
+        return crossformer_shapes(model)
     images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
     train = {} if isinstance(model, ResNet) else {"train": False}
     return jax.eval_shape(lambda: model.init(jax.random.key(0), images, **train))
 
 
-def table_for(model: Detector | ResNet) -> Table:
+def table_for(model: Network) -> Table:
     """The published names of a model's parameters."""
+    if isinstance(model, (Classifier, CrossFormer)):
+        return CROSSFORMER
     if isinstance(model, DeformableDETR):
         return DEFORMABLE_DETR_REFINE if model.refine else DEFORMABLE_DETR
     return DETR_TABLE if isinstance(model, DETR) else RESNET

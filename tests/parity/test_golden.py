@@ -124,7 +124,7 @@ def test_an_array_and_a_setting_that_the_runner_does_not_know_are_named(tmp_path
 @pytest.mark.parametrize(
     ("model", "family"),
     [
-        ("train_crossformer_tiny", "CrossFormer"),
+        ("train_crossformer_tiny", None),
         ("zoo/anything", "attention zoo"),
         ("unit_se_layer", "attention zoo"),
         ("detr_r50", None),
@@ -136,6 +136,17 @@ def test_an_array_and_a_setting_that_the_runner_does_not_know_are_named(tmp_path
 def test_only_families_that_are_not_built_yet_are_left_out(tmp_path, model, family):
     write_case(tmp_path / model, {}, {})
     assert [absent_family(case) for case in find_cases(tmp_path)] == [family]
+
+
+@pytest.mark.parametrize("unknown", [{"group_type": "linear"}, {"use_cpe": True}, {"pad_type": 2}], ids=str)
+def test_a_crossformer_with_parts_that_the_project_does_not_have_fails(tmp_path, unknown):
+    case = write_case(tmp_path / "crossformer_small", {}, {})
+    case.config.update(
+        {"depths": [1], "merge_size": [[2, 4]], "group_size": [7], "embed_dim": 8, "num_heads": [1]} | unknown
+    )
+    case.config.update({"crs_interval": [1], "patch_size": [4], "img_size": 32, "num_classes": 2})
+    with pytest.raises(GoldenError, match=next(iter(unknown))):
+        run(case)
 
 
 def test_a_case_of_no_known_family_fails(tmp_path):

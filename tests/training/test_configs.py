@@ -23,7 +23,8 @@ PUBLISHED = {
     "deformable_detr_resnet50_two_stage_coco": (40_959_129, "46.9"),
 }
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
-WANTED = {*PUBLISHED, *OWN, "deformable_detr_small"}
+OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits"}
+WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
 
 
 @functools.cache

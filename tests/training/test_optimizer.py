@@ -223,5 +223,18 @@ def test_bad_patterns_and_multipliers_are_refused_by_name(change):
         AdamW(**change)
 
 
+def test_biases_and_norms_can_be_left_without_decay():
+    optimizer = AdamW(learning_rate=0.1, weight_decay=0.5, clip_norm=None, schedule=StepSchedule(drop_epochs=()))
+    params = nested(drawn(0))
+    still = [{path: np.zeros(shape, np.float32) for path, shape in SHAPES.items()}]
+    every, kernels = (
+        by_path(trained(dataclasses.replace(optimizer, decay_vectors=vectors), params, still, 1))
+        for vectors in (True, False)
+    )
+    for path, before in drawn(0).items():
+        np.testing.assert_allclose(every[path], 0.95 * before, rtol=1e-6)
+        np.testing.assert_allclose(kernels[path], before if before.ndim == 1 else 0.95 * before, rtol=1e-6)
+
+
 def test_experiments_that_hold_it_can_be_hashed():
     assert hash(AdamW(multipliers={"a": 0.1})) == hash(AdamW(multipliers={"a": 0.1}))

@@ -10,11 +10,10 @@ from jaxtyping import Bool, Float
 
 from vitjax.layers.norms import FrozenBatchNorm, MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
-from vitjax.ops.masks import resize_valid
-from vitjax.structs import Feature, Images
+from vitjax.ops.masks import clear, resize_valid
+from vitjax.structs import Feature, Images, Padding
 
 Norm = Literal["frozen_batch", "group"]
-Padding = Literal["exact", "reference"]
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -41,14 +40,9 @@ def _normalize(x: Array, valid: Array, norm: Norm, name: str) -> Array:
     return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name=name)(x, valid)
 
 
-def _clear(x: Array, valid: Array) -> Array:
-    """`x` with zeros on padding, which is what a convolution sees beyond the rim of an image that is alone."""
-    return jnp.where(valid[..., None], x, 0)
-
-
 def _relu(x: Array, valid: Array) -> Array:
     """Activation that leaves nothing on padding: a bias of the norm would otherwise leak into the image."""
-    return _clear(nn.relu(x), valid)
+    return clear(nn.relu(x), valid)
 
 
 class ResidualBlock(nn.Module):
@@ -133,24 +127,25 @@ class ResNet(nn.Module):
     """What is computed in; parameters are float32 always."""
 
     @nn.compact
-    def __call__(self, images: Images, *, padding: Padding = "exact") -> tuple[Feature, ...]:
-        """One feature map per stage, finest first.
+    def __call__(self, images: Images, *, padding: Padding = "exact", train: bool = False) -> tuple[Feature, ...]:
+        """One feature map per stage, finest first; training makes no difference.
 
         With `padding="exact"` a padded image gives what it gives alone; `"reference"` lets padding leak as the
         published code does.
         """
+        del train
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet has depths {', '.join(map(str, BLOCKS))}; got depth={self.depth}.")
         blocks = self.stage_blocks or BLOCKS[self.depth]
         exact = padding == "exact"
         valid = images.valid if exact else jnp.ones_like(images.valid)
-        x = _clear(images.pixels, valid).astype(self.dtype)
+        x = clear(images.pixels, valid).astype(self.dtype)
         x = _conv(self.width, 7, 2, dtype=self.dtype, name="stem_conv")(x)
         valid = valid[:, ::2, ::2]
         x = _relu(_normalize(x, valid, self.norm, "stem_norm"), valid)
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
         valid = valid[:, ::2, ::2]
-        x = _clear(x, valid)  # a window beyond the rim may reach back into the image
+        x = clear(x, valid)  # a window beyond the rim may reach back into the image
         features = []
         for i, count in enumerate(blocks):
             dilate = self.dilation and i == len(blocks) - 1

@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from vitjax.checkpoints.tables import DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, DETR, RESNET, PublishedError, Table
+from vitjax.checkpoints.tables import (
+    CROSSFORMER,
+    DEFORMABLE_DETR,
+    DEFORMABLE_DETR_REFINE,
+    DETR,
+    RESNET,
+    PublishedError,
+    Table,
+)
 
 Variables = Mapping[str, Any]
 Arrays = dict[str, np.ndarray]
 
-TABLES = (DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET)
+TABLES = (DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, CROSSFORMER)
 
 
 def table_of(state: Mapping[str, np.ndarray], like: Variables | None = None) -> Table:

@@ -149,6 +149,48 @@ def _deformable_attention(published: str, ours: str) -> tuple[Rule, ...]:
     return tuple(rule for theirs, name in pairs for rule in _layer(f"{published}.{theirs}", f"{ours}/{name}"))
 
 
+def _cross_scale_embedding(published: str, convolutions: str, ours: str) -> tuple[Rule, ...]:
+    """The convolutions and the norm of a cross-scale embedding."""
+    embedding = f"{ours}/embedding"
+    return (
+        *_layer(f"{published}.{convolutions}.{{n}}", f"{embedding}/conv_{{n}}", CONVOLUTION),
+        *_norm(f"{published}.norm", f"{embedding}/norm"),
+    )
+
+
+def _crossformer_block(published: str, ours: str) -> tuple[Rule, ...]:
+    """One block; the three layers of the position bias come after a norm each."""
+    bias, our_bias = f"{published}.attn.pos", f"{ours}/attention/position_bias"
+    steps = [
+        (
+            *_norm(f"{bias}.pos{n + 1}.0", f"{our_bias}/norm_{n}"),
+            *_layer(f"{bias}.pos{n + 1}.2", f"{our_bias}/layer_{n}"),
+        )
+        for n in range(3)
+    ]
+    return (
+        *_norm(f"{published}.norm1", f"{ours}/attention_norm"),
+        *_layer(f"{bias}.pos_proj", f"{our_bias}/project"),
+        *(rule for step in steps for rule in step),
+        *_layer(f"{published}.attn.qkv", f"{ours}/attention/qkv"),
+        *_layer(f"{published}.attn.proj", f"{ours}/attention/out"),
+        *_norm(f"{published}.norm2", f"{ours}/feed_forward_norm"),
+        *_layer(f"{published}.mlp.fc1", f"{ours}/feed_forward/expand"),
+        *_layer(f"{published}.mlp.fc2", f"{ours}/feed_forward/contract"),
+        *_layer(f"{published}.ex_conv", f"{ours}/cooling_conv", CONVOLUTION),
+        *_norm(f"{published}.ex_ln", f"{ours}/cooling_norm"),
+    )
+
+
+def _crossformer_stage(stage: int) -> tuple[Rule, ...]:
+    """A stage's blocks, and the embedding at its end, which is the beginning of the next stage here."""
+    name = f"layers.{stage}"
+    return (
+        *_crossformer_block(f"{name}.blocks.{{block}}", f"backbone/stage_{stage + 1}/block_{{block}}"),
+        *_cross_scale_embedding(f"{name}.downsample", "reductions", f"backbone/stage_{stage + 2}"),
+    )
+
+
 _ENCODER, _OUR_ENCODER = "transformer.encoder.layers.{layer}", "encoder/layer_{layer}"
 _DECODER, _OUR_DECODER = "transformer.decoder.layers.{layer}", "decoder/layer_{layer}"
 
@@ -218,4 +260,23 @@ DEFORMABLE_DETR_REFINE = Table(
         *_norm("transformer.pos_trans_norm", "proposals/query_norm"),
     ),
     aliases=((r"transformer\.decoder\.(class|bbox)_embed\.", r"\1_embed."),),
+)
+
+# Classifiers, and backbones of detectors and segmenters, which have neither a norm at the end nor a head.
+CROSSFORMER = Table(
+    "crossformer",
+    (
+        *_cross_scale_embedding("patch_embed", "projs", "backbone/stage_1"),
+        *(rule for stage in range(4) for rule in _crossformer_stage(stage)),
+        *_norm("norm", "norm"),
+        *_layer("head", "head"),
+    ),
+    # mmdetection and mmsegmentation put the backbone under a prefix.
+    aliases=((r"backbone\.(?=patch_embed\.|layers\.)", ""),),
+    # The code of 2021 keeps constants in its files; what stands upon the backbone elsewhere is nothing of ours.
+    disposable=(
+        r".*\.attn\.(biases|relative_position_index)",
+        r".*\.attn_mask",
+        r"(neck|bbox_head|rpn_head|roi_head|decode_head|auxiliary_head)\..*",
+    ),
 )

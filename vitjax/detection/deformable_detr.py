@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from vitjax.backbones.resnet import Padding, ResNet
+from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoder
 from vitjax.detection.deformable_encoder import DeformableEncoder
 from vitjax.detection.proposals import Proposals
@@ -21,7 +21,7 @@ from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import resize_valid, valid_ratio
 from vitjax.ops.positions import sine
 from vitjax.ops.sampling import Shapes
-from vitjax.structs import Feature, Images, Predictions
+from vitjax.structs import Feature, Images, Padding, Predictions
 
 PRIOR = 0.01  # probability of every class before training
 
@@ -81,7 +81,7 @@ class DeformableDETR(nn.Module):
             ValueError: `num_classes` is still None, or fields contradict each other or the backbone.
         """
         self._check()
-        pyramid = self._pyramid(images)
+        pyramid = self._pyramid(images, train=train)
         shapes = tuple((rows, columns) for _, rows, columns in (feature.valid.shape for feature in pyramid))
         tokens, position, valid = (jnp.concatenate(parts, axis=1) for parts in self._flat(pyramid))
         ratios = jnp.stack([valid_ratio(feature.valid) for feature in pyramid], axis=1)
@@ -122,9 +122,9 @@ class DeformableDETR(nn.Module):
         for name, tensor in tensors.items():
             self.sow("intermediates", name, tensor)
 
-    def _pyramid(self, images: Images) -> list[Feature]:
+    def _pyramid(self, images: Images, *, train: bool) -> list[Feature]:
         """The levels at the transformer's width, finest first."""
-        features = self.backbone(images, padding=self.padding)
+        features = self.backbone(images, padding=self.padding, train=train)
         if len(features) < self.backbone_levels:
             raise ValueError(f"the backbone gives {len(features)} maps; backbone_levels={self.backbone_levels}.")
         pyramid = [self._project(feature, level) for level, feature in enumerate(features[-self.backbone_levels :])]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from vitjax.backbones.resnet import Padding, ResNet
+from vitjax.backbones.resnet import ResNet
 from vitjax.detection.decoder import Decoder
 from vitjax.detection.encoder import Encoder
 from vitjax.layers.feed_forward import Perceptron
@@ -17,7 +17,7 @@ from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine
-from vitjax.structs import Feature, Images, Predictions
+from vitjax.structs import Feature, Images, Padding, Predictions
 
 
 class DETR(nn.Module):
@@ -66,7 +66,7 @@ class DETR(nn.Module):
             raise ValueError(
                 "DETR needs num_classes; got None. Training fills it in from the data, or set it yourself."
             )
-        feature = self.backbone(images, padding=self.padding)[-1]
+        feature = self.backbone(images, padding=self.padding, train=train)[-1]
         position = self._positions(feature)
         batch = feature.values.shape[0]
         projected = nn.Conv(

@@ -5,29 +5,12 @@ from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jaxtyping import Float, Int
 
 from vitjax.detection.matcher import Cost, SoftmaxCost
 from vitjax.ops.boxes import generalized_iou, xyxy_from_cxcywh
-from vitjax.structs import Assignment, Predictions, Targets
-
-
-@struct.dataclass
-class Mean:
-    """A sum and what it is to be divided by, per decoder layer: means over devices or micro-batches stay exact."""
-
-    total: Float[Array, "*layers"]
-    count: Float[Array, "*layers"]
-
-    @property
-    def value(self) -> Float[Array, "*layers"]:
-        """The mean; NaN where nothing was counted."""
-        return self.total / self.count
-
-
-Terms = dict[str, Mean]
+from vitjax.structs import Assignment, Mean, Predictions, Targets, Terms
 
 
 class Loss(Protocol):

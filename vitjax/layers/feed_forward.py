@@ -52,3 +52,16 @@ class Perceptron(nn.Module):
             x = nn.Dense(features, dtype=self.dtype, kernel_init=kernel, bias_init=bias, name=f"layer_{i}")(x)
             x = x if last else nn.relu(x)
         return x
+
+
+class GeluFeedForward(nn.Module):
+    """Exact GELU network of one hidden layer, as vision transformers have it (Dosovitskiy et al. 2021)."""
+
+    hidden: int
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """`x` through both layers, with as many channels as before."""
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
+        return dense(x.shape[-1], name="contract")(nn.gelu(dense(self.hidden, name="expand")(x), approximate=False))

@@ -6,6 +6,11 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 
+def clear(x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"]) -> Float[Array, "batch h w channels"]:
+    """`x` with zeros on padding, which is what a convolution sees beyond the rim of an image that is alone."""
+    return jnp.where(valid[..., None], x, 0)
+
+
 def nearest_rows(size: int, resized: int) -> np.ndarray:
     """Source row of each resized row by the floor rule, with the scale rounded to float32 as the published code has it.
 

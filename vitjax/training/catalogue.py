@@ -2,9 +2,12 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vitjax.backbones.crossformer import CrossFormer
+from vitjax.backbones.resnet import ResNet
 from vitjax.structs import Images
 from vitjax.training.configs import Config, load_config, names
 from vitjax.training.experiment import Experiment
@@ -35,7 +38,14 @@ def _row(config: Config) -> tuple[str, ...]:
     params = shapes(config.experiment)["params"]
     trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(params))
     model = config.experiment.model
-    architecture = f"{type(model).__name__} {type(model.backbone).__name__}-{model.backbone.depth}"
-    architecture += "-DC5" if model.backbone.dilation else ""
     said = (config.said("Published"), config.said("Measured here"))
+    architecture = f"{type(model).__name__} {_backbone(model.backbone)}"
     return (config.name, architecture, f"{trainable:,}", f"{trainable + frozen:,}", *said)
+
+
+def _backbone(backbone: nn.Module) -> str:
+    if isinstance(backbone, ResNet):
+        return f"ResNet-{backbone.depth}{'-DC5' if backbone.dilation else ''}"
+    if isinstance(backbone, CrossFormer):
+        return f"CrossFormer-{backbone.channels} of {'+'.join(map(str, backbone.depths))} blocks"
+    return type(backbone).__name__

@@ -73,18 +73,20 @@ class CosineSchedule:
 
 @dataclass(frozen=True)
 class AdamW:
-    """AdamW with decoupled weight decay on every trainable parameter, biases and norms too; defaults are DETR's.
+    """AdamW with decoupled weight decay on every trainable parameter; defaults are DETR's.
 
     Patterns are regular expressions that are searched in the parameter's path, such as
     'backbone/stage_3/block_0/conv_2/kernel'.
 
-    Source: DETR main.py:131-140, engine.py:54-55.
+    Source: DETR main.py:131-140, engine.py:54-55; CrossFormer optimizer.py:32-42.
     """
 
     learning_rate: float = 1e-4
     """Base learning rate."""
     weight_decay: float = 1e-4
     """Decay per step, times the parameter's own learning rate."""
+    decay_vectors: bool = True
+    """Whether one-dimensional parameters, the biases and norms, decay too; False is CrossFormer's recipe."""
     b1: float = 0.9
     """Decay of the mean of gradients."""
     b2: float = 0.999
@@ -153,7 +155,7 @@ class AdamW:
         return optax.chain(
             optax.identity() if self.clip_norm is None else clip_by_global_norm(self.clip_norm),
             scale_by_adam(self.b1, self.b2, self.eps),
-            optax.add_decayed_weights(self.weight_decay),
+            optax.add_decayed_weights(self.weight_decay, mask=None if self.decay_vectors else _more_than_vectors),
             optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers)),
             optax.scale_by_learning_rate(self.learning_rates(total_steps, steps_per_epoch)),
         )
@@ -186,6 +188,10 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)
+
+
+def _more_than_vectors(params: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def _warmup(step: Any, steps: int, start: float) -> Array:

@@ -1,0 +1,69 @@
+"""Attention within groups of a map, of near (SDA) or distant (LDA) tokens.
+
+Source: Wang et al. 2022 (CrossFormer), section 3.2.
+"""
+
+import math
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from vitjax.attention.relative_position import DynamicPositionBias, RelativePositionBias
+from vitjax.ops.groups import Grid
+
+PositionBias = Literal["dynamic", "table"]
+
+
+class LongShortDistanceAttention(nn.Module):
+    """Self-attention of every group of a map by itself, with a bias by the offset of query and key.
+
+    Whether groups are windows or far-flung is the grid's business, not the parameters'. Scores and softmax are float32.
+    """
+
+    heads: int
+    position_bias: PositionBias = "dynamic"
+    table: int = 7
+    """Side of the largest group that a table of biases reaches; the dynamic bias reaches any."""
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channels"],
+        grid: Grid,
+        valid: Bool[Array, "batch height width"] | None = None,
+    ) -> Float[Array, "batch height width channels"]:
+        """Each token's mixture of the valid tokens of its group.
+
+        Raises:
+            ValueError: the channels cannot be divided among the heads.
+        """
+        channels = x.shape[-1]
+        if channels % self.heads:
+            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+
+        def dense(features: int, name: str) -> nn.Dense:
+            return nn.Dense(features, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)
+
+        fused = dense(3 * channels, "qkv")(grid.cut(x))
+        q, k, v = rearrange(fused, "b g n (three h d) -> three b g h n d", three=3, h=self.heads)
+        q = q / math.sqrt(channels // self.heads)
+        scores = jnp.einsum("bghqd,bghkd->bghqk", q, k, preferred_element_type=jnp.float32)
+        scores = scores + self._bias(channels).of_group(grid.group)
+        keys = grid.keys(valid)
+        if keys is not None:
+            scores = jnp.where(keys[:, :, None, None], scores, jnp.finfo(scores.dtype).min)
+        weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+        mixed = rearrange(jnp.einsum("bghqk,bghkd->bghqd", weights, v), "b g h n d -> b g n (h d)")
+        return dense(channels, "out")(grid.join(mixed))
+
+    def _bias(self, channels: int) -> DynamicPositionBias | RelativePositionBias:
+        if self.position_bias == "table":
+            return RelativePositionBias(self.heads, self.table, name="position_bias")
+        return DynamicPositionBias(self.heads, max(channels // 16, 1), name="position_bias")

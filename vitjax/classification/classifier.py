@@ -1,0 +1,47 @@
+"""Image classification with the coarsest feature map of a backbone."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from vitjax.backbones.crossformer import CrossFormer
+from vitjax.structs import Images, Padding
+
+
+class Classifier(nn.Module):
+    """Backbone, norm, mean over the map and a linear head; the published CrossFormer as it is, ResNet without norm.
+
+    What the head sees, `pooled`, is sown into `intermediates`.
+    """
+
+    backbone: nn.Module = dataclasses.field(default_factory=CrossFormer)
+    """What turns the image into feature maps; the coarsest is used."""
+    num_classes: int | None = None
+    """Number of class labels; None takes it from the data."""
+    norm: bool = True
+    """Normalise the map's tokens before the mean, as CrossFormer does; ResNet does not."""
+    padding: Padding = "exact"
+    """'exact': a padded image gives what it gives alone; 'reference': padding leaks as in the published code."""
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> Float[Array, "batch classes"]:
+        """Logits over the classes, in float32.
+
+        Raises:
+            ValueError: `num_classes` is still None.
+        """
+        if self.num_classes is None:
+            raise ValueError(
+                "Classifier needs num_classes; got None. Training fills it in from the data, or set it yourself."
+            )
+        feature = self.backbone(images, padding=self.padding, train=train)[-1]
+        x = feature.values.astype(jnp.float32)
+        if self.norm:
+            x = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x)
+        where = feature.valid[..., None] if self.padding == "exact" else None
+        pooled = x.mean((1, 2), where=where)
+        self.sow("intermediates", "pooled", pooled)
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.02), name="head")(pooled)
