@@ -33,8 +33,8 @@ class Proposals(nn.Module):
     ) -> tuple[Predictions, Float[Array, "batch queries 4"], Float[Array, "batch queries both"]]:
         """All proposals, the cxcywh references of the best, and their (position, content) embeddings side by side.
 
-        Tokens in `leave_out` are neither chosen nor trained. As published, the rank of a proposal is the logit of class
-        0, which is the only one that its training gives a meaning.
+        Tokens in `leave_out` are not trained, and chosen only where there are fewer others than queries. As published,
+        the rank of a proposal is the logit of class 0, which is the only one that its training gives a meaning.
         """
         channels = memory.shape[-1]
         anchors, sound = anchors_of(ratios, shapes)
