@@ -102,7 +102,10 @@ def test_shapes_are_those_of_the_paper():
     assert [reference.shape for reference in sown["decoder"]["references"]] == [(2, 300, 4)] * 2
 
 
-@pytest.mark.parametrize("fields", [{}, TWO_STAGE], ids=["multi-scale", "two-stage"])
+FEW_TOKENS = {**TWO_STAGE, "num_queries": 200}
+
+
+@pytest.mark.parametrize("fields", [{}, TWO_STAGE, FEW_TOKENS], ids=["multi-scale", "two-stage", "few tokens"])
 def test_a_padded_image_gives_what_it_gives_alone(fields):
     model = TINY.clone(**fields)
     variables, images = variables_of(model), batch_of(SIZES)
@@ -110,9 +113,12 @@ def test_a_padded_image_gives_what_it_gives_alone(fields):
     for i, (height, width) in enumerate(SIZES):
         image = Images(images.pixels[i : i + 1, :height, :width], images.valid[i : i + 1, :height, :width])
         alone, _ = run(model, variables, image)
-        np.testing.assert_allclose(together.logits[:, i], alone.logits[:, 0], rtol=0, atol=1e-4)
-        np.testing.assert_allclose(together.boxes[:, i], alone.boxes[:, 0], rtol=0, atol=1e-4)
+        queries = alone.logits.shape[2]
+        np.testing.assert_allclose(together.logits[:, i, :queries], alone.logits[:, 0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(together.boxes[:, i, :queries], alone.boxes[:, 0], rtol=0, atol=1e-4)
         if together.proposals is not None:
+            np.testing.assert_array_equal(together.valid[:, i].sum(-1), queries)
+            assert (np.asarray(together.logits)[:, i, queries:] < -10).all()
             counts = together.proposals.valid[0, i]
             for part in ("logits", "boxes"):
                 padded, whole = (getattr(found.proposals, part)[0] for found in (together, alone))

@@ -131,8 +131,9 @@ def test_a_batch_without_objects_still_teaches_that_nothing_is_there():
 
 @pytest.mark.parametrize("logit", [-200.0, -20.0, 0.0, 20.0, 200.0])
 @pytest.mark.parametrize("wanted", [0.0, 1.0])
-def test_the_focal_loss_is_finite_with_finite_gradient_at_any_logit(logit, wanted):
-    value, gradient = jax.value_and_grad(sigmoid_focal)(jnp.float32(logit), jnp.float32(wanted), 0.25, 2.0)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_the_focal_loss_is_finite_with_finite_gradient_at_any_logit(logit, wanted, gamma):
+    value, gradient = jax.value_and_grad(sigmoid_focal)(jnp.float32(logit), jnp.float32(wanted), 0.25, gamma)
     assert np.isfinite(value) and value >= 0 and np.isfinite(gradient)
 
 

@@ -1,11 +1,12 @@
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitjax.detection.proposals import anchors_of
+from vitjax.detection.proposals import Proposals, anchors_of
 from vitjax.ops.masks import valid_ratio
 
 
@@ -43,3 +44,20 @@ def test_tokens_on_the_limit_are_unsound_whatever_the_padding(padding):
 def test_a_level_whose_squares_are_larger_than_the_image_has_no_sound_anchor():
     _, sound = anchors([(1, 1)] * 6, ((1, 1),) * 6)
     np.testing.assert_array_equal(sound, [True, True, True, True, True, False])
+
+
+def test_layers_of_proposals_start_as_published():
+    """Xavier kernels, and torch's biases, which the published code leaves as they are."""
+    shapes, channels = ((4, 4), (2, 2)), 64
+
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, memory, valid, ratios):
+            heads = nn.Dense(3), nn.Dense(4)
+            return Proposals(5, name="proposals")(memory, valid, ratios, shapes, *heads, None)
+
+    inputs = jnp.zeros((1, 20, channels)), jnp.ones((1, 20), bool), jnp.ones((1, 2, 2))
+    params = Both().init(jax.random.key(0), *inputs)["params"]["proposals"]
+    for name, fan_in in (("projection", channels), ("query_projection", 2 * channels)):
+        bias = np.abs(params[name]["bias"])
+        assert 0.8 / np.sqrt(fan_in) < bias.max() <= 1 / np.sqrt(fan_in)

@@ -285,7 +285,7 @@ def test_explain_draws_a_head_of_a_pixel_of_a_layer(run, picture, tmp_path, caps
         (["--query", "1", "--pixel", "1", "3"], "not both"),
         (["--query", "1", "--level", "1"], "--level goes with --pixel"),
         (["--head", "9"], "head is 0 to 3"),
-        (["--zoom", "0.5"], "zoom is 1 or more; got 0.5"),
+        (["--zoom", "0.5"], "zoom is 1 to 100; got 0.5"),
         (["--out", "sampling.tiff2"], "tiff2"),
     ],
     ids=["query", "pixel", "both", "level", "head", "zoom", "format"],

@@ -27,6 +27,11 @@ def test_a_square_problem_uses_every_column():
     require_optimal(np.random.default_rng(0).exponential(size=(30, 30)).astype(np.float32), 30)
 
 
+def test_more_rows_than_columns_are_refused():
+    with pytest.raises(ValueError, match="5 rows, 3 columns"):
+        linear_assignment(jax.numpy.zeros((5, 3)), jax.numpy.int32(0))
+
+
 def test_equal_costs_are_no_trap():
     """Where all columns are alike a search that prefers closed ones takes a step for every row before it."""
     cost = np.zeros((100, 20_000), np.float32)

@@ -86,7 +86,7 @@ def run_deformable_layer(case: Case) -> Results:
     positionless = {names[1]: jnp.zeros_like(inputs[names[0]])}
     arguments = [(positionless | inputs)[name] for name in (*names, "reference_points")]
     arguments += [~padding] if kind == "encoder" else [inputs["src"], ~padding]
-    static = (shapes_of_levels(settings["spatial_shapes"]), False)
+    static = (*([None] if kind == "decoder" else []), shapes_of_levels(settings["spatial_shapes"]), False)
     path = {"prefix": f"transformer.{kind}.layers.0", "path": f"{kind}/layer_0"}
     y = apply_part(case, module, arguments, static, **path)
     return Results({"y": y}, {"y": padding[..., None]} if kind == "encoder" else {})

@@ -34,6 +34,7 @@ class DeformableDecoderLayer(nn.Module):
         reference: Float[Array, "batch queries levels _"],
         memory: Float[Array, "batch tokens channels"],
         valid: Bool[Array, "batch tokens"],
+        queries_valid: Bool[Array, "batch queries"] | None,
         shapes: Shapes,
         train: bool,
     ) -> Float[Array, "batch queries channels"]:
@@ -44,7 +45,7 @@ class DeformableDecoderLayer(nn.Module):
 
         drop = nn.Dropout(self.dropout, deterministic=not train)
         self_attention = MultiHeadAttention(self.heads, self.dropout, self.dtype, name="self_attention")
-        x = norm("self_attention")(x + drop(self_attention(x + position, x + position, x, train=train)))
+        x = norm("self_attention")(x + drop(self_attention(x + position, x + position, x, queries_valid, train=train)))
         cross_attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="cross_attention")
         x = norm("cross_attention")(x + drop(cross_attention(x + position, reference, memory, valid, shapes)))
         feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
@@ -75,6 +76,7 @@ class DeformableDecoder(nn.Module):
         reference: Float[Array, "batch queries _"],
         memory: Float[Array, "batch tokens channels"],
         valid: Bool[Array, "batch tokens"],
+        queries_valid: Bool[Array, "batch queries"] | None,
         ratios: Float[Array, "batch levels 2"],
         shapes: Shapes,
         box_heads: Sequence[nn.Module],
@@ -86,13 +88,13 @@ class DeformableDecoder(nn.Module):
         `reference` is (x, y) or cxcywh in [0, 1] of the unpadded image. With `refine` the box of a layer, without its
         gradient, is the reference of the next.
         """
-        layer = nn.remat(DeformableDecoderLayer, static_argnums=(6, 7)) if self.remat else DeformableDecoderLayer
+        layer = nn.remat(DeformableDecoderLayer, static_argnums=(7, 8)) if self.remat else DeformableDecoderLayer
         sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
         queries: list[Array] = []
         boxes: list[Array] = []
         for i in range(self.layers):
             padded = reference[:, :, None] * jnp.tile(ratios, reference.shape[-1] // 2)[:, None]
-            x = layer(*sizes, name=f"layer_{i}")(x, position, padded, memory, valid, shapes, train)
+            x = layer(*sizes, name=f"layer_{i}")(x, position, padded, memory, valid, queries_valid, shapes, train)
             box = jax.nn.sigmoid(relative_to(reference, box_heads[i](x.astype(jnp.float32))))
             queries.append(x)
             boxes.append(box)

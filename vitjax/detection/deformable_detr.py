@@ -13,7 +13,7 @@ from jaxtyping import Float
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoder
 from vitjax.detection.deformable_encoder import DeformableEncoder
-from vitjax.detection.proposals import Proposals
+from vitjax.detection.proposals import Proposals, QueriesValid
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.layers.norms import MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
@@ -24,6 +24,7 @@ from vitjax.ops.sampling import Shapes
 from vitjax.structs import Feature, Images, Padding, Predictions
 
 PRIOR = 0.01  # probability of every class before training
+NOTHING = -30.0  # logit of every class of a query that is not valid
 
 
 class DeformableDETR(nn.Module):
@@ -95,18 +96,23 @@ class DeformableDETR(nn.Module):
         self._keep(memory=memory)
 
         class_heads, box_heads = self._heads()
-        proposals, reference, embedding = self._queries(memory, valid, ratios, shapes, class_heads, box_heads)
+        proposals, reference, embedding, queries_valid = self._queries(
+            memory, valid, ratios, shapes, class_heads, box_heads
+        )
         query_position, content = jnp.split(embedding.astype(self.dtype), 2, axis=-1)
         self._keep(initial_reference=reference)
         decoder = DeformableDecoder(
             self.decoder_layers, points=self.decoder_points, refine=self.refine, **sizes, name="decoder"
         )
         queries, boxes = decoder(
-            content, query_position, reference, memory, valid, ratios, shapes, box_heads, train=train
+            content, query_position, reference, memory, valid, queries_valid, ratios, shapes, box_heads, train=train
         )
         self._keep(queries=queries)
-        logits = [head(x) for head, x in zip(class_heads, queries.astype(jnp.float32), strict=False)]
-        return Predictions(jnp.stack(logits), boxes, proposals=proposals)
+        logits = jnp.stack([head(x) for head, x in zip(class_heads, queries.astype(jnp.float32), strict=False)])
+        if queries_valid is None:
+            return Predictions(logits, boxes, proposals=proposals)
+        logits = jnp.where(queries_valid[..., None], logits, NOTHING)
+        return Predictions(logits, boxes, jnp.broadcast_to(queries_valid, logits.shape[:3]), proposals)
 
     def _check(self) -> None:
         if self.num_classes is None:
@@ -168,7 +174,8 @@ class DeformableDETR(nn.Module):
     def _heads(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Class and box heads: one of each decoder layer, then one of the proposals; all the same without refinement.
 
-        A box starts as its reference point with a size of 0.12, or as its reference box.
+        A box starts as its reference point with a size of 0.12, or as its reference box. Each head draws its own
+        weights; the published code copies one draw for all.
         """
         bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
 
@@ -193,8 +200,8 @@ class DeformableDETR(nn.Module):
         shapes: Shapes,
         class_heads: list[nn.Module],
         box_heads: list[nn.Module],
-    ) -> tuple[Predictions | None, Float[Array, "batch queries _"], Float[Array, "batch queries both"]]:
-        """Proposals if there are two stages, references, and (position, content) embeddings side by side."""
+    ) -> tuple[Predictions | None, Float[Array, "batch queries _"], Float[Array, "batch queries both"], QueriesValid]:
+        """Proposals if there are two stages, references, (position, content) embeddings, and which are valid."""
         if self.two_stage:
             leave_out = ~valid if self.padding == "exact" else None
             propose = Proposals(self.num_queries, name="proposals")
@@ -203,4 +210,4 @@ class DeformableDETR(nn.Module):
         point = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
         reference = jax.nn.sigmoid(point(embedding[:, : self.channels]))
         reference, embedding = (jnp.broadcast_to(x, (len(memory), *x.shape)) for x in (reference, embedding))
-        return None, reference, embedding
+        return None, reference, embedding, None

@@ -81,5 +81,5 @@ def sigmoid_focal(
     """-alpha_t (1 - p_t)^gamma log p_t of every class by itself; `wanted` is 1 for what is there, else 0."""
     probability = jax.nn.sigmoid(logits)
     entropy = jax.nn.softplus(logits) - logits * wanted
-    missing = probability + wanted - 2 * probability * wanted
+    missing = jnp.maximum(probability + wanted - 2 * probability * wanted, 1e-12)  # a power of 0 may have no gradient
     return (alpha * wanted + (1 - alpha) * (1 - wanted)) * missing**gamma * entropy

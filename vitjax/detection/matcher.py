@@ -109,8 +109,8 @@ def _match(cost: Cost, predictions: Predictions, targets: Targets) -> Int[Array,
     queries, objects = predictions.logits.shape[2], targets.labels.shape[1]
     if queries < objects:
         raise ValueError(
-            f"the model has {queries} queries and the data up to {objects} objects in an image; "
-            f"set num_queries to at least {objects}."
+            f"the model has {queries} queries and the data up to {objects} objects in an image; set num_queries to at "
+            f"least {objects}; in a two-stage model, whose queries are tokens, images must be large enough, too."
         )
     if objects == 0:
         return jnp.zeros((*predictions.logits.shape[:2], 0), jnp.int32)

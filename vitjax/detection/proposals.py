@@ -10,9 +10,12 @@ from jaxtyping import Bool, Float
 
 from vitjax.detection.deformable_encoder import token_places
 from vitjax.ops.boxes import inverse_sigmoid
+from vitjax.ops.initializers import torch_bias
 from vitjax.ops.positions import sine_of_boxes
 from vitjax.ops.sampling import Shapes
 from vitjax.structs import Predictions
+
+QueriesValid = Bool[Array, "batch queries"] | None  # None is all
 
 
 class Proposals(nn.Module):
@@ -30,18 +33,21 @@ class Proposals(nn.Module):
         class_head: nn.Module,
         box_head: nn.Module,
         leave_out: Bool[Array, "batch tokens"] | None,
-    ) -> tuple[Predictions, Float[Array, "batch queries 4"], Float[Array, "batch queries both"]]:
+    ) -> tuple[Predictions, Float[Array, "batch queries 4"], Float[Array, "batch queries both"], QueriesValid]:
         """All proposals, the cxcywh references of the best, and their (position, content) embeddings side by side.
 
-        Tokens in `leave_out` are not trained, and chosen only where there are fewer others than queries. As published,
-        the rank of a proposal is the logit of class 0, which is the only one that its training gives a meaning.
+        Tokens in `leave_out` are not trained and not chosen; where there are fewer others than queries, the queries
+        that are left over are not valid. As published, the rank of a proposal is the logit of class 0, which is the
+        only one that its training gives a meaning.
         """
         channels = memory.shape[-1]
         anchors, sound = anchors_of(ratios, shapes)
         memory = jnp.where((valid & sound)[..., None], memory.astype(jnp.float32), 0)
         xavier = nn.initializers.xavier_uniform()
         norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
-        memory = norm(name="norm")(nn.Dense(channels, kernel_init=xavier, name="projection")(memory))
+        memory = norm(name="norm")(
+            nn.Dense(channels, kernel_init=xavier, bias_init=torch_bias(channels), name="projection")(memory)
+        )
         logits = class_head(memory)
         unbounded = jnp.where((valid & sound)[..., None], inverse_sigmoid(anchors), jnp.inf)
         boxes = jax.nn.sigmoid(box_head(memory) + unbounded)
@@ -49,12 +55,14 @@ class Proposals(nn.Module):
         rank = logits[..., 0] if leave_out is None else jnp.where(leave_out, -jnp.inf, logits[..., 0])
         best = lax.top_k(rank, min(self.count, rank.shape[1]))[1]
         chosen = lax.stop_gradient(jnp.take_along_axis(boxes, best[..., None], axis=1))
-        embedding = nn.Dense(2 * channels, kernel_init=xavier, name="query_projection")(
-            sine_of_boxes(chosen, channels // 2)
-        )
-        embedding = norm(name="query_norm")(embedding)
-        all_valid = None if leave_out is None else ~leave_out[None]
-        return Predictions(logits[None], boxes[None], all_valid), chosen, embedding
+        position = sine_of_boxes(chosen, channels // 2)
+        bias = torch_bias(position.shape[-1])
+        project = nn.Dense(2 * channels, kernel_init=xavier, bias_init=bias, name="query_projection")
+        embedding = norm(name="query_norm")(project(position))
+        if leave_out is None:
+            return Predictions(logits[None], boxes[None]), chosen, embedding, None
+        queries_valid = ~jnp.take_along_axis(leave_out, best, axis=1)
+        return Predictions(logits[None], boxes[None], ~leave_out[None]), chosen, embedding, queries_valid
 
 
 def anchors_of(

@@ -47,12 +47,14 @@ def draw_sampling(sampled: SamplingPoints, path: Path, *, zoom: float = 1, dpi: 
     that part of it all around the reference.
 
     Raises:
-        ValueError: the zoom is less than 1, or there is no such format.
+        ValueError: the zoom is not 1 to 100, or the path is no .png, .pdf or .svg.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"the picture is written as .png, .pdf or .svg; got {path.name!r}.")
     view, levels = _view(sampled, zoom), len(sampled.strides)
     columns = levels if levels <= 3 else -(-levels // 2)
     rows = -(-levels // columns)
@@ -88,8 +90,8 @@ def draw_sampling(sampled: SamplingPoints, path: Path, *, zoom: float = 1, dpi: 
 
 def _view(sampled: SamplingPoints, zoom: float) -> _View:
     """The image with a margin on each side that holds the points there, as far as there is room; a part with `zoom`."""
-    if zoom < 1:
-        raise ValueError(f"zoom is 1 or more; got {zoom}.")
+    if not 1 <= zoom <= 100:
+        raise ValueError(f"zoom is 1 to 100; got {zoom}.")
     size = np.array(sampled.image.shape[1::-1])
     points, longer = sampled.points.reshape(-1, 2), size.max()
     near, far, rim = _NEAR * longer, _FAR * longer, _RIM * longer

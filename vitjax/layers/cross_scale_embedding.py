@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
-from vitjax.ops.convolution import conv_general_dilated
+from vitjax.ops.convolution import patch_convolution
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
 
@@ -66,7 +66,7 @@ class CrossScaleEmbedding(nn.Module):
             padding=(kernel - self.stride) // 2,
             kernel_init=torch_kernel,
             bias_init=torch_bias(kernel * kernel * inputs),
-            conv_general_dilated=conv_general_dilated,
+            conv_general_dilated=patch_convolution,
             dtype=self.dtype,
             name=f"conv_{i}",
         )

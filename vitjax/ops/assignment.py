@@ -12,10 +12,15 @@ from jaxtyping import Float, Int
 def linear_assignment(cost: Float[Array, "rows columns"], count: Int[Array, ""]) -> Int[Array, " rows"]:
     """The column of each of the first `count` rows in the cheapest assignment; the other rows get 0.
 
-    Needs finite costs and at least as many columns as rows. Each row takes one shortest augmenting path, of steps
+    Costs must be finite: with others it may not return. Each row takes one shortest augmenting path, of steps
     that are linear in the number of columns.
+
+    Raises:
+        ValueError: there are more rows than columns.
     """
     rows, columns = cost.shape
+    if rows > columns:
+        raise ValueError(f"an assignment needs at least as many columns as rows; got {rows} rows, {columns} columns.")
     state = (
         jnp.zeros(rows, jnp.float32),  # price of each row
         jnp.zeros(columns, jnp.float32),  # price of each column

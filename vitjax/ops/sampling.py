@@ -47,6 +47,7 @@ def deformable_sampling(value: Value, shapes: Shapes, locations: Locations, weig
     Raises:
         ValueError: a level has no pixels, or shapes disagree.
     """
+    shapes = tuple((height, width) for height, width in shapes)
     _check(value.shape, shapes, locations.shape, weights.shape)
     return _sampling(shapes, value, locations, weights)
 

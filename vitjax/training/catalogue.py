@@ -29,9 +29,8 @@ def table() -> str:
     rows: list[tuple[str, ...]] = [("config", "model", "trainable", "parameters", "published", "measured here")]
     rows += [_row(load_config(name)) for name in names()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", f"Parameters are those with {_COCO_LABELS} classes where the data decides."])
 
 
 def _row(config: Config) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from vitjax.training.experiment import Experiment
 from vitjax.training.parallel import place_batch, place_state
 from vitjax.training.prepare import Prepared, prepare
 from vitjax.training.report import MetricsLog, Progress, plot_curves, write_summary
-from vitjax.training.run_folder import checkpoints_of, write_run
+from vitjax.training.run_folder import checkpoints_of, require_same_model, write_run
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.watch import Watch
 
@@ -45,6 +45,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     run = prepare(experiment)
     for line in (run.headline(), *run.notes, *run.train_source.problems, *run.evaluation_source.problems):
         print(line, flush=True)
+    require_same_model(workdir, run.experiment)
     write_run(workdir, run.experiment, run.train_source.classes)
     checkpoints = Store(
         checkpoints_of(workdir),

@@ -56,6 +56,17 @@ def read_run(run: Path) -> tuple[Experiment, Classes]:
     return experiment, classes
 
 
+def require_same_model(run: Path, experiment: Experiment) -> None:
+    """Raises a DataError where the folder holds a run of another kind of model, which cannot be gone on with."""
+    if not is_run(run):
+        return
+    content = json.loads((run / _FILE).read_text(encoding="utf-8"))
+    kinds = (content["experiment"]["model"]["class"], to_json(experiment.model)["class"])
+    before, now = (kind.rpartition(".")[-1] for kind in kinds)
+    if before != now:
+        raise DataError(f"{run} holds a run of a {before} and this one is a {now}; give another folder as --workdir.")
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
