@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vitjax.ops.convolution import conv_general_dilated
+from vitjax.ops.convolution import conv_general_dilated, patch_convolution
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NONE, ONE = [(0, 0), (0, 0)], [(1, 1), (1, 1)]
@@ -54,3 +54,18 @@ def test_every_other_convolution_is_passed_on_as_it_is(name):
     arguments = {"window_strides": (2, 1), "dimension_numbers": LAYOUT, **options}
     found = conv_general_dilated(image, kernel, **arguments)
     np.testing.assert_array_equal(found, lax.conv_general_dilated(image, kernel, **arguments))
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_large_strided_kernels_on_pixels_are_the_same_as_kernels_on_patches(side):
+    """At the size of the images, where it takes the other road, and near the kernel's, where it does not."""
+    generator = np.random.default_rng(0)
+    for height, width in ((4 * side, 4 * side + 8), (side + 4, side)):
+        images = jnp.asarray(generator.normal(size=(1, height, width, 3)), jnp.float32)
+        kernel = jnp.asarray(generator.normal(size=(side, side, 3, 5)) / side, jnp.float32)
+        low = (side - 4) // 2
+        arguments = (images, kernel, (4, 4), ((low, low), (low, low)))
+        layout = {"dimension_numbers": LAYOUT, "precision": "highest"}
+        found = patch_convolution(*arguments, **layout)
+        wanted = lax.conv_general_dilated(*arguments, **layout)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5)
