@@ -42,10 +42,10 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
     """
     began = time.monotonic()
+    require_same_model(workdir, experiment)
     run = prepare(experiment)
     for line in (run.headline(), *run.notes, *run.train_source.problems, *run.evaluation_source.problems):
         print(line, flush=True)
-    require_same_model(workdir, run.experiment)
     write_run(workdir, run.experiment, run.train_source.classes)
     checkpoints = Store(
         checkpoints_of(workdir),
