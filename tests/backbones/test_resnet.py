@@ -19,6 +19,7 @@ THIN = {
     "bottleneck": ResNet(depth=50, width=4, stage_blocks=(2, 2, 2)),
     "dilated": ResNet(depth=50, width=4, stage_blocks=(1, 3), dilation=True),
     "group norm": ResNet(depth=18, width=4, stage_blocks=(1, 2), norm="group"),
+    "batch norm": ResNet(depth=18, width=4, stage_blocks=(1, 1), norm="batch"),
 }
 
 
@@ -32,10 +33,10 @@ def pictures(sizes=SIZES):
     return [generator.normal(size=(1, *size, 3)).astype(np.float32) for size in sizes]
 
 
-def padded(images, value=0.0):
+def padded(images, value=0.0, bucket=BUCKET):
     """The images in the top left of one bucket."""
-    pixels = np.full((len(images), *BUCKET, 3), value, np.float32)
-    valid = np.zeros((len(images), *BUCKET), bool)
+    pixels = np.full((len(images), *bucket, 3), value, np.float32)
+    valid = np.zeros((len(images), *bucket), bool)
     for i, image in enumerate(images):
         height, width = image.shape[1:3]
         pixels[i, :height, :width] = image[0]
@@ -153,6 +154,26 @@ def test_what_stands_on_padding_is_never_seen_and_has_no_gradient():
     np.testing.assert_allclose(energy_noisy, energy_clean, rtol=1e-6)
     gradient = np.abs(gradient).max(-1)
     assert not gradient[~clean.valid].any() and (gradient[clean.valid] > 0).mean() > 0.99
+
+
+def test_batch_norms_train_on_what_is_no_padding():
+    model, variables = THIN["batch norm"], variables_of("batch norm")
+
+    def statistics(images):
+        return model.apply(variables, images, train=True, mutable=["batch_stats"])[1]["batch_stats"]
+
+    run = jax.jit(statistics)
+    after, roomy = run(padded(pictures())), run(padded(pictures(), value=5.0, bucket=(80, 128)))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), after, roomy)
+    kernel, old = variables["params"]["stem_conv"]["kernel"], variables["batch_stats"]["stem_norm"]
+    layout = {"padding": [(3, 3), (3, 3)], "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    alone = [lax.conv_general_dilated(image, kernel, (2, 2), **layout) for image in pictures()]
+    pixels = np.concatenate([np.float64(values).reshape(-1, 4) for values in alone])
+    found = after["stem_norm"]
+    np.testing.assert_allclose(found["mean"], 0.9 * old["mean"] + 0.1 * pixels.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found["var"], 0.9 * old["var"] + 0.1 * pixels.var(0, ddof=1), rtol=1e-5)
+    moved = jax.tree.map(lambda new, old: np.all(new != old), after, variables["batch_stats"])
+    assert all(jax.tree.leaves(moved)) and len(jax.tree.leaves(moved)) == 2 * (1 + 2 + 3)
 
 
 def test_kernels_start_with_the_spread_of_what_goes_out():

@@ -6,7 +6,14 @@ import pytest
 from flax import traverse_util
 from jax import ShapeDtypeStruct
 
-from vitjax.checkpoints.published import TABLES, PublishedError, from_published, table_of, to_published
+from vitjax.checkpoints.published import (
+    TABLES,
+    PublishedError,
+    from_published,
+    renamed_norms,
+    table_of,
+    to_published,
+)
 from vitjax.checkpoints.tables import Rule, Table
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -136,9 +143,37 @@ def test_convolutions_become_height_width_in_out(state):
     assert kernel[0, 2, 3, 4] == published[4, 3, 0, 2]
 
 
-def test_counters_and_the_classifier_of_torchvision_are_left_behind():
-    state = drawn(resnet_shapes(18)) | {"bn1.num_batches_tracked": np.array(3), "fc.weight": np.zeros((10, 64))}
-    assert "fc" not in from_published(state)["params"]
+def test_counters_are_left_behind():
+    state = drawn(resnet_shapes(18))
+    counted = from_published(state | {"bn1.num_batches_tracked": np.array(3)})
+    assert flat(counted).keys() == flat(from_published(state)).keys()
+
+
+def test_the_head_of_torchvision_comes_along_except_to_a_bare_backbone():
+    backbone = drawn(resnet_shapes(18))
+    whole = backbone | {"fc.weight": np.ones((10, 64), np.float32), "fc.bias": np.ones(10, np.float32)}
+    bare = shapes_of(from_published(backbone))
+    head = from_published(whole)["params"]["head"]
+    assert {name: array.shape for name, array in head.items()} == {"kernel": (64, 10), "bias": (10,)}
+    assert flat(from_published(whole, like=bare)).keys() == flat(bare).keys()
+    with pytest.raises(PublishedError, match=r"nothing fills \(2\): params/head/kernel"):
+        from_published(backbone, like=shapes_of(from_published(whole)))
+
+
+def test_batch_norms_take_the_form_that_the_other_side_has():
+    frozen = [f"frozen/norm_1/{name}" for name in ("scale", "bias", "mean", "var")]
+    learning = ["params/norm_1/scale", "params/norm_1/bias", "batch_stats/norm_1/mean", "batch_stats/norm_1/var"]
+    others = ["params/conv_1/kernel", "params/norm_2/scale", "params/norm_2/bias", "frozen/norm_3/mean"]
+    pairs = dict(zip(frozen, learning, strict=True))
+    assert renamed_norms(frozen + others, learning + others) == pairs
+    assert renamed_norms(learning + others, frozen + others) == {new: old for old, new in pairs.items()}
+    assert renamed_norms(frozen + others, frozen + others) == {}
+
+
+def test_a_group_norm_is_never_a_batch_norm():
+    group = ["params/norm_1/scale", "params/norm_1/bias"]
+    frozen = [f"frozen/norm_1/{name}" for name in ("scale", "bias", "mean", "var")]
+    assert renamed_norms(group, frozen) == renamed_norms(frozen, group) == {}
 
 
 def test_every_name_without_a_place_is_listed(state):

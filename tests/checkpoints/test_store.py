@@ -73,6 +73,15 @@ def random_arrays(seed=0):
     return {name: generator.normal(size=(64, 64)).astype(np.float32) for name in ("first", "second")}
 
 
+def test_a_step_holds_what_has_arrays_and_nothing_else(tmp_path):
+    with Store(tmp_path) as store:
+        store.save(1, {"trainable": {"head": {"kernel": np.ones(3)}}, "average": None})
+        assert store.holds(1, "trainable") and store.holds(1, "trainable/head/kernel")
+        assert not store.holds(1, "average") and not store.holds(1, "train")
+        with pytest.raises(CheckpointError, match="there is no step 2"):
+            store.holds(2, "trainable")
+
+
 def test_a_state_comes_back_as_it_was_saved(tmp_path):
     state = small_state(2.5)
     with Store(tmp_path) as store:

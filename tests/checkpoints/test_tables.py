@@ -9,8 +9,9 @@ from flax import traverse_util
 from quick import drawn as drawn_like
 
 from vitjax.backbones.crossformer import CrossFormer
+from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.published import PublishedError, from_published, table_of, to_published
-from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE
+from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, RESNET_CLASSIFIER
 from vitjax.classification.classifier import Classifier
 from vitjax.structs import Images
 
@@ -183,6 +184,20 @@ def test_crossformer_goes_to_published_names_and_back_again():
     assert state["layers.0.downsample.reductions.1.weight"].shape == (16, 16, 4, 4)
     assert state["layers.1.blocks.2.ex_conv.weight"].shape == (32, 1, 3, 3)
     assert table_of(state) == CROSSFORMER
+    found, wanted = flat(from_published(state, like=variables)), flat(variables)
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[path], wanted[path]) for path in wanted)
+
+
+@pytest.mark.parametrize("norm", ["frozen_batch", "batch"])
+def test_a_resnet_classifier_goes_to_torchvisions_names_and_back_again(norm):
+    model = Classifier(ResNet(depth=50, width=8, stage_blocks=(1, 1), norm=norm), num_classes=3, norm=False)
+    images = Images(jnp.zeros((1, 32, 32, 3)), jnp.ones((1, 32, 32), bool))
+    variables = drawn_like(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False)))
+    state = to_published(variables, table=RESNET_CLASSIFIER)
+    assert {"bn1.running_var", "layer2.0.downsample.1.weight", "layer2.0.bn3.running_mean", "fc.bias"} <= state.keys()
+    assert state["fc.weight"].shape == (3, 64)
+    assert (table_of(state), table_of(state, variables)) == (RESNET, RESNET_CLASSIFIER)
     found, wanted = flat(from_published(state, like=variables)), flat(variables)
     assert found.keys() == wanted.keys()
     assert all(np.array_equal(found[path], wanted[path]) for path in wanted)

@@ -3,14 +3,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from vitjax.layers.norms import FrozenBatchNorm, MaskedGroupNorm
+from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm, MaskedGroupNorm
 
 generator = np.random.default_rng(0)
 IMAGE = jnp.asarray(generator.normal(3, 2, (2, 5, 6, 8)), jnp.float32)
 AFFINE = {name: jnp.asarray(generator.normal(size=8), jnp.float32) for name in ("scale", "bias")}
 STATISTICS = {"mean": jnp.asarray(generator.normal(size=8), jnp.float32), "var": jnp.linspace(0.1, 2, 8)}
 EVERYWHERE = jnp.ones(IMAGE.shape[:3], bool)
+LEARNING = {"params": AFFINE, "batch_stats": STATISTICS}
+PADDED = jnp.full((2, 7, 9, 8), 50.0).at[0, :5, :6].set(IMAGE[0]).at[1, :3, :4].set(IMAGE[1, :3, :4])
+VALID = jnp.zeros((2, 7, 9), bool).at[0, :5, :6].set(True).at[1, :3, :4].set(True)
+
+
+def trained(image, valid):
+    """Output and next statistics of a batch norm in training."""
+    output, changed = MaskedBatchNorm().apply(LEARNING, image, valid, train=True, mutable=["batch_stats"])
+    return output, changed["batch_stats"]
 
 
 def test_masked_group_norm_is_group_norm_where_all_is_valid():
@@ -47,7 +57,49 @@ def test_frozen_batch_norm_has_nothing_to_train_and_starts_as_identity():
     np.testing.assert_allclose(FrozenBatchNorm().apply(variables, IMAGE), IMAGE, rtol=1e-4)
 
 
-def test_both_norms_keep_the_dtype_of_their_input():
+def test_masked_batch_norm_trains_on_the_valid_pixels_of_all_images():
+    pixels = np.float64(PADDED)[np.asarray(VALID)]
+    assert len(pixels) == 5 * 6 + 3 * 4
+    output, statistics = trained(PADDED, VALID)
+    wanted = (pixels - pixels.mean(0)) / np.sqrt(pixels.var(0) + 1e-5) * AFFINE["scale"] + AFFINE["bias"]
+    np.testing.assert_allclose(output[VALID], wanted, atol=1e-5)
+    np.testing.assert_allclose(statistics["mean"], 0.9 * STATISTICS["mean"] + 0.1 * pixels.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(statistics["var"], 0.9 * STATISTICS["var"] + 0.1 * pixels.var(0, ddof=1), rtol=1e-5)
+
+
+def test_masked_batch_norm_sends_no_gradient_to_padding():
+    gradient = jax.grad(lambda image: (trained(image, VALID)[0] ** 3).sum(where=VALID[..., None]))(PADDED)
+    assert not gradient[~VALID].any() and (jnp.abs(gradient[VALID]) > 0).all()
+
+
+def test_masked_batch_norm_predicts_as_a_frozen_one_with_its_statistics():
+    found = MaskedBatchNorm().apply(LEARNING, PADDED, VALID, train=False)
+    np.testing.assert_allclose(found, FrozenBatchNorm().apply({"frozen": AFFINE | STATISTICS}, PADDED), atol=1e-4)
+
+
+def test_masked_batch_norm_starts_neutral_also_where_it_starts_in_training():
+    variables = MaskedBatchNorm().init(jax.random.key(0), IMAGE, EVERYWHERE, train=True)
+    wanted = {"params": {"scale": 1, "bias": 0}, "batch_stats": {"mean": 0, "var": 1}}
+    assert jax.tree.structure(variables) == jax.tree.structure(wanted)
+    assert all((leaf == value).all() for leaf, value in zip(*map(jax.tree.leaves, (variables, wanted)), strict=True))
+
+
+def test_masked_batch_norm_takes_no_harm_from_a_batch_of_padding_or_a_single_pixel():
+    for valid in (jnp.zeros_like(VALID), jnp.zeros_like(VALID).at[0, 0, 0].set(True)):
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(trained(PADDED, valid)))
+
+
+def test_masked_batch_norm_takes_the_statistics_of_a_batch_on_two_devices_over_both():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    divided = jax.device_put((PADDED, VALID), NamedSharding(mesh, PartitionSpec("data")))
+    for found, wanted in zip(*map(jax.tree.leaves, (jax.jit(trained)(*divided), trained(PADDED, VALID))), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_all_norms_keep_the_dtype_of_their_input():
     image = IMAGE.astype(jnp.bfloat16)
     assert FrozenBatchNorm().apply({"frozen": AFFINE | STATISTICS}, image).dtype == jnp.bfloat16
     assert MaskedGroupNorm(4).apply({"params": AFFINE}, image, EVERYWHERE).dtype == jnp.bfloat16
+    assert MaskedBatchNorm().apply(LEARNING, image, EVERYWHERE, train=False).dtype == jnp.bfloat16
+    output, statistics = trained(image, EVERYWHERE)
+    assert output.dtype == jnp.bfloat16 and {leaf.dtype for leaf in statistics.values()} == {jnp.dtype("float32")}

@@ -1,5 +1,6 @@
 """Residual networks. Source: He et al. 2016, in version 1.5 (the stride sits on the 3x3 convolution)."""
 
+import functools
 import math
 from typing import Literal
 
@@ -8,12 +9,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.layers.norms import FrozenBatchNorm, MaskedGroupNorm
+from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm, MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
 
-Norm = Literal["frozen_batch", "group"]
+Norm = Literal["frozen_batch", "batch", "group"]
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -34,9 +35,11 @@ def _conv(features: int, kernel: int, stride: int = 1, dilation: int = 1, *, dty
     )
 
 
-def _normalize(x: Array, valid: Array, norm: Norm, name: str) -> Array:
+def _normalize(x: Array, valid: Array, name: str, *, norm: Norm, train: bool) -> Array:
     if norm == "frozen_batch":
         return FrozenBatchNorm(name=name)(x)
+    if norm == "batch":
+        return MaskedBatchNorm(name=name)(x, valid, train=train)
     return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name=name)(x, valid)
 
 
@@ -56,15 +59,18 @@ class ResidualBlock(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch h w c"], valid: Bool[Array, "batch h w"]) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Float[Array, "batch h w c"], valid: Bool[Array, "batch h w"], *, train: bool
+    ) -> tuple[Array, Array]:
         """The block's output and the pixels of it that lie on the image."""
+        normalize = functools.partial(_normalize, norm=self.norm, train=train)
         kernels = (1, 3, 1) if self.bottleneck else (3, 3)
         features = 4 * self.width if self.bottleneck else self.width
         coarse = valid[:, :: self.stride, :: self.stride]
         shortcut = x
         if self.stride > 1 or x.shape[-1] != features:
             shortcut = _conv(features, 1, self.stride, dtype=self.dtype, name="shortcut_conv")(x)
-            shortcut = _normalize(shortcut, coarse, self.norm, "shortcut_norm")
+            shortcut = normalize(shortcut, coarse, "shortcut_norm")
         strided = kernels.index(3)
         for i, kernel in enumerate(kernels):
             last = i == len(kernels) - 1
@@ -78,7 +84,7 @@ class ResidualBlock(nn.Module):
                 name=f"conv_{i + 1}",
             )
             valid = coarse if i >= strided else valid
-            x = _normalize(conv(x), valid, self.norm, f"norm_{i + 1}")
+            x = normalize(conv(x), valid, f"norm_{i + 1}")
             x = x if last else _relu(x, valid)
         return _relu(x + shortcut, coarse), coarse
 
@@ -95,14 +101,16 @@ class Stage(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch h w c"], valid: Bool[Array, "batch h w"]) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Float[Array, "batch h w c"], valid: Bool[Array, "batch h w"], *, train: bool
+    ) -> tuple[Array, Array]:
         """The stage's output and the pixels of it that lie on the image."""
         for i in range(self.blocks):
             stride, dilation = (self.stride, 1) if i == 0 else (1, self.dilation)
             block = ResidualBlock(
                 self.width, self.bottleneck, stride, dilation, self.norm, self.dtype, name=f"block_{i}"
             )
-            x, valid = block(x, valid)
+            x, valid = block(x, valid, train=train)
         return x, valid
 
 
@@ -122,18 +130,18 @@ class ResNet(nn.Module):
     stage_blocks: tuple[int, ...] | None = None
     """Blocks per stage in place of the depth's own; fewer than four entries make a net of fewer stages."""
     norm: Norm = "frozen_batch"
-    """'frozen_batch' for published weights; 'group' to train from scratch."""
+    """'frozen_batch' for published weights; 'batch' as ResNets are trained for ImageNet; 'group' to train from scratch
+    in small batches."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters are float32 always."""
 
     @nn.compact
     def __call__(self, images: Images, *, padding: Padding = "exact", train: bool = False) -> tuple[Feature, ...]:
-        """One feature map per stage, finest first; training makes no difference.
+        """One feature map per stage, finest first; `train` makes a difference to `norm="batch"` only.
 
         With `padding="exact"` a padded image gives what it gives alone; `"reference"` lets padding leak as the
         published code does.
         """
-        del train
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet has depths {', '.join(map(str, BLOCKS))}; got depth={self.depth}.")
         blocks = self.stage_blocks or BLOCKS[self.depth]
@@ -142,7 +150,7 @@ class ResNet(nn.Module):
         x = clear(images.pixels, valid).astype(self.dtype)
         x = _conv(self.width, 7, 2, dtype=self.dtype, name="stem_conv")(x)
         valid = valid[:, ::2, ::2]
-        x = _relu(_normalize(x, valid, self.norm, "stem_norm"), valid)
+        x = _relu(_normalize(x, valid, "stem_norm", norm=self.norm, train=train), valid)
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
         valid = valid[:, ::2, ::2]
         x = clear(x, valid)  # a window beyond the rim may reach back into the image
@@ -159,6 +167,6 @@ class ResNet(nn.Module):
                 dtype=self.dtype,
                 name=f"stage_{i + 1}",
             )
-            x, valid = stage(x, valid)
+            x, valid = stage(x, valid, train=train)
             features.append(Feature(x, valid if exact else resize_valid(images.valid, *x.shape[1:3])))
         return tuple(features)

@@ -4,7 +4,7 @@ Whatever no rule covers, on either side, is an error that lists all of it: nothi
 as `disposable`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from vitjax.checkpoints.tables import (
     DEFORMABLE_DETR_REFINE,
     DETR,
     RESNET,
+    RESNET_CLASSIFIER,
     PublishedError,
     Table,
 )
@@ -23,7 +24,7 @@ from vitjax.checkpoints.tables import (
 Variables = Mapping[str, Any]
 Arrays = dict[str, np.ndarray]
 
-TABLES = (DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, CROSSFORMER)
+TABLES = (DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, RESNET_CLASSIFIER, CROSSFORMER)
 
 
 def table_of(state: Mapping[str, np.ndarray], like: Variables | None = None) -> Table:
@@ -54,13 +55,37 @@ def _copies_agree(table: Table, state: Mapping[str, np.ndarray]) -> bool:
     return 2 * sum(np.array_equal(state[name], state[other]) for name, other in copies) >= len(copies)
 
 
+def renamed_norms(given: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+    """New names for the paths in `given` of batch norms that are frozen there and learn in `wanted`, or the reverse.
+
+    A frozen batch norm has its four arrays in `frozen`, one that learns has them in `params` and `batch_stats`.
+    """
+    thawed = _batch_norms(given, "frozen") & _batch_norms(wanted, "batch_stats")
+    stilled = _batch_norms(given, "batch_stats") & _batch_norms(wanted, "frozen")
+    names = {frozen: learning for layer in sorted(thawed) for frozen, learning in _both_forms(layer)}
+    return names | {learning: frozen for layer in sorted(stilled) for frozen, learning in _both_forms(layer)}
+
+
+def _batch_norms(paths: Collection[str], collection: str) -> set[str]:
+    """The layers whose running mean is in the collection."""
+    root, leaf = f"{collection}/", "/mean"
+    return {path[len(root) : -len(leaf)] for path in paths if path.startswith(root) and path.endswith(leaf)}
+
+
+def _both_forms(layer: str) -> list[tuple[str, str]]:
+    """The paths of a batch norm's arrays, each where it is frozen and where it learns."""
+    learning = {"scale": "params", "bias": "params", "mean": "batch_stats", "var": "batch_stats"}
+    return [(f"frozen/{layer}/{name}", f"{collection}/{layer}/{name}") for name, collection in learning.items()]
+
+
 def from_published(
     state: Mapping[str, np.ndarray], *, like: Variables | None = None, table: Table | None = None
 ) -> dict[str, Any]:
     """Variables `{"params": ..., "frozen": ...}` from published tensors; without `table`, `table_of` them is taken.
 
     With `like`, the variables of the model or their shapes (`jax.eval_shape` of its `init`), every parameter of the
-    model must be filled and every shape must agree. Several published tensors that share one place must be equal.
+    model must be filled and every shape must agree; batch norms are then frozen or learn as the model's do. Several
+    published tensors that share one place must be equal.
 
     Raises:
         PublishedError: something is left over on either side, or does not fit; all of it is listed.
@@ -85,7 +110,10 @@ def from_published(
                 misfits.append(f"{name} differs from another tensor that fills {path} too")
             flat[path] = part
     if like is not None:
-        problems |= _against_model(flat, like)
+        model = traverse_util.flatten_dict(like, sep="/")
+        flat = _renamed(flat, renamed_norms(flat, model))
+        flat = {path: value for path, value in flat.items() if path in model or not table.spares(path)}
+        problems |= _against_model(flat, model)
     _raise_if_any(problems, table)
     return traverse_util.unflatten_dict(flat, sep="/")
 
@@ -93,10 +121,13 @@ def from_published(
 def to_published(variables: Variables, *, table: Table = DETR) -> Arrays:
     """Published tensors from variables, which may be a part of the model's (the gradients of what trains, say).
 
+    Batch norms that learn are written as frozen ones are: the files know no difference.
+
     Raises:
         PublishedError: a path has no published name, or a part of a fused tensor is missing; all of them are listed.
     """
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(variables, sep="/").items()}
+    flat = _renamed(flat, renamed_norms(flat, [path.replace("batch_stats/", "frozen/", 1) for path in flat]))
     found = {path: table.of_path(path) for path in flat}
     leftover = [f"{path} {flat[path].shape}" for path in flat if found[path] is None]
     pieces = {
@@ -108,9 +139,12 @@ def to_published(variables: Variables, *, table: Table = DETR) -> Arrays:
     return {name: rule.join([flat[path] for path in paths]) for name, (rule, paths) in pieces.items()}
 
 
-def _against_model(flat: Arrays, like: Variables) -> dict[str, list[str]]:
+def _renamed(flat: Arrays, names: Mapping[str, str]) -> Arrays:
+    return {names.get(path, path): value for path, value in flat.items()}
+
+
+def _against_model(flat: Arrays, model: Mapping[str, Any]) -> dict[str, list[str]]:
     """What keeps converted arrays from being the variables of a model."""
-    model = traverse_util.flatten_dict(like, sep="/")
     unfilled = [f"{path} {value.shape}" for path, value in model.items() if path not in flat]
     unknown = [f"{path} {value.shape}" for path, value in flat.items() if path not in model]
     unequal = [

@@ -157,6 +157,11 @@ class Store:
         self.wait()
         return read_record(self.directory, step).notes
 
+    def holds(self, step: int, key: str) -> bool:
+        """Whether the state of the step has an array at the path `key` or below it."""
+        self.wait()
+        return bool(read_record(self.directory, step).under(key))
+
     def restore(self, step: int, like: PyTree) -> PyTree:
         """The state of the step in the structure of `like`, every leaf as the one in `like`.
 

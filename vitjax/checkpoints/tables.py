@@ -54,13 +54,15 @@ class Table:
     """The rules of one family of published checkpoints.
 
     `disposable` are regexes of names that carry nothing to keep. `aliases` are regexes of how names begin that are the
-    same tensor as the name that begins otherwise: files hold both or one of them, we write the latter.
+    same tensor as the name that begins otherwise: files hold both or one of them, we write the latter. `optional` are
+    regexes of paths that files fill and a model may do without.
     """
 
     name: str
     rules: tuple[Rule, ...]
     aliases: tuple[tuple[str, str], ...] = ()
     disposable: tuple[str, ...] = (r".*\.num_batches_tracked",)
+    optional: tuple[str, ...] = ()
 
     @cached_property
     def paths(self) -> tuple[tuple[str, Rule], ...]:
@@ -70,6 +72,10 @@ class Table:
     def drops(self, name: str) -> bool:
         """Whether a published name may be left behind."""
         return any(re.fullmatch(pattern, name) for pattern in self.disposable)
+
+    def spares(self, path: str) -> bool:
+        """Whether a model may do without one of our paths."""
+        return any(re.fullmatch(pattern, path) for pattern in self.optional)
 
     def primary(self, name: str) -> str:
         """The name of the tensor that a published name stands for: nearly always itself."""
@@ -125,7 +131,7 @@ def _attention(published: str, ours: str) -> tuple[Rule, ...]:
 
 
 def _resnet(published: str, ours: str) -> tuple[Rule, ...]:
-    """Torchvision's ResNet without its classifier; `published` and `ours` are prefixes that end in their separator."""
+    """Torchvision's ResNet without its head; `published` and `ours` are prefixes that end in their separator."""
     block, our_block = f"{published}layer{{stage}}.{{block}}", f"{ours}stage_{{stage}}/block_{{block}}"
     return (
         Rule(f"{published}conv1.weight", (f"params/{ours}stem_conv/kernel",), CONVOLUTION),
@@ -194,7 +200,9 @@ def _crossformer_stage(stage: int) -> tuple[Rule, ...]:
 _ENCODER, _OUR_ENCODER = "transformer.encoder.layers.{layer}", "encoder/layer_{layer}"
 _DECODER, _OUR_DECODER = "transformer.decoder.layers.{layer}", "decoder/layer_{layer}"
 
-RESNET = Table("resnet", _resnet("", ""), disposable=(r".*\.num_batches_tracked", r"fc\.(weight|bias)"))
+# A bare backbone, whose files hold torchvision's classifier too, and a Classifier, which has the backbone below it.
+RESNET = Table("resnet", (*_resnet("", ""), *_layer("fc", "head")), optional=(r"params/head/(kernel|bias)",))
+RESNET_CLASSIFIER = Table("resnet_classifier", (*_resnet("", "backbone/"), *_layer("fc", "head")))
 
 DETR = Table(
     "detr",

@@ -26,6 +26,43 @@ class FrozenBatchNorm(nn.Module):
         return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
 
 
+class MaskedBatchNorm(nn.Module):
+    """Batch norm whose statistics in training are those of the valid pixels of the whole batch, in float32.
+
+    The running mean and variance live in the collection `batch_stats`, which training makes mutable. On a batch that is
+    divided among devices the sums under jit go over all of them.
+
+    Source: Ioffe and Szegedy 2015; as torch has it, the running variance is the unbiased one.
+    """
+
+    momentum: float = 0.1
+    """Share of a batch in the running statistics."""
+    epsilon: float = 1e-5
+    """Added to the variance."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"], *, train: bool
+    ) -> Float[Array, "batch h w channels"]:
+        """`x` normalised by the batch in training and by the running statistics else, scaled and shifted."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        mean, var = running_mean.value, running_var.value
+        wide = x.astype(jnp.float32)
+        if train:
+            count = jnp.maximum(valid.sum(), 1)
+            mean = wide.sum((0, 1, 2), where=valid[..., None]) / count
+            var = jnp.square(wide - mean).sum((0, 1, 2), where=valid[..., None]) / count
+            if not self.is_initializing():
+                unbiased = var * count / jnp.maximum(count - 1, 1)
+                running_mean.value += self.momentum * (mean - running_mean.value)
+                running_var.value += self.momentum * (unbiased - running_var.value)
+        return ((wide - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias).astype(x.dtype)
+
+
 class MaskedGroupNorm(nn.Module):
     """Group norm whose statistics are taken over valid pixels only, in float32 (Wu and He 2018)."""
 
