@@ -95,6 +95,14 @@ class Detections:
 
 
 @struct.dataclass
+class Ranking:
+    """The most probable classes of every image, best first."""
+
+    scores: Float[Array, "batch k"]
+    labels: Int[Array, "batch k"]
+
+
+@struct.dataclass
 class Batch:
     """What the data wing hands to a step: the same shapes for every step of one bucket; NumPy arrays until placed.
 

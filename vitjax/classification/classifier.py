@@ -1,6 +1,7 @@
 """Image classification with the coarsest feature map of a backbone."""
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ class Classifier(nn.Module):
 
     What the head sees, `pooled`, is sown into `intermediates`.
     """
+
+    task: ClassVar[str] = "classification"
+    scores: ClassVar[str] = "classes"
 
     backbone: nn.Module = dataclasses.field(default_factory=CrossFormer)
     """What turns the image into feature maps; the coarsest is used."""

@@ -1,6 +1,7 @@
 """Cross entropy against shared probabilities of classes, as sums and counts that are divided once."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ class CrossEntropy:
 
     Smoothing after images are mixed is the same as before. Source: timm, SoftTargetCrossEntropy.
     """
+
+    task: ClassVar[str] = "classification"
+    scores: ClassVar[str] = "classes"
 
     smoothing: float = 0.1
     """Share of the probability that goes to all classes alike."""
