@@ -5,17 +5,23 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vitjax.data.coco import CocoFolder
 
+if TYPE_CHECKING:
+    from vitjax.inference.class_predictor import ClassPredictor
+    from vitjax.inference.prediction import Recognition
+    from vitjax.inference.predictor import Predictor
+
 USAGE = """usage: vitjax {train,evaluate,predict,explain,models} ...
 
   train CONFIG             trains a config, by name or file: the same as train.py in a checkout
   evaluate RUN             scores a trained run on a split of its data, or of other data with the same classes
-  predict RUN IMAGE ...    detects on images and folders; writes pictures with boxes and COCO-results json
+  predict RUN IMAGE ...    detects on images and folders, and writes pictures with boxes and COCO-results json;
+                           of a classifier, prints the top five classes with probabilities and writes json
   explain RUN IMAGE        draws where a query of a Deformable DETR samples an image, with the attention weights
   models                   lists every architecture: parameters, published score, config, what was measured here
 
@@ -24,7 +30,9 @@ USAGE = """usage: vitjax {train,evaluate,predict,explain,models} ...
 
 @dataclasses.dataclass(frozen=True)
 class PredictArguments:
-    """Detects on images: writes a picture with boxes for each, and predictions.json in COCO-results form."""
+    """Predicts on images. A detector writes a picture with boxes for each and predictions.json in COCO-results form; of
+    a classifier the best classes of each image are printed, with their probabilities, and written to predictions.json.
+    """
 
     run: tyro.conf.Positional[str]
     """Run folder of a trained model."""
@@ -34,8 +42,8 @@ class PredictArguments:
     """Folder for the pictures and the json."""
     threshold: float | None = None
     """Lowest score of a box in the pictures; that of the run's post-processing if left out. The json has them all."""
-    top: int = 100
-    """Most boxes per image, in pictures and json."""
+    top: int | None = None
+    """Most boxes per image, in pictures and json, 100 if left out; most classes per image, 5 if left out."""
     batch_size: int = 8
     """Images that are run at once."""
     workers: int = 0
@@ -126,7 +134,6 @@ def _train(words: list[str]) -> None:
 
 
 def _evaluate(words: list[str]) -> None:
-    from vitjax.evaluation.detection import evaluate
     from vitjax.inference.predictor import load
     from vitjax.training.run_folder import read_run
 
@@ -141,7 +148,7 @@ def _evaluate(words: list[str]) -> None:
     print(
         "\n".join([f"{asked.run}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
     )
-    evaluation = evaluate(predictor.detect(source, batch_size=asked.batch_size, workers=asked.workers), source)
+    evaluation = predictor.evaluate(source, batch_size=asked.batch_size, workers=asked.workers)
     if evaluation.unreadable:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")
     print(evaluation.scores.table())
@@ -175,24 +182,37 @@ def _evaluate_arguments(data: Any) -> type:
         ],
         frozen=True,
     )
-    arguments.__doc__ = "Scores a trained run: COCO's twelve numbers, and AP of every class."
+    arguments.__doc__ = (
+        "Scores a trained run: COCO's twelve numbers, and AP of every class; of a classifier top-1 and top-5 accuracy, "
+        "overall and by class."
+    )
     return arguments
 
 
 def _predict(words: list[str]) -> None:
+    from vitjax.inference.class_predictor import ClassPredictor
     from vitjax.inference.predictor import load
-    from vitjax.inference.save import find_images, save_predictions
+    from vitjax.inference.save import find_images
 
     asked = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
     paths = find_images(asked.images)
     predictor = load(asked.run, step=asked.step)
+    if isinstance(predictor, ClassPredictor):
+        _predict_classes(predictor, paths, asked)
+    else:
+        _predict_boxes(predictor, paths, asked)
+
+
+def _predict_boxes(predictor: "Predictor", paths: list[Path], asked: PredictArguments) -> None:
+    from vitjax.inference.save import save_predictions
+
     threshold = predictor.threshold if asked.threshold is None else asked.threshold
     saved = save_predictions(
         predictor,
         paths,
         Path(asked.out),
         threshold=threshold,
-        top=asked.top,
+        top=asked.top or 100,
         batch_size=asked.batch_size,
         workers=asked.workers,
     )
@@ -204,7 +224,26 @@ def _predict(words: list[str]) -> None:
     )
 
 
+def _predict_classes(predictor: "ClassPredictor", paths: list[Path], asked: PredictArguments) -> None:
+    from vitjax.inference.save import save_recognitions
+
+    if asked.threshold is not None:
+        raise ValueError("--threshold is for detectors; a classifier tells its best classes, --top of them.")
+
+    def tell(path: Path, told: "Recognition") -> None:
+        lines = [f"  {100 * score:5.1f} %  {name}" for score, name in zip(told.scores, told.names, strict=True)]
+        print("\n".join([str(path), *lines]), flush=True)
+
+    batching = {"batch_size": asked.batch_size, "workers": asked.workers}
+    saved = save_recognitions(predictor, paths, Path(asked.out), top=asked.top, tell=tell, **batching)
+    for name in saved.unreadable:
+        print(f"skipped, cannot be read: {name}")
+    speed = f"{saved.images / saved.seconds:.1f} images/s with compilation"
+    print(f"{saved.images} images, {speed}: predictions.json in {asked.out}")
+
+
 def _explain(words: list[str]) -> None:
+    from vitjax.inference.class_predictor import ClassPredictor
     from vitjax.inference.predictor import load
     from vitjax.inference.sampling_picture import draw_sampling
 
@@ -214,6 +253,8 @@ def _explain(words: list[str]) -> None:
     if asked.level is not None and asked.pixel is None:
         raise ValueError("--level goes with --pixel; without a pixel every level of a decoder query is drawn.")
     predictor = load(asked.run, step=asked.step)
+    if isinstance(predictor, ClassPredictor):
+        raise ValueError(f"explain draws where a DeformableDETR samples; {asked.run} holds a classifier.")
     threshold = predictor.threshold if asked.threshold is None else asked.threshold
     sampling = predictor.sampling(asked.image)
     if asked.pixel is not None:

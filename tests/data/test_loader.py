@@ -16,7 +16,7 @@ import pytest
 
 from vitjax.data import loader
 from vitjax.data.errors import DataError
-from vitjax.data.loader import batches, load, read
+from vitjax.data.loader import batches, load
 from vitjax.data.plan import EvaluationPlan, TrainPlan
 from vitjax.data.source import Sample
 from vitjax.data.transforms import Augmentation, Resize
@@ -96,7 +96,7 @@ def test_rows_hold_the_planned_images_on_black(source, plan, uninterrupted):
     for step, batch in enumerate(uninterrupted):
         planned = plan(step)
         assert batch.pixels.shape == (BATCH, *planned.bucket, 3) and batch.pixels.dtype == np.uint8
-        assert np.array_equal(batch.sizes, planned.geometries.output)
+        assert np.array_equal(batch.sizes, planned.cuts.output)
         assert np.array_equal(batch.original_sizes, source.sizes[batch.records])
         for row, (height, width) in enumerate(batch.sizes):
             assert (batch.pixels[row, :height, :width] == batch.records[row] + 1).all()
@@ -163,7 +163,7 @@ def test_in_training_another_row_of_the_step_takes_the_place_of_a_broken_one(pla
     batch = load(bad, planned, max_objects=3)
     assert batch.records.tolist() == planned.records[[0, 3, 3, 3]].tolist()
     assert batch.broken.tolist() == [-1, *planned.records[[1, 2]].tolist(), -1]
-    assert np.array_equal(batch.sizes, planned.geometries.output[[0, 3, 3, 3]])
+    assert np.array_equal(batch.sizes, planned.cuts.output[[0, 3, 3, 3]])
     assert (
         np.array_equal(batch.pixels[1], batch.pixels[3]) and (batch.original_sizes[1] == batch.original_sizes[3]).all()
     )
@@ -189,15 +189,6 @@ def test_in_evaluation_a_broken_row_is_left_out_and_noted():
     parts = list(batches(bad, plan, max_objects=3))
     records, broken = (np.concatenate([getattr(part, name) for part in parts]) for name in ("records", "broken"))
     assert sorted(records[records >= 0].tolist()) == [0, 1, 3, 5] and sorted(broken[broken >= 0].tolist()) == [2, 4]
-
-
-def test_reading_a_broken_record_says_why_it_is_broken():
-    bad = Pictures(4, broken=(1,), mislisted=(2,))
-    assert read(bad, 3).image.shape[:2] == tuple(bad.sizes[3])
-    with pytest.raises(DataError, match=r"1.jpg is not an image"):
-        read(bad, 1)
-    with pytest.raises(DataError, match=r"2.jpg is .* but listed as"):
-        read(bad, 2)
 
 
 def test_too_many_objects_is_an_error_that_names_file_field_and_value_from_a_worker_too(source, plan):

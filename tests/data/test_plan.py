@@ -24,7 +24,7 @@ def photo_sizes(count, seed=0):
 
 def same(one, other):
     """Whether two step plans are equal in everything."""
-    geometries = zip(one.geometries, other.geometries, strict=True)
+    geometries = zip(one.cuts, other.cuts, strict=True)
     return (
         one.bucket == other.bucket
         and np.array_equal(one.records, other.records)
@@ -47,7 +47,7 @@ def test_epochs_differ_in_order_and_in_geometry():
     plan = TrainPlan(photo_sizes(64), 8, SMALL)
     first, second = ([plan(epoch * 8 + step) for step in range(8)] for epoch in range(2))
     assert [s.records.tolist() for s in first] != [s.records.tolist() for s in second]
-    by_record = [{int(r): s.geometries[i] for s in epoch for i, r in enumerate(s.records)} for epoch in (first, second)]
+    by_record = [{int(r): s.cuts[i] for s in epoch for i, r in enumerate(s.records)} for epoch in (first, second)]
     assert sum(by_record[0][record] != by_record[1][record] for record in range(64)) > 50
 
 
@@ -69,7 +69,7 @@ def test_fewer_records_than_a_batch_are_repeated_with_other_geometries():
     plan = TrainPlan(photo_sizes(3), 8, SMALL)
     step = plan(5)
     assert plan.steps_per_epoch == 1 and sorted(np.bincount(step.records).tolist()) == [2, 3, 3]
-    assert len({(int(r), step.geometries[i]) for i, r in enumerate(step.records)}) == 8
+    assert len({(int(r), step.cuts[i]) for i, r in enumerate(step.records)}) == 8
 
 
 @pytest.mark.parametrize("max_buckets", [1, 3, 12])
@@ -77,13 +77,13 @@ def test_no_image_is_larger_than_its_bucket_and_buckets_are_of_the_ladder(max_bu
     plan = TrainPlan(photo_sizes(300), 8, SMALL, max_buckets=max_buckets)
     for step in range(2 * plan.steps_per_epoch):
         planned = plan(step)
-        assert (planned.geometries.output <= planned.bucket).all() and planned.bucket in plan.buckets
+        assert (planned.cuts.output <= planned.bucket).all() and planned.bucket in plan.buckets
     assert len(plan.buckets) <= max_buckets
 
 
 def test_published_augmentation_on_photographs_wastes_at_most_a_fifth_in_twelve_buckets():
     plan = TrainPlan(photo_sizes(20000), 16, Augmentation())
-    wasted = [padding(step.geometries.output, step.bucket) for step in map(plan, range(plan.steps_per_epoch))]
+    wasted = [padding(step.cuts.output, step.bucket) for step in map(plan, range(plan.steps_per_epoch))]
     assert len(plan.buckets) <= 12 and np.mean(wasted) <= 0.2
     # Landscape and portrait meet in one batch only where the leftovers of both do.
     assert sum(plan(step).bucket == plan.buckets[-1] for step in range(plan.steps_per_epoch)) <= 3
@@ -113,8 +113,8 @@ def test_evaluation_sees_every_record_once_and_fills_up_with_minus_one(count):
 def test_evaluation_pads_little_and_keeps_to_its_buckets():
     plan = EvaluationPlan(photo_sizes(2000), 8, Resize())
     steps = [plan(step) for step in range(len(plan))]
-    assert np.mean([padding(step.geometries.output, step.bucket) for step in steps]) < 0.1
-    assert all((step.geometries.output <= step.bucket).all() and step.bucket in plan.buckets for step in steps)
+    assert np.mean([padding(step.cuts.output, step.bucket) for step in steps]) < 0.1
+    assert all((step.cuts.output <= step.bucket).all() and step.bucket in plan.buckets for step in steps)
 
 
 def test_leftovers_move_up_to_a_bucket_that_holds_them():

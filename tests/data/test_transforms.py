@@ -8,7 +8,7 @@ from PIL import Image
 
 from vitjax.data.errors import DataError
 from vitjax.data.source import Sample
-from vitjax.data.transforms import Augmentation, Geometry, Resize, apply, draw, resize_image, resized_size
+from vitjax.data.transforms import Augmentation, Geometry, Resize, draw, resize_image, resized_size
 
 SIDES = st.integers(1, 700)
 
@@ -55,7 +55,7 @@ def test_evaluation_resize_gives_known_coco_sizes(height, width, expected):
 def test_resize_without_size_keeps_the_image():
     geometry = Resize(size=None).geometries(np.array([[30, 50]], np.int32))[0]
     sample = scene(30, 50)
-    assert apply(geometry, sample).image is sample.image
+    assert geometry.apply(sample).image is sample.image
 
 
 def test_a_very_long_image_keeps_at_least_one_pixel():
@@ -106,7 +106,7 @@ def test_an_image_is_drawn_alike_whatever_comes_after_it():
 
 def test_identity_augmentation_changes_nothing():
     sample = scene(64, 64)
-    after = apply(drawn(Augmentation(flip=0.0, sizes=(), crop=0.0), 64, 64)[0], sample)
+    after = drawn(Augmentation(flip=0.0, sizes=(), crop=0.0), 64, 64)[0].apply(sample)
     assert np.array_equal(after.image, sample.image) and np.array_equal(after.boxes, sample.boxes)
 
 
@@ -142,12 +142,12 @@ def test_flip_resize_crop_resize_is_within_two_levels_of_pillow():
     pillow = Image.fromarray(sample.image).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pillow = pillow.resize((200, 150), Image.Resampling.BILINEAR).crop((23, 11, 23 + 101, 11 + 90))
     pillow = pillow.resize((145, 130), Image.Resampling.BILINEAR)
-    assert np.abs(apply(geometry, sample).image.astype(int) - np.asarray(pillow)).max() <= 2
+    assert np.abs(geometry.apply(sample).image.astype(int) - np.asarray(pillow)).max() <= 2
 
 
 def test_boxes_follow_flip_resize_and_crop():
     geometry = Geometry((100, 200), True, (200, 400), (40, 100, 100, 200), (50, 100))
-    after = apply(geometry, scene(100, 200, [[20, 30, 80, 60], [100, 40, 120, 70], [0, 0, 30, 30]]))
+    after = geometry.apply(scene(100, 200, [[20, 30, 80, 60], [100, 40, 120, 70], [0, 0, 30, 30]]))
     # Flipped to x 120..180 and 80..100, doubled, moved by (100, 40), cut at 200x100, halved; the third falls outside.
     assert after.boxes.tolist() == [[70.0, 10.0, 100.0, 40.0], [30.0, 20.0, 50.0, 50.0]]
     assert after.labels.tolist() == [0, 1] and after.image.shape == (50, 100, 3)
@@ -155,7 +155,7 @@ def test_boxes_follow_flip_resize_and_crop():
 
 def test_a_box_that_only_touches_the_crop_is_left_out():
     geometry = Geometry((10, 10), False, (10, 10), (0, 4, 10, 6), (10, 6))
-    assert apply(geometry, scene(10, 10, [[1, 1, 4, 5], [1, 1, 4.5, 5]])).labels.tolist() == [1]
+    assert geometry.apply(scene(10, 10, [[1, 1, 4, 5], [1, 1, 4.5, 5]])).labels.tolist() == [1]
 
 
 def test_boxes_cover_the_pixels_that_they_covered_before():
@@ -164,7 +164,7 @@ def test_boxes_cover_the_pixels_that_they_covered_before():
     sample = Sample(image, np.array([[50, 30, 130, 90]], np.float32), np.array([0], np.int32))
     augmentation = Augmentation(sizes=(90, 140), crop_sizes=(100, 160), crop_range=(100, 120))
     for geometry in drawn(augmentation, 120, 200, count=40):
-        after = apply(geometry, sample)
+        after = geometry.apply(sample)
         rows, columns = np.nonzero(after.image[..., 0] > 127)
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_allclose(after.boxes[0], seen, atol=1.5)
@@ -178,7 +178,7 @@ def test_boxes_stay_inside_the_image_and_keep_their_labels(height, width, seed):
     sample = scene(height, width, corners.reshape(6, 4))
     augmentation = Augmentation(sizes=(40, 64, 90), max_side=150, crop_sizes=(50, 80), crop_range=(30, 70))
     for geometry in drawn(augmentation, height, width, seed, count=6):
-        after = apply(geometry, sample)
+        after = geometry.apply(sample)
         high = np.array(geometry.output[::-1])
         assert after.image.shape == (*geometry.output, 3) and len(after.boxes) == len(after.labels)
         assert (after.boxes[:, :2] < after.boxes[:, 2:]).all()
@@ -186,11 +186,11 @@ def test_boxes_stay_inside_the_image_and_keep_their_labels(height, width, seed):
 
 
 def test_an_image_without_objects_stays_without_objects():
-    after = apply(Geometry((20, 30), True, (40, 60), (3, 4, 20, 20), (10, 10)), scene(20, 30, []))
+    after = Geometry((20, 30), True, (40, 60), (3, 4, 20, 20), (10, 10)).apply(scene(20, 30, []))
     assert after.boxes.shape == (0, 4) and after.labels.shape == (0,)
 
 
 def test_an_image_of_another_size_than_listed_is_named():
     geometry = Resize().geometries(np.array([[20, 30]], np.int32))[0]
     with pytest.raises(DataError, match=r"cat.jpg is 31x20 pixels, but listed as 30x20"):
-        apply(geometry, scene(20, 31), "cat.jpg")
+        geometry.apply(scene(20, 31), "cat.jpg")

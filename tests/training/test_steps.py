@@ -18,6 +18,7 @@ from vitjax.detection.loss import Mean, SetLoss
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
 from vitjax.structs import Batch, Images, Predictions, Targets
+from vitjax.training.objectives import detection_objective, images_of
 from vitjax.training.optimizer import AdamW
 from vitjax.training.parallel import (
     check_batch_size,
@@ -28,7 +29,7 @@ from vitjax.training.parallel import (
     place_state,
 )
 from vitjax.training.state import initial_state
-from vitjax.training.steps import images_of, make_predict_step, make_train_step, metrics_of
+from vitjax.training.steps import make_predict_step, make_train_step, metrics_of
 
 MODEL = DETR(
     backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1)),
@@ -76,7 +77,7 @@ def step_of(mesh=None, optimizer=OPTIMIZER):
     loss = SetLoss()
     matching = functools.partial(match, loss.cost)
     matching = matching if mesh is None else matching_per_device(matching, mesh)
-    return make_train_step(MODEL, loss, optimizer, state_of(optimizer)[1], matching)
+    return make_train_step(detection_objective(MODEL, loss, matching), optimizer, state_of(optimizer)[1])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -35,6 +35,8 @@ _READERS = 16  # threads that read image headers; on a network disk they wait mo
 @dataclass(frozen=True)
 class CocoFolder:
     """Images with boxes from a folder in COCO format; where its files are is found out."""
+
+    task: ClassVar[str] = "detection"
 
     root: str = ""  # the folder that holds images and annotations
     train_split: str = "train"  # split to train on

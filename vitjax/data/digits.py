@@ -6,6 +6,7 @@ detector is scored on handwritten digits that it has not seen.
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from vitjax.data.annotations import Annotations
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample
 
-_SPLITS = ("train", "val")
+SPLITS = ("train", "val")
+"""The parts that the handwritten digits are divided into."""
+
 _INK = 0.35  # share of full ink from which a pixel counts as drawn
 _GLYPH_HEIGHT = 64  # pixels; digits are kept this high and shrunk into the scene
 _PLACES = 16  # places tried before a digit is left out because it would overlap too much
@@ -24,6 +27,8 @@ _PLACES = 16  # places tried before a digit is left out because it would overlap
 @dataclass(frozen=True)
 class Digits:
     """Scenes of random handwritten digits with known boxes; record i is a function of (seed, split, i) alone."""
+
+    task: ClassVar[str] = "detection"
 
     height: int = 64  # pixels of a scene
     width: int = 64  # pixels of a scene
@@ -48,7 +53,7 @@ class Digits:
         Raises:
             DataError: there is no such split, or the fields contradict each other.
         """
-        if split not in _SPLITS:
+        if split not in SPLITS:
             raise DataError(f"digits has the splits train and val; got {split!r}. Choose one of them.")
         for wish, fulfilled in self._wishes().items():
             if not fulfilled:
@@ -111,7 +116,7 @@ class DigitScenes:
         """The scene of a record, composed anew each time."""
         if not 0 <= record < len(self):
             raise IndexError(f"digits/{self.split} has records 0 to {len(self) - 1}; got {record}.")
-        rng = np.random.default_rng((self.config.seed, _SPLITS.index(self.split), int(record)))
+        rng = np.random.default_rng((self.config.seed, SPLITS.index(self.split), int(record)))
         return _compose(self.config, *_handwriting(self.split), rng)
 
     def name(self, record: int) -> str:
@@ -133,14 +138,20 @@ class DigitScenes:
         return table.instances(self.image_ids, names, self.sizes, self.classes)
 
 
-@functools.cache
-def _handwriting(split: str) -> tuple[list[Float[np.ndarray, "height width"]], Int[np.ndarray, " digits"]]:
-    """The digits of a split: ink in [0, 1], cut to what is drawn; and which digits they are."""
-    from sklearn.datasets import load_digits  # takes a second, so only where scenes are composed
+def handwritten(split: str) -> tuple[Float[np.ndarray, "digits 8 8"], Int[np.ndarray, " digits"]]:
+    """The digits of a split as they are stored: ink from 0 to 16; and which digits they are."""
+    from sklearn.datasets import load_digits  # takes a second, so only where digits are wanted
 
     images, labels = load_digits(return_X_y=True)
     mine = (np.arange(len(labels)) % 5 == 0) == (split == "val")
-    return [_smooth(image.reshape(8, 8)) for image in images[mine]], labels[mine].astype(np.int32)
+    return images[mine].reshape(-1, 8, 8), labels[mine].astype(np.int32)
+
+
+@functools.cache
+def _handwriting(split: str) -> tuple[list[Float[np.ndarray, "height width"]], Int[np.ndarray, " digits"]]:
+    """The digits of a split: ink in [0, 1], cut to what is drawn; and which digits they are."""
+    images, labels = handwritten(split)
+    return [_smooth(image) for image in images], labels
 
 
 def _smooth(coarse: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "height width"]:

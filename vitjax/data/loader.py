@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import grain
@@ -18,7 +18,6 @@ from absl import flags
 from vitjax.data.errors import DataError
 from vitjax.data.plan import Plan, StepPlan
 from vitjax.data.source import Sample, Source
-from vitjax.data.transforms import Geometry, apply
 from vitjax.structs import Batch, Targets
 
 # A batch of large images is 50 MB, so few are kept ready.
@@ -83,25 +82,14 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
         if step.records[row] < 0:
             continue
         try:
-            taken, sample = row, _prepare(source, step, row)
+            prepared = _prepare(source, step, row)
         except DataError as error:
             batch.broken[place] = step.records[row]
             if not step.replaces:
                 continue
-            taken, sample = _next_readable(source, step, row, error)
-        _fill(batch, place, step, taken, sample, source)
+            prepared = _next_readable(source, step, row, error)
+        _fill(batch, place, prepared, source)
     return batch
-
-
-def read(source: Source, record: int) -> Sample:
-    """A record as it comes from the source, before any augmentation.
-
-    Raises:
-        DataError: the image cannot be read or is not of the listed size: why a batch counts the record as broken.
-    """
-    height, width = (int(side) for side in source.sizes[record])
-    whole = Geometry((height, width), False, (height, width), (0, 0, height, width), (height, width))
-    return apply(whole, source[record], source.name(record))
 
 
 @dataclass(frozen=True)
@@ -141,32 +129,40 @@ def _assemble(arrays: dict[str, Any], targets: dict[str, Any]) -> Batch:
     return Batch(**arrays, targets=Targets(**targets))
 
 
-def _prepare(source: Source, step: StepPlan, row: int) -> Sample:
+class _Prepared(NamedTuple):
+    record: int
+    original_size: tuple[int, ...]
+    sample: Sample
+
+
+def _prepare(source: Source, step: StepPlan, row: int) -> _Prepared:
     record = int(step.records[row])
-    return apply(step.geometries[row], source[record], source.name(record))
+    sample = source[record]
+    return _Prepared(record, sample.image.shape[:2], step.cuts[row].apply(sample, source.name(record)))
 
 
-def _next_readable(source: Source, step: StepPlan, row: int, first: DataError) -> tuple[int, Sample]:
+def _next_readable(source: Source, step: StepPlan, row: int, first: DataError) -> _Prepared:
     count = len(step.records)
     for other in (*range(row + 1, count), *range(row)):
         try:
-            return other, _prepare(source, step, other)
+            return _prepare(source, step, other)
         except DataError:
             continue
     raise DataError(f"none of the {count} images of a training step can be read; the first: {first}") from first
 
 
-def _fill(batch: Batch, place: int, step: StepPlan, row: int, sample: Sample, source: Source) -> None:
+def _fill(batch: Batch, place: int, prepared: _Prepared, source: Source) -> None:
     """Writes a sample into its place in the batch, boxes as cxcywh of the sample's own size."""
+    record, original_size, sample = prepared
     height, width = sample.image.shape[:2]
-    record, objects, limit = int(step.records[row]), len(sample.boxes), batch.targets.valid.shape[1]
+    objects, limit = len(sample.boxes), batch.targets.valid.shape[1]
     if objects > limit:
         wish = f"set max_objects to {max(objects, source.max_objects)} or more"
         raise DataError(f"{source.name(record)} has {objects} objects, but max_objects is {limit}; {wish}")
     batch.pixels[place, :height, :width] = sample.image
     batch.sizes[place] = height, width
     batch.records[place] = record
-    batch.original_sizes[place] = step.geometries.source[row]
+    batch.original_sizes[place] = original_size
     low, high = sample.boxes[:, :2], sample.boxes[:, 2:]
     boxes = np.concatenate([(low + high) / 2, high - low], 1) / np.array([width, height, width, height], np.float32)
     batch.targets.boxes[place, :objects] = boxes

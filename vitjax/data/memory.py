@@ -1,4 +1,4 @@
-"""Sources without annotations: part of another source, and the images that a user names."""
+"""Sources in memory: part of another source, and the images that a user names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from PIL import Image
 
 from vitjax.data.decode import decode, is_turned, read_size
 from vitjax.data.errors import DataError
-from vitjax.data.source import Classes, Sample, Source
+from vitjax.data.source import Classes, Sample, SizedSource, Source
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
@@ -28,17 +28,12 @@ class Subset:
         return self.source.classes
 
     @property
-    def sizes(self) -> Int[np.ndarray, "records 2"]:
-        """Height and width of every image."""
-        return self.source.sizes[np.asarray(self.records, int)]
-
-    @property
     def max_objects(self) -> int:
         """The most objects on any image of the whole."""
         return self.source.max_objects
 
     @property
-    def image_ids(self) -> list[int]:
+    def image_ids(self) -> list:
         """The ids that the images have in the whole."""
         return [self.source.image_ids[record] for record in self.records]
 
@@ -59,22 +54,24 @@ class Subset:
         """Its name in the whole."""
         return self.source.name(self.records[record])
 
-    def ground_truth(self) -> dict:
-        """Ground truth of the chosen images only."""
-        chosen = set(self.image_ids)
-        truth = self.source.ground_truth()
-        return {
-            **truth,
-            "images": [image for image in truth["images"] if image["id"] in chosen],
-            "annotations": [note for note in truth["annotations"] if note["image_id"] in chosen],
-        }
+
+@dataclass(frozen=True)
+class SizedSubset(Subset):
+    """Some records of a source whose sizes are known; a SizedSource."""
+
+    source: SizedSource
+
+    @property
+    def sizes(self) -> Int[np.ndarray, "records 2"]:
+        """Height and width of every chosen image."""
+        return self.source.sizes[np.asarray(self.records, int)]
 
 
 Picture = str | Path | Image.Image | np.ndarray
 
 
 class Pictures:
-    """Images that a user names, upright as their EXIF says, without annotations; a Source.
+    """Images that a user names, upright as their EXIF says, without annotations; a SizedSource.
 
     Raises:
         DataError: a file is missing or is no image, or an array is not [height, width, 3] of uint8.
@@ -104,14 +101,6 @@ class Pictures:
         """The file, or the number of an image that came without one."""
         picture = self._pictures[record]
         return str(picture) if isinstance(picture, Path) else f"image {record}"
-
-    def ground_truth(self) -> dict:
-        """No annotations."""
-        sizes = self.sizes.tolist()
-        images = [
-            {"id": i, "file_name": self.name(i - 1), "height": h, "width": w} for i, (h, w) in enumerate(sizes, start=1)
-        ]
-        return {"images": images, "annotations": [], "categories": []}
 
 
 def _opened(picture: Picture) -> Path | np.ndarray:

@@ -13,27 +13,49 @@ from jaxtyping import Int
 
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.errors import DataError
+from vitjax.data.source import Sample
 from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
 
 # Whoever reads ahead is in the next epoch while another is still in this one.
 _EPOCHS_KEPT = 2
 
 
+@runtime_checkable
+class Cut(Protocol):
+    """What is done to one sample on its way into a batch, with everything random in it drawn."""
+
+    def apply(self, sample: Sample, name: str) -> Sample:
+        """The sample as the batch has it; `name` is for errors.
+
+        Raises:
+            DataError: the sample is not what the cut was made for.
+        """
+        ...
+
+
+@runtime_checkable
+class Cuts(Protocol):
+    """The cuts of all rows of a step."""
+
+    def __getitem__(self, row: int) -> Cut:
+        """The cut of a row."""
+        ...
+
+
 @dataclass(frozen=True)
 class StepPlan:
-    """The global batch of one step: a record (-1: none, the row only fills the batch up) and a geometry for every row.
+    """The global batch of one step: a record (-1: none, the row only fills the batch up) and a cut for every row.
 
     `bucket` is the (height, width) that holds every row. `replaces` says what becomes of a row that cannot be read:
     another row of the step takes its place (training), or nothing does (evaluation).
     """
 
     records: Int[np.ndarray, " batch"]
-    geometries: Geometries
+    cuts: Cuts
     bucket: tuple[int, int]
     replaces: bool
 
 
-@runtime_checkable
 @runtime_checkable
 class Plan(Protocol):
     """What every plan answers."""
@@ -85,7 +107,7 @@ class TrainPlan:
         """Refuses an empty data set and numbers that make no plan."""
         if len(self.sizes) == 0:
             raise DataError("there are no images to train on; name a split that has some")
-        _check(self.batch_size, self.multiple, self.max_buckets)
+        require_positive(batch_size=self.batch_size, multiple=self.multiple, max_buckets=self.max_buckets)
         if self.seed < 0:
             raise ValueError(f"TrainPlan.seed is at least 0, got {self.seed}")
 
@@ -128,8 +150,7 @@ class TrainPlan:
     def _arrange(self, number: int) -> _Epoch:
         rng = np.random.default_rng([self.seed, number])
         slots = self.steps_per_epoch * self.batch_size
-        rounds = -(-slots // len(self.sizes))
-        records = np.concatenate([rng.permutation(len(self.sizes)) for _ in range(rounds)])[:slots].astype(np.int32)
+        records = shuffled(rng, len(self.sizes), slots)
         geometries = draw(self.augmentation, rng, self.sizes[records])
         batches, rungs = deal(geometries.output, self.ladder, self.batch_size)
         order = rng.permutation(len(batches))
@@ -148,7 +169,7 @@ class EvaluationPlan:
 
     def __post_init__(self) -> None:
         """Refuses numbers that make no plan."""
-        _check(self.batch_size, self.multiple, self.max_buckets)
+        require_positive(batch_size=self.batch_size, multiple=self.multiple, max_buckets=self.max_buckets)
 
     def __len__(self) -> int:
         """The number of steps."""
@@ -179,6 +200,12 @@ class EvaluationPlan:
         sizes = geometries.output
         ladder = fit_ladder(sizes, sizes.max(0), multiple=self.multiple, max_buckets=self.max_buckets)
         return geometries, ladder, *deal(sizes, ladder, self.batch_size)
+
+
+def shuffled(rng: np.random.Generator, records: int, slots: int) -> Int[np.ndarray, " slots"]:
+    """As many records as there are slots, in random order; none comes again before all have come."""
+    rounds = -(-slots // records)
+    return np.concatenate([rng.permutation(records) for _ in range(rounds)])[:slots].astype(np.int32)
 
 
 def deal(
@@ -214,8 +241,9 @@ def padding(outputs: Int[np.ndarray, "batch 2"], bucket: tuple[int, int]) -> flo
     return 1.0 - float(outputs.astype(np.float64).prod(1).mean()) / (bucket[0] * bucket[1])
 
 
-def _check(batch_size: int, multiple: int, max_buckets: int) -> None:
-    for name, value in {"batch_size": batch_size, "multiple": multiple, "max_buckets": max_buckets}.items():
+def require_positive(**values: int) -> None:
+    """Raises a ValueError that names a value below 1."""
+    for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} is at least 1, got {value}")
 

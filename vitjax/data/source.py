@@ -1,4 +1,4 @@
-"""What every data set looks like from outside: images with boxes, by number, and the ground truth to score against."""
+"""What every data set looks like from outside: images by number, with the boxes on them or the label of the whole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,12 @@ class Sample:
     image: UInt8[np.ndarray, "height width 3"]
     boxes: Float[np.ndarray, "objects 4"]
     labels: Int[np.ndarray, " objects"]
+
+
+def labelled(image: UInt8[np.ndarray, "height width 3"], label: int) -> Sample:
+    """The sample of a labelled image: one object, which is all of it."""
+    height, width = image.shape[:2]
+    return Sample(image, np.array([[0, 0, width, height]], np.float32), np.array([label], np.int32))
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Classes:
 class Source(Protocol):
     """A data set opened for reading; it can be pickled, so that worker processes read from it.
 
-    `sizes` is (height, width) of every image, known without decoding it; `max_objects` is the most objects on one
-    image; `problems` are lines for people about what was skipped or mended, each with a count and a first example.
+    `max_objects` is the most objects on one image; `problems` are lines for people about what was skipped or mended,
+    each with a count and a first example.
     """
 
     @property
@@ -63,18 +69,13 @@ class Source(Protocol):
         ...
 
     @property
-    def sizes(self) -> Int[np.ndarray, "records 2"]:
-        """Height and width of every image, as `source[record].image` will have them."""
-        ...
-
-    @property
     def max_objects(self) -> int:
-        """The most objects on any one image."""
+        """The most objects on any one image; 1 where images are labelled as a whole."""
         ...
 
     @property
-    def image_ids(self) -> Sequence[int]:
-        """The id of every record's image in the ground truth."""
+    def image_ids(self) -> Sequence[int] | Sequence[str]:
+        """What each record's image is called in ground truth and results."""
         ...
 
     @property
@@ -97,6 +98,21 @@ class Source(Protocol):
     def name(self, record: int) -> str:
         """The record's file name, for messages."""
         ...
+
+
+@runtime_checkable
+class SizedSource(Source, Protocol):
+    """A source whose image sizes are known without decoding, which is what a plan of many sizes begins with."""
+
+    @property
+    def sizes(self) -> Int[np.ndarray, "records 2"]:
+        """Height and width of every image, as `source[record].image` will have them."""
+        ...
+
+
+@runtime_checkable
+class DetectionSource(SizedSource, Protocol):
+    """A source of images with boxes, and the truth that detections are scored against."""
 
     def ground_truth(self) -> dict:
         """COCO instances (images, annotations, categories) that are safe for pycocotools.

@@ -3,8 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +12,7 @@ from vitjax.data.annotations import Annotations, tidy
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.source import Classes, Sample
+from vitjax.data.tfds_prepared import PreparedSplit, find_split, read_record
 
 COCO_CATEGORY_IDS = tuple(sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 """The 80 category ids that COCO uses, in order: the id of each of the labels 0 to 79 that TFDS has."""
@@ -28,6 +28,8 @@ class TfdsCoco:
     TFDS rounds `area` and has lost the original annotation ids; for official scores evaluate on a `CocoFolder`.
     """
 
+    task: ClassVar[str] = "detection"
+
     data_dir: str = "~/tensorflow_datasets"  # the data_dir that the data were prepared in
     name: str = "coco/2017:1.1.0"  # data set/configuration:version; without a version the highest
     train_split: str = "train"  # split to train on
@@ -40,25 +42,15 @@ class TfdsCoco:
         Raises:
             DataError: the data are not prepared, or not as array_record, or have no such split or features.
         """
-        folder = self._folder()
-        records, names, is_coco = _prepared(folder, split, self._how_to())
+        found = find_split(self.data_dir, self.name, split)
+        records, names, is_coco = _records(found)
         classes, slots = _classes(names, is_coco, self.labels)
         index = _read_index(records, slots, f"{self.name} {split}")
         if not index.names or (split == self.train_split and not index.annotations.max_objects):
             lines = " ".join(f"{line}." for line in index.problems)
-            raise DataError(f"{folder} has nothing to use in its split {split!r}. Name another split. {lines}".rstrip())
+            fault = f"{found.folder} has nothing to use in its split {split!r}. Name another split."
+            raise DataError(f"{fault} {lines}".rstrip())
         return TfdsImages(records, classes, index)
-
-    def _folder(self) -> Path:
-        folder = Path(self.data_dir).expanduser() / self.name.replace(":", "/")
-        versions = sorted(folder.glob("*/dataset_info.json"))  # there are such where the name has no version
-        return versions[-1].parent if versions else folder
-
-    def _how_to(self) -> str:
-        return (
-            "Prepare it once, in an environment that has tensorflow-cpu and importlib_resources: "
-            f"tfds build {self.name} --data_dir {self.data_dir} --file_format array_record"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +102,7 @@ class TfdsImages:
             DataError: the record or its image cannot be read.
         """
         name = self.name(record)
-        try:
-            entry = self.records[self.index.numbers[record]]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"{name} cannot be read: {error}. Prepare the data anew.") from error
+        entry = read_record(self.records, self.index.numbers[record], name)
         boxes, labels = self.index.annotations.targets(record, self.sizes[record].tolist())
         return Sample(decode(entry["image"], name), boxes, labels)
 
@@ -126,27 +115,15 @@ class TfdsImages:
         return self.index.annotations.instances(self.image_ids, self.index.names, self.sizes, self.classes)
 
 
-def _prepared(folder: Path, split: str, how_to: str) -> tuple[Any, list[str], bool]:
-    """The records of a prepared split with images left as bytes, the names of the labels, and whether it is COCO."""
-    if not (folder / "dataset_info.json").is_file():
-        raise DataError(f"{folder} holds no prepared data set. {how_to}")
-    try:
-        import tensorflow_datasets as tfds  # takes half a second, so only where it is used
-    except ImportError as error:
-        raise DataError(f"{folder} needs a package to be read: {error}. pip install tensorflow-datasets") from error
-    builder = tfds.builder_from_directory(folder)
-    file_format = getattr(builder.info.file_format, "value", "an unknown format")
-    if file_format != "array_record":
-        raise DataError(f"{folder} is prepared as {file_format}, not array_record. {how_to}")
-    if split not in builder.info.splits:
-        raise DataError(f"{folder} has the splits {', '.join(builder.info.splits)}; got {split!r}. Name one of them.")
-    features: Any = builder.info.features
+def _records(found: PreparedSplit) -> tuple[Any, list[str], bool]:
+    """The records of a split with images left as bytes, the names of the labels, and whether it is COCO."""
+    features = found.features
     objects = getattr(features["objects"], "feature", {}) if {"image", "objects"} <= set(features) else {}
     if not {"bbox", "label"} <= set(objects):
-        raise DataError(f"{folder} has {', '.join(features)}, not image and objects with bbox and label, as coco has.")
-    records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        wish = "not image and objects with bbox and label, as coco has"
+        raise DataError(f"{found.folder} has {', '.join(features)}, {wish}.")
     names = list(objects["label"].names)
-    return records, names, builder.name == "coco" and len(names) == len(COCO_CATEGORY_IDS)
+    return found.records(), names, found.builder.name == "coco" and len(names) == len(COCO_CATEGORY_IDS)
 
 
 def _classes(names: list[str], is_coco: bool, labels: str) -> tuple[Classes, Int[np.ndarray, " labels"]]:

@@ -1,6 +1,7 @@
 """Flip, resize and crop: drawn from an image's size before it is decoded, then applied to the image and its boxes."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -26,6 +27,32 @@ class Geometry:
     resized: tuple[int, int]
     crop: tuple[int, int, int, int]
     output: tuple[int, int]
+
+    def apply(self, sample: Sample, name: str = "image") -> Sample:
+        """The image and boxes after the geometry; boxes without area inside the crop are left out, with their labels.
+
+        Boxes are computed in float32, as the published code does.
+
+        Raises:
+            DataError: the image is not of the size that the geometry was drawn for.
+        """
+        height, width = sample.image.shape[:2]
+        if (height, width) != self.source:
+            listed = f"listed as {self.source[1]}x{self.source[0]}"
+            raise DataError(f"{name} is {width}x{height} pixels, but {listed}; correct its size in the annotations")
+        image, boxes, labels = sample.image, sample.boxes.astype(np.float32), sample.labels
+        if self.flip:
+            image = cv2.flip(image, 1)
+            boxes = boxes[:, [2, 1, 0, 3]] * _corners(-1, 1) + _corners(width, 0)
+        image, boxes = _resize(image, boxes, self.resized)
+        top, left, height, width = self.crop
+        if (height, width) != self.resized:
+            image = image[top : top + height, left : left + width]
+            boxes = (boxes - _corners(left, top)).clip(0, _corners(width, height))
+            kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            boxes, labels = boxes[kept], labels[kept]
+        image, boxes = _resize(image, boxes, self.output)
+        return Sample(image, boxes, labels)
 
 
 @dataclass(frozen=True)
@@ -62,6 +89,8 @@ class Resize:
     Source: DETR datasets/coco.py (800, 1333).
     """
 
+    task: ClassVar[str] = "detection"
+
     size: int | None = 800
     """Shorter side in pixels; None keeps the image as it is."""
     max_side: int | None = 1333
@@ -89,6 +118,8 @@ class Augmentation:
 
     Source: DETR datasets/coco.py and transforms.py.
     """
+
+    task: ClassVar[str] = "detection"
 
     flip: float = 0.5
     """Probability of a mirror image."""
@@ -159,33 +190,6 @@ def resized_size(
     long = (short * larger / smaller).astype(np.int64)
     upright = sizes[:, 1] < sizes[:, 0]
     return np.where(upright[:, None], np.stack([long, short], 1), np.stack([short, long], 1)).astype(np.int32)
-
-
-def apply(geometry: Geometry, sample: Sample, name: str = "image") -> Sample:
-    """The image and boxes after the geometry; boxes without area inside the crop are left out, with their labels.
-
-    Boxes are computed in float32, as the published code does.
-
-    Raises:
-        DataError: the image is not of the size that the geometry was drawn for.
-    """
-    height, width = sample.image.shape[:2]
-    if (height, width) != geometry.source:
-        listed = f"listed as {geometry.source[1]}x{geometry.source[0]}"
-        raise DataError(f"{name} is {width}x{height} pixels, but {listed}; correct its size in the annotations")
-    image, boxes, labels = sample.image, sample.boxes.astype(np.float32), sample.labels
-    if geometry.flip:
-        image = cv2.flip(image, 1)
-        boxes = boxes[:, [2, 1, 0, 3]] * _corners(-1, 1) + _corners(width, 0)
-    image, boxes = _resize(image, boxes, geometry.resized)
-    top, left, height, width = geometry.crop
-    if (height, width) != geometry.resized:
-        image = image[top : top + height, left : left + width]
-        boxes = (boxes - _corners(left, top)).clip(0, _corners(width, height))
-        kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        boxes, labels = boxes[kept], labels[kept]
-    image, boxes = _resize(image, boxes, geometry.output)
-    return Sample(image, boxes, labels)
 
 
 def resize_image(

@@ -35,6 +35,7 @@ class DeformableDETR(nn.Module):
     `initial_reference`, `queries`, and the decoder's `references`) are sown into `intermediates`.
     """
 
+    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "sigmoid"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)

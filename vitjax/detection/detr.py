@@ -26,6 +26,7 @@ class DETR(nn.Module):
     Inner tensors (`projected`, `positions`, `memory`, `queries`, attention weights) are sown into `intermediates`.
     """
 
+    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "softmax"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)

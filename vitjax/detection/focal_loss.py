@@ -21,6 +21,7 @@ class FocalSetLoss:
     objects of any class, which stand as class 0.
     """
 
+    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "sigmoid"
 
     classification: float = 2.0

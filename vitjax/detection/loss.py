@@ -34,6 +34,7 @@ class Loss(Protocol):
 class SetLoss:
     """DETR's: weighted cross entropy over all queries, L1 and generalised IoU over matched pairs, in every layer."""
 
+    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "softmax"
 
     classification: float = 1.0

@@ -16,6 +16,7 @@ from vitjax.structs import Detections
 class BestClass:
     """One detection per query, in query order: the best class other than 'no object', with its probability."""
 
+    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "softmax"
 
     threshold: float = 0.5
@@ -36,6 +37,7 @@ class BestClass:
 class TopDetections:
     """The best pairs of query and class, best first: a query may be found as several classes, or not at all."""
 
+    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "sigmoid"
 
     k: int = 100

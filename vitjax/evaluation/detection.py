@@ -2,23 +2,37 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from vitjax.data.source import Source
-from vitjax.evaluation.coco import CocoScores, evaluate_boxes, to_results
+from vitjax.data.source import DetectionSource
+from vitjax.evaluation.coco import evaluate_boxes, to_results
 from vitjax.inference.detector import Found
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """What an evaluation comes to."""
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """The scores by name."""
+        ...
+
+    def table(self) -> str:
+        """All of it as text for people."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The scores of a split, the COCO results they come from, and the names of images that could not be read."""
+    """The scores of a split, the results for each image as json has them, and the names of images not read."""
 
-    scores: CocoScores
+    scores: Scores
     results: list[dict[str, Any]]
     unreadable: tuple[str, ...]
 
 
-def evaluate(found: Iterable[Found], source: Source, tick: Callable[[], None] = lambda: None) -> Evaluation:
+def evaluate(found: Iterable[Found], source: DetectionSource, tick: Callable[[], None] = lambda: None) -> Evaluation:
     """COCO scores of what was found on a source; an image that could not be read counts as one without detections."""
     results: list[dict[str, Any]] = []
     unreadable: list[str] = []

@@ -5,17 +5,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from vitjax.data.loader import batches
 from vitjax.data.plan import EvaluationPlan
-from vitjax.data.source import Source
+from vitjax.data.source import SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
-from vitjax.training.parallel import compile_predict_step, place_batch
+from vitjax.inference.sweep import sweep
+from vitjax.training.parallel import compile_predict_step
 from vitjax.training.steps import make_predict_step
 
 
@@ -49,7 +48,7 @@ class Detector:
         self._step: Callable = compile_predict_step(make_predict_step(model, postprocess), mesh)
 
     def __call__(
-        self, variables: dict[str, Any], source: Source, *, batch_size: int, multiple: int = 32, workers: int = 0
+        self, variables: dict[str, Any], source: SizedSource, *, batch_size: int, multiple: int = 32, workers: int = 0
     ) -> Iterator[Found]:
         """What is found on each record once, in the order of the batches.
 
@@ -58,19 +57,5 @@ class Detector:
         if len(source) == 0:
             return
         plan = EvaluationPlan(source.sizes, batch_size, self._resize, multiple=multiple)
-        waiting: list[tuple[Any, Any]] = []
-        for batch in batches(source, plan, max_objects=max(source.max_objects, 1), workers=workers):
-            waiting.append((batch, self._step(variables, place_batch(batch, self._mesh))))
-            if len(waiting) > 1:  # the device works on the next batch while the host reads this one
-                yield from _rows(*waiting.pop(0))
-        for batch, detections in waiting:
-            yield from _rows(batch, detections)
-
-
-def _rows(batch: Any, detections: Any) -> Iterator[Found]:
-    detections = jax.device_get(detections)
-    for row, (record, broken) in enumerate(zip(batch.records.tolist(), batch.broken.tolist(), strict=True)):
-        if record >= 0:
-            yield Found(record, detections.scores[row], detections.labels[row], detections.boxes[row])
-        elif broken >= 0:
-            yield _unreadable(broken)
+        for record, _, row in sweep(self._step, variables, source, plan, self._mesh, workers=workers):
+            yield _unreadable(record) if row is None else Found(record, row.scores, row.labels, row.boxes)

@@ -130,6 +130,11 @@ def legible_scale(height: int, width: int) -> float:
     return float(max(1, -(-320 // max(height, width))))
 
 
+def enlarged(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "drawn_height drawn_width 3"]:
+    """The image as large as it must be to be seen: thumbnails of data sets are often of few pixels."""
+    return np.array(_resized(Image.fromarray(image), legible_scale(*image.shape[:2])))
+
+
 def label_color(label: str, names: Sequence[str] = ()) -> Color:
     """The colour of a label: by its place in `names`, else by its letters; the same in every run and picture."""
     index = list(names).index(label) if label in names else zlib.crc32(label.encode())

@@ -1,37 +1,71 @@
-"""A page of pictures with the boxes that a detector finds on them."""
+"""A page of pictures that shows what a model predicts on them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
-from vitjax.data.memory import Subset
-from vitjax.data.source import Source
+from vitjax.data.memory import SizedSubset, Subset
+from vitjax.data.source import SizedSource, Source
 from vitjax.inference.detector import Detector
-from vitjax.inference.draw import contact_sheet, draw_boxes, legible_scale
-from vitjax.inference.prediction import select
+from vitjax.inference.draw import contact_sheet, draw_boxes, enlarged, legible_scale
+from vitjax.inference.prediction import name_of, select
+from vitjax.inference.recognizer import Recognizer
 
 
-def draw_page(
+def draw_detection_page(
     detector: Detector,
     variables: dict[str, Any],
-    source: Source,
+    source: SizedSource,
     path: Path,
     *,
     batch_size: int,
     images: int = 12,
 ) -> None:
     """Writes a page of the source's first images, with the detections worth showing on them, as a PNG."""
-    shown = Subset(source, range(min(images, len(source))))
+    shown = SizedSubset(source, range(min(images, len(source))))
     found = sorted(detector(variables, shown, batch_size=batch_size), key=lambda one: one.record)
     readable = [one for one in found if one.readable]
-    if not readable:
-        return
     names = source.classes.names
     chosen = [(shown[one.record].image, select(one, source.classes, detector.threshold)) for one in readable]
     pictures = [
         draw_boxes(image, one.boxes, one.names, one.scores, names=names, scale=legible_scale(*image.shape[:2]))
         for image, one in chosen
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(contact_sheet(pictures, captions=[shown.name(one.record) for one in readable])).save(path)
+    _save(pictures, [shown.name(one.record) for one in readable], path, columns=4)
+
+
+def draw_class_page(
+    recognizer: Recognizer,
+    variables: dict[str, Any],
+    source: Source,
+    path: Path,
+    *,
+    batch_size: int,
+    images: int = 24,
+) -> None:
+    """Writes a page of images from all over the source, each with its label and what it is taken for, as a PNG."""
+    shown = Subset(source, np.linspace(0, len(source) - 1, min(images, len(source))).astype(int).tolist())
+    readable = [one for one in recognizer(variables, shown, batch_size=batch_size) if one.readable]
+    captions = []
+    for one in readable:
+        taken_for = f"{name_of(source.classes, one.labels[0])} {one.scores[0]:.2f}"
+        wrong = one.truth not in (-1, one.labels[0])
+        captions.append(taken_for + (f"\nwrong: is {name_of(source.classes, one.truth)}" if wrong else ""))
+    _save([enlarged(shown[one.record].image) for one in readable], captions, path, columns=6, tile=200)
+
+
+def _save(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    captions: Sequence[str],
+    path: Path,
+    *,
+    columns: int,
+    tile: int | None = None,
+) -> None:
+    if pictures:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(contact_sheet(pictures, captions=captions, columns=columns, tile=tile)).save(path)

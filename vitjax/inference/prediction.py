@@ -1,4 +1,4 @@
-"""What is found on one image, for people."""
+"""What is found on one image, or what it is taken for, by name."""
 
 import dataclasses
 
@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from vitjax.data.source import Classes
 from vitjax.inference.detector import Found
+from vitjax.inference.recognizer import Recognized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,25 @@ def select(found: Found, classes: Classes, threshold: float) -> Prediction:
     order = order[found.scores[order] >= threshold]
     labels = found.labels[order]
     return Prediction(found.boxes[order], found.scores[order], labels, tuple(name_of(classes, i) for i in labels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognition:
+    """What an image is taken for, most probable class first."""
+
+    names: tuple[str, ...]
+    scores: Float[np.ndarray, " k"]
+    labels: Int[np.ndarray, " k"]
+
+    def __len__(self) -> int:
+        """The number of classes."""
+        return len(self.scores)
+
+
+def recognition(recognized: Recognized, classes: Classes) -> Recognition:
+    """The classes of an image by name."""
+    names = tuple(name_of(classes, label) for label in recognized.labels)
+    return Recognition(names, recognized.scores, recognized.labels)
 
 
 def name_of(classes: Classes, label: int) -> str:

@@ -1,4 +1,4 @@
-"""A trained detector as a Python call."""
+"""A trained detector as a Python call, and the loading of any trained model."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +12,11 @@ from vitjax.checkpoints.initial import variables_of_checkpoint
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
 from vitjax.data.memory import Picture, Pictures
-from vitjax.data.source import Classes, Source
+from vitjax.data.source import Classes, DetectionSource, SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
+from vitjax.evaluation.detection import Evaluation, evaluate
+from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.detector import Detector, Found
 from vitjax.inference.prediction import select
 from vitjax.inference.sampling_points import Sampling, sample
@@ -68,10 +70,14 @@ class Predictor:
         """Score from which a detection is shown to people."""
         return self._detector.threshold
 
-    def detect(self, source: Source, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
+    def detect(self, source: SizedSource, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
         """What is found on every record of a source, unfiltered, in batches of about `batch_size`."""
         batch_size = -(-batch_size // self._devices) * self._devices
         return self._detector(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
+
+    def evaluate(self, source: DetectionSource, *, batch_size: int, workers: int = 0) -> Evaluation:
+        """COCO's scores on a source."""
+        return evaluate(self.detect(source, batch_size=batch_size, workers=workers), source)
 
     def sampling(self, picture: Picture) -> Sampling:
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
@@ -95,7 +101,7 @@ class Predictor:
         return 128 if (self._resize.size or 0) >= 512 else 32
 
 
-def load(path: str | Path, *, step: int | None = None) -> Predictor:
+def load(path: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor:
     """The predictor of a run folder: of its best checkpoint, or of a step.
 
     Raises:
@@ -110,11 +116,8 @@ def load(path: str | Path, *, step: int | None = None) -> Predictor:
             there = ", ".join(map(str, store.steps())) or "none"
             raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")
         variables = variables_of_checkpoint(store, chosen)
-    return Predictor(
-        experiment.model,
-        variables,
-        classes,
-        resize=experiment.resize,
-        postprocess=experiment.postprocess,
-        step=chosen,
-    )
+    resize: Any = experiment.resize
+    postprocess: Any = experiment.postprocess
+    if experiment.task == "classification":
+        return ClassPredictor(experiment.model, variables, classes, crop=resize, postprocess=postprocess, step=chosen)
+    return Predictor(experiment.model, variables, classes, resize=resize, postprocess=postprocess, step=chosen)

@@ -21,7 +21,7 @@ from vitjax.detection.deformable_encoder import token_places
 from vitjax.inference.prediction import name_of
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.structs import Batch
-from vitjax.training.steps import images_of
+from vitjax.training.objectives import images_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Predictions as files: a picture with boxes per image, and one json."""
+"""Predictions as files: a picture with boxes per image, and one json; of a classifier the json alone."""
 
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from vitjax.data.errors import DataError
 from vitjax.data.memory import SUFFIXES, Pictures
+from vitjax.data.source import Classes
+from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.draw import draw_boxes, legible_scale
-from vitjax.inference.prediction import Prediction, select
+from vitjax.inference.prediction import Prediction, Recognition, recognition, select
 from vitjax.inference.predictor import Predictor
 
 
@@ -23,6 +25,15 @@ class Saved:
 
     images: int
     boxes: int
+    seconds: float
+    unreadable: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedClasses:
+    """How many images a classifier was asked about."""
+
+    images: int
     seconds: float
     unreadable: tuple[str, ...]
 
@@ -66,7 +77,7 @@ def save_predictions(
     image_id counts the images from 1 in the order of the files.
     """
     began = time.monotonic()
-    openable, unreadable = _openable(paths, predictor)
+    openable, unreadable = _openable(paths, predictor.classes)
     source = Pictures(openable, predictor.classes)
     out.mkdir(parents=True, exist_ok=True)
     names = _output_names(openable)
@@ -98,13 +109,49 @@ def save_predictions(
     return Saved(len(entries), boxes, time.monotonic() - began, tuple(unreadable))
 
 
-def _openable(paths: Sequence[Path], predictor: Predictor) -> tuple[list[Path], list[str]]:
+def save_recognitions(
+    predictor: ClassPredictor,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    top: int | None = None,
+    batch_size: int = 8,
+    workers: int = 0,
+    tell: Callable[[Path, Recognition], None] = lambda path, told: None,
+) -> SavedClasses:
+    """Writes `<out>/predictions.json`: for every image its file and its most probable classes, best first.
+
+    `tell` is called with each image as it is done, in order.
+    """
+    began = time.monotonic()
+    openable, unreadable = _openable(paths, predictor.classes)
+    source = Pictures(openable, predictor.classes)
+    entries = []
+    for recognized in predictor.recognize(source, batch_size=batch_size, top=top, workers=workers):
+        path = openable[recognized.record]
+        if not recognized.readable:
+            unreadable.append(str(path))
+            continue
+        told = recognition(recognized, predictor.classes)
+        tell(path, told)
+        entries.append({"file_name": str(path), "classes": _class_entries(told)})
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "predictions.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+    return SavedClasses(len(entries), time.monotonic() - began, tuple(unreadable))
+
+
+def _class_entries(told: Recognition) -> list[dict]:
+    triples = zip(told.labels.tolist(), told.names, told.scores.tolist(), strict=True)
+    return [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in triples]
+
+
+def _openable(paths: Sequence[Path], classes: Classes) -> tuple[list[Path], list[str]]:
     """The files whose header reads as an image, and the names of the others."""
     good: list[Path] = []
     bad: list[str] = []
     for path in paths:
         try:
-            Pictures([path], predictor.classes)
+            Pictures([path], classes)
             good.append(path)
         except DataError:
             bad.append(str(path))

@@ -1,14 +1,23 @@
 """One run, whole, as one frozen dataclass: the constructor is the config."""
 
 import dataclasses
+import functools
 from typing import Literal
 
 import flax.linen as nn
 
+from vitjax.classification.erasing import Erasing
+from vitjax.classification.loss import CrossEntropy
+from vitjax.classification.mixing import Mixing
+from vitjax.classification.postprocess import TopClasses
 from vitjax.data.coco import CocoFolder
+from vitjax.data.crops import CenterCrop, RandomCrop
+from vitjax.data.digit_images import DigitImages
 from vitjax.data.digits import Digits
+from vitjax.data.image_folder import ImageFolder
 from vitjax.data.source import Source
 from vitjax.data.tfds import TfdsCoco
+from vitjax.data.tfds_labels import TfdsLabels
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
@@ -23,22 +32,33 @@ class Experiment:
 
     model: nn.Module = dataclasses.field(default_factory=DETR)
     """The network."""
-    data: CocoFolder | TfdsCoco | Digits = dataclasses.field(default_factory=CocoFolder)
-    """Where images and boxes come from."""
-    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    data: CocoFolder | TfdsCoco | Digits | ImageFolder | TfdsLabels | DigitImages = dataclasses.field(
+        default_factory=CocoFolder
+    )
+    """Where images and boxes, or images and labels, come from."""
+    augmentation: Augmentation | RandomCrop = dataclasses.field(default_factory=Augmentation)
     """What is done to training images."""
-    resize: Resize = dataclasses.field(default_factory=Resize)
+    erasing: Erasing = dataclasses.field(default_factory=functools.partial(Erasing, probability=0.0))
+    """What is erased from a classifier's training images."""
+    mixing: Mixing = dataclasses.field(default_factory=functools.partial(Mixing, probability=0.0))
+    """How a classifier's training images are mixed with one another."""
+    resize: Resize | CenterCrop = dataclasses.field(default_factory=Resize)
     """What is done to images in evaluation and prediction."""
-    loss: SetLoss | FocalSetLoss = dataclasses.field(default_factory=SetLoss)
+    loss: SetLoss | FocalSetLoss | CrossEntropy = dataclasses.field(default_factory=SetLoss)
     """What is minimised."""
-    postprocess: BestClass | TopDetections = dataclasses.field(default_factory=BestClass)
-    """How predictions become detections."""
+    postprocess: BestClass | TopDetections | TopClasses = dataclasses.field(default_factory=BestClass)
+    """How predictions become detections, or the best classes."""
     optimizer: AdamW = dataclasses.field(default_factory=AdamW)
     """How it is minimised."""
     epochs: float = 300
     """Passes over the training images."""
     batch_size: int = 16
     """Images per step over all devices."""
+    micro_batches: int = 1
+    """Parts of a batch whose gradients are computed one after the other and averaged: less memory for more time."""
+    average: float | None = None
+    """Decay of a running mean of the parameters (EMA, 0.9999 for long runs), which then is what is evaluated and used;
+    None keeps none."""
     evaluation_batch_size: int | None = None
     """Images per evaluation step over all devices; None is batch_size."""
     evaluate_every: float = 1
@@ -47,8 +67,8 @@ class Experiment:
     """Epochs between checkpoints."""
     log_every: int = 50
     """Steps between lines of metrics."""
-    best: str = "AP"
-    """The evaluation metric by which the best checkpoint is kept."""
+    best: str | None = None
+    """The evaluation metric by which the best checkpoint is kept; None is AP, or top1 for a classifier."""
     keep_last: int = 1
     """Latest checkpoints kept."""
     keep_best: int = 1
@@ -66,7 +86,8 @@ class Experiment:
     """Where the run is kept; None is runs/<name of the config>."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError where the loss or the post-processing reads the model's logits another way."""
+        """Raises a ValueError where parts do not go together, or a number means nothing."""
+        self._require_one_task()
         wanted = getattr(self.model, "scores", None)
         for part in (self.loss, self.postprocess) if wanted else ():
             if part.scores != wanted:
@@ -74,6 +95,31 @@ class Experiment:
                     f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
                     "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
                 )
+        if self.micro_batches < 1 or self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"batch_size is divided among micro_batches evenly; got {self.batch_size} and {self.micro_batches}."
+            )
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average is a decay between 0 and 1, such as 0.9999; got {self.average}.")
+
+    @property
+    def task(self) -> str:
+        """'detection' or 'classification', as the model has it."""
+        return getattr(self.model, "task", "detection")
+
+    def _require_one_task(self) -> None:
+        fields = ("data", "augmentation", "resize", "loss", "postprocess")
+        strangers = [f"{field}={type(getattr(self, field)).__name__}" for field in fields
+                     if getattr(getattr(self, field), "task", self.task) != self.task]  # fmt: skip
+        if strangers:
+            raise ValueError(
+                f"{type(self.model).__name__} is for {self.task}, and these are not: {', '.join(strangers)}. "
+                "A detector goes with CocoFolder, TfdsCoco or Digits, Augmentation, Resize and a set loss; "
+                "a Classifier with ImageFolder, TfdsLabels or DigitImages, RandomCrop, CenterCrop, CrossEntropy and "
+                "TopClasses."
+            )
+        if self.task != "classification" and (self.erasing.probability or self.mixing.probability):
+            raise ValueError("erasing and mixing are for classifiers; leave both at probability=0 for a detector.")
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:

@@ -11,8 +11,6 @@ import jax
 
 from vitjax.checkpoints.store import Store
 from vitjax.data.loader import batches
-from vitjax.evaluation.detection import Evaluation, evaluate
-from vitjax.inference.page import draw_page
 from vitjax.training.experiment import Experiment
 from vitjax.training.parallel import place_batch, place_state
 from vitjax.training.prepare import Prepared, prepare
@@ -51,7 +49,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         checkpoints_of(workdir),
         keep_last=experiment.keep_last,
         keep_best=experiment.keep_best,
-        metric=experiment.best,
+        metric=experiment.best or run.task.headline[0],
     )
     with checkpoints as store, MetricsLog(workdir) as log:
         state, start = _resume(store, run)
@@ -97,9 +95,9 @@ def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start
             scores: dict[str, float] = {}
             if step % evaluate_steps == 0 or step == total:
                 watch.settle()
-                scores = _evaluate(run, state).scores.summary
+                scores = _evaluate(run, state)
                 log.write(step, "val", scores)
-                progress.write(_line(step, scores))
+                progress.write(f"step {step:,}: " + ", ".join(f"{n} {scores[n]:.3f}" for n in run.task.headline))
             if scores or step % save_steps == 0 or last:
                 watch.settle()
                 store.save(step, state, metrics=scores, notes=notes)
@@ -113,17 +111,11 @@ def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start
     return state, step
 
 
-def _evaluate(run: Prepared, state: TrainState) -> Evaluation:
-    source = run.evaluation_source
+def _evaluate(run: Prepared, state: TrainState) -> dict[str, float]:
     variables = variables_of(state, run.experiment.optimizer)
-    found = run.detector(
-        variables, source, batch_size=run.evaluation_batch_size, workers=min(run.experiment.workers, 1)
-    )
-    return evaluate(found, source)
-
-
-def _line(step: int, scores: dict[str, float]) -> str:
-    return f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in ("AP", "AP50", "AP75", "AR100"))
+    batch_size, workers = run.evaluation_batch_size, min(run.experiment.workers, 1)
+    evaluation = run.task.evaluate(variables, run.evaluation_source, batch_size=batch_size, workers=workers)
+    return evaluation.scores.summary
 
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:
@@ -135,7 +127,7 @@ def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, s
     variables = variables_of(state, run.experiment.optimizer)
     pictures = plot_curves(workdir)
     page = workdir / "report" / "predictions.png"
-    draw_page(run.detector, variables, run.evaluation_source, page, batch_size=run.evaluation_batch_size)
+    run.task.draw_page(variables, run.evaluation_source, page, batch_size=run.evaluation_batch_size)
     summary = write_summary(
         workdir, outcome.last, outcome.best, steps=outcome.step, seconds=seconds, device=jax.devices()[0].device_kind
     )

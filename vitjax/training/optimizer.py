@@ -1,5 +1,6 @@
 """AdamW as DETR was trained with it: torch's clipping, learning rates by parameter path, frozen parameters left out."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -55,6 +56,8 @@ class CosineSchedule:
 
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly from warmup_start."""
+    warmup_epochs: float = 0.0
+    """Epochs of the same, in addition to warmup_steps."""
     warmup_start: float = 0.0
     """Multiplier of the learning rate at step 0 of the warm-up."""
     final: float = 0.0
@@ -62,11 +65,12 @@ class CosineSchedule:
 
     def scale(self, total_steps: int, steps_per_epoch: int) -> Rate:
         """Multiplier of the base learning rate by step; `final` from total_steps on."""
+        warmup = self.warmup_steps + round(self.warmup_epochs * steps_per_epoch)
 
         def multiplier(step: Any) -> Array:
             progress = jnp.minimum(jnp.float32(step) / max(total_steps, 1), 1.0)
             cosine = self.final + (1 - self.final) * 0.5 * (1 + jnp.cos(math.pi * progress))
-            return jnp.where(step < self.warmup_steps, _warmup(step, self.warmup_steps, self.warmup_start), cosine)
+            return jnp.where(step < warmup, _warmup(step, warmup, self.warmup_start), cosine)
 
         return multiplier
 
@@ -83,6 +87,8 @@ class AdamW:
 
     learning_rate: float = 1e-4
     """Base learning rate."""
+    reference_batch_size: int | None = None
+    """Batch size that learning_rate is for: another one scales it in proportion; None takes it as it is."""
     weight_decay: float = 1e-4
     """Decay per step, times the parameter's own learning rate."""
     decay_vectors: bool = True
@@ -109,9 +115,18 @@ class AdamW:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
+        if self.reference_batch_size is not None and self.reference_batch_size < 1:
+            raise ValueError(f"reference_batch_size is a number of images, 1 or more; got {self.reference_batch_size}")
         for pattern, multiplier in self.multipliers.items():
             if not (math.isfinite(multiplier) and multiplier >= 0):
                 raise ValueError(f"the multiplier of {pattern!r} is {multiplier}; give 0 (frozen) or a positive number")
+
+    def for_batch_size(self, batch_size: int) -> "AdamW":
+        """The same with the learning rate of this many images per step, over all devices and micro-batches together."""
+        if self.reference_batch_size is None:
+            return self
+        scaled = self.learning_rate * batch_size / self.reference_batch_size
+        return dataclasses.replace(self, learning_rate=scaled, reference_batch_size=None)
 
     def multiplier(self, path: str) -> float:
         """What the learning rate of this parameter is multiplied with; 0 for a frozen one."""

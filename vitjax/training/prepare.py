@@ -7,24 +7,22 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from vitjax.checkpoints.initial import initialize_from
+from vitjax.data.crop_plan import CropTrainPlan
 from vitjax.data.plan import TrainPlan
 from vitjax.data.source import Source
-from vitjax.detection.matcher import match
-from vitjax.inference.detector import Detector
 from vitjax.training.experiment import Experiment, with_classes
 from vitjax.training.parallel import (
     check_batch_size,
     compile_train_step,
     data_mesh,
-    matching_per_device,
     place_state,
 )
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import make_train_step
+from vitjax.training.tasks import Task, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +33,12 @@ class Prepared:
     mesh: Mesh
     train_source: Source
     evaluation_source: Source
-    plan: TrainPlan
+    plan: TrainPlan | CropTrainPlan
     total_steps: int
     state: TrainState
     train_step: Callable
     learning_rate: Callable
-    detector: Detector
+    task: Task
     notes: tuple[str, ...]
 
     @property
@@ -77,31 +75,29 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     jax.config.update("jax_default_matmul_precision", experiment.matmul_precision)
     mesh = data_mesh()
-    check_batch_size(experiment.batch_size, mesh)
+    parts = experiment.micro_batches
+    name = "batch_size" if parts == 1 else "batch_size / micro_batches"
+    check_batch_size(experiment.batch_size // parts, mesh, name)
     check_batch_size(experiment.evaluation_batch_size or experiment.batch_size, mesh, "evaluation_batch_size")
     train_source = experiment.data.open(experiment.data.train_split)
     evaluation_source = experiment.data.open(experiment.data.split)
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
-    model = with_classes(experiment.model, train_source)
-    experiment = dataclasses.replace(experiment, model=model)
-
-    plan = TrainPlan(train_source.sizes, experiment.batch_size, experiment.augmentation, experiment.seed)
+    experiment = dataclasses.replace(experiment, model=with_classes(experiment.model, train_source))
+    task = task_of(experiment, mesh)
+    plan = task.plan(train_source)
     total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch))
-    variables = initial_variables(model, experiment.seed)
-    notes: tuple[str, ...] = ()
-    if experiment.init_from:
-        variables, notes = initialize_from(Path(experiment.init_from), variables)
-    elif experiment.optimizer.frozen:
-        notes = (
-            "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
-            "or train everything with --optimizer.frozen (no patterns) and --model.backbone.norm group",
-        )
-    optimizer = experiment.optimizer
+    variables, notes = _first_variables(experiment)
+    optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
-    loss = experiment.loss
-    matching = matching_per_device(lambda predictions, targets: match(loss.cost, predictions, targets), mesh)
-    step = make_train_step(model, loss, optimizer, transformation, matching)
+    step = make_train_step(
+        task.objective(),
+        optimizer,
+        transformation,
+        micro_batches=experiment.micro_batches,
+        average=experiment.average,
+    )
+    state = initial_state(variables, optimizer, transformation, experiment.seed, average=experiment.average is not None)
     return Prepared(
         experiment=experiment,
         mesh=mesh,
@@ -109,15 +105,22 @@ def prepare(experiment: Experiment) -> Prepared:
         evaluation_source=evaluation_source,
         plan=plan,
         total_steps=total_steps,
-        state=_state(variables, experiment, transformation, mesh),
+        state=place_state(state, mesh),
         train_step=compile_train_step(step, mesh),
         learning_rate=optimizer.learning_rates(total_steps, plan.steps_per_epoch),
-        detector=Detector(model, experiment.postprocess, experiment.resize, mesh),
+        task=task,
         notes=notes,
     )
 
 
-def _state(
-    variables: dict[str, Any], experiment: Experiment, transformation: optax.GradientTransformation, mesh: Mesh
-) -> TrainState:
-    return place_state(initial_state(variables, experiment.optimizer, transformation, experiment.seed), mesh)
+def _first_variables(experiment: Experiment) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The variables before the first step, and notes on where they come from."""
+    variables = initial_variables(experiment.model, experiment.seed)
+    if experiment.init_from:
+        return initialize_from(Path(experiment.init_from), variables)
+    if experiment.optimizer.frozen:
+        return variables, (
+            "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
+            "or train everything with --optimizer.frozen (no patterns) and --model.backbone.norm group",
+        )
+    return variables, ()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 TOTAL = "loss"
 LEARNING_RATE = "learning_rate"
-SCORES = ("AP", "AP50", "AP75")
+SCORES = {"ap.png": ("AP", "AP50", "AP75"), "accuracy.png": ("top1", "top5")}
 COLORS = ("#1f2937", "#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#ca8a04", "#0891b2")
 # Scalars of a training step that are no term of the loss, and terms of single decoder layers, such as `box_3`.
 _NO_TERM = re.compile(rf"step|split|{TOTAL}|{LEARNING_RATE}|gradient_norm|images_per_second|seconds|.*_error|.*_\d+")
@@ -216,9 +216,10 @@ class Progress:
 
 
 def plot_curves(workdir: Path) -> list[Path]:
-    """Draws `report/loss.png` (total, terms, learning rate) and `report/ap.png` from metrics.jsonl; gives their paths.
+    """Draws `report/loss.png` (total, terms, learning rate) and a picture of the scores from metrics.jsonl.
 
-    A picture for which nothing finite was logged is left out. Raises as `read_metrics`.
+    Gives their paths: `report/ap.png` for a detector, `report/accuracy.png` for a classifier. A picture for which
+    nothing finite was logged is left out. Raises as `read_metrics`.
     """
     records = read_metrics(workdir)
     train, val = ([record for record in records if record["split"] == split] for split in ("train", "val"))
@@ -227,8 +228,9 @@ def plot_curves(workdir: Path) -> list[Path]:
     pictures = []
     if _series(train, TOTAL)[1]:
         pictures.append(_plot_loss(train, folder / "loss.png"))
-    if any(_series(val, name)[1] for name in SCORES):
-        pictures.append(_plot_scores(val, folder / "ap.png"))
+    for file, names in SCORES.items():
+        if any(_series(val, name)[1] for name in names):
+            pictures.append(_plot_scores(val, names, folder / file))
     return pictures
 
 
@@ -270,13 +272,13 @@ def _plot_loss(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
     return path
 
 
-def _plot_scores(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
+def _plot_scores(records: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.6), dpi=120, layout="constrained")
     axes = figure.subplots()
     highest = 0.0
-    for name, color in zip(SCORES, COLORS, strict=False):
+    for name, color in zip(names, COLORS, strict=False):
         steps, values = _series(records, name)
         if not values:
             continue
@@ -288,7 +290,7 @@ def _plot_scores(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
     axes.set_ylim(0, min(1.02, max(1.15 * highest, 0.05)))
     _style(axes, "Validation")
     axes.set_xlabel("step")
-    figure.legend(loc="outside lower center", ncols=len(SCORES), frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
     figure.savefig(path)
     return path
 

@@ -15,7 +15,10 @@ from vitjax.training.optimizer import AdamW
 
 @struct.dataclass
 class TrainState:
-    """Step, parameters (those that train apart from those that do not), optimizer state and random key."""
+    """Step, parameters (those that train apart from those that do not), optimizer state and random key.
+
+    `average` is the running mean of the trainable parameters, None where the run keeps none.
+    """
 
     step: Array
     trainable: Any
@@ -23,6 +26,7 @@ class TrainState:
     constants: Any
     optimizer: Any
     key: Array
+    average: Any = None
 
 
 def initial_variables(model: nn.Module, seed: int, side: int = 64) -> dict[str, Any]:
@@ -33,9 +37,14 @@ def initial_variables(model: nn.Module, seed: int, side: int = 64) -> dict[str, 
 
 
 def initial_state(
-    variables: dict[str, Any], optimizer: AdamW, transformation: optax.GradientTransformation, seed: int
+    variables: dict[str, Any],
+    optimizer: AdamW,
+    transformation: optax.GradientTransformation,
+    seed: int,
+    *,
+    average: bool = False,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; with `average` the running mean begins at the first weights."""
     constants = {name: tree for name, tree in variables.items() if name != "params"}
     trainable, frozen = optimizer.partition(variables["params"])
     return TrainState(
@@ -45,9 +54,17 @@ def initial_state(
         constants=constants,
         optimizer=transformation.init(trainable),
         key=jax.random.fold_in(jax.random.key(seed), 1),
+        average=jax.tree.map(jnp.copy, trainable) if average else None,  # a step consumes both, so they share nothing
     )
 
 
+def averaged(average: Any, trainable: Any, step: Array, decay: float) -> Any:
+    """The running mean after a step; it forgets faster in the first steps, or it would long hold random weights."""
+    keep = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda mean, new: keep * mean + (1 - keep) * new, average, trainable)
+
+
 def variables_of(state: TrainState, optimizer: AdamW) -> dict[str, Any]:
-    """What `model.apply` takes."""
-    return {"params": optimizer.merge(state.trainable, state.frozen), **state.constants}
+    """What `model.apply` takes to predict: with the averaged parameters where the run keeps them."""
+    trainable = state.trainable if state.average is None else state.average
+    return {"params": optimizer.merge(trainable, state.frozen), **state.constants}

@@ -8,23 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 
-from vitjax.detection.loss import Loss, Terms
-from vitjax.detection.matcher import match
+from vitjax.classification.postprocess import TopClasses
 from vitjax.detection.postprocess import Postprocess
-from vitjax.ops.images import normalize, valid_pixels
-from vitjax.structs import Assignment, Batch, Detections, Images, Predictions, Targets
+from vitjax.structs import Batch, Detections, Mean, Ranking, Terms
+from vitjax.training.objectives import Evaluated, Objective, images_of
 from vitjax.training.optimizer import AdamW
-from vitjax.training.state import TrainState
-
-Match = Callable[[Predictions, Targets], Assignment]
-
-
-def images_of(batch: Batch) -> Images:
-    """The batch as the model takes it."""
-    valid = valid_pixels(batch.sizes, *batch.pixels.shape[1:3])
-    return Images(normalize(batch.pixels, valid), valid)
+from vitjax.training.state import TrainState, averaged
 
 
 def metrics_of(terms: Terms) -> dict[str, Array]:
@@ -39,37 +30,67 @@ def metrics_of(terms: Terms) -> dict[str, Array]:
 
 
 def make_train_step(
-    model: nn.Module,
-    loss: Loss,
+    objective: Objective,
     optimizer: AdamW,
     transformation: optax.GradientTransformation,
-    matching: Match | None = None,
+    *,
+    micro_batches: int = 1,
+    average: float | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """The function from (state, batch) to (next state, scalar metrics); gradients of the trainable subset only."""
-    matching = matching or (lambda predictions, targets: match(loss.cost, predictions, targets))
+    """The function from (state, batch) to (next state, scalar metrics); gradients of the trainable subset only.
+
+    With several micro-batches their gradients are computed one after the other and averaged: memory for one of them is
+    enough. Each has a loss and random numbers of its own. `average` is the decay of the running mean of parameters.
+    """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        images = images_of(batch)
-        dropout = jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(state.key, state.step)
 
-        def objective(trainable: Any) -> tuple[Array, Terms]:
-            variables = {"params": optimizer.merge(trainable, state.frozen), **state.constants}
-            predictions: Any = model.apply(variables, images, train=True, rngs={"dropout": dropout})
-            terms = loss(predictions, batch.targets, matching(predictions, batch.targets))
-            return loss.total(terms), terms
+        def loss(trainable: Any, constants: Any, batch: Batch, key: Array) -> tuple[Array, Evaluated]:
+            return objective({"params": optimizer.merge(trainable, state.frozen), **constants}, batch, key)
 
-        (total, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.trainable)
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        if micro_batches == 1:
+            (total, (terms, changed)), gradients = gradient(state.trainable, state.constants, batch, key)
+            constants = {**state.constants, **changed}
+        else:
+            total, terms, constants, gradients = _accumulate(gradient, state, batch, key, micro_batches)
         updates, optimizer_state = transformation.update(gradients, state.optimizer, state.trainable)
         metrics = {"loss": total, **metrics_of(terms), "gradient_norm": optax.tree.norm(gradients)}
+        trainable = optax.apply_updates(state.trainable, updates)
         following = dataclasses.replace(
             state,
             step=state.step + 1,
-            trainable=optax.apply_updates(state.trainable, updates),
+            trainable=trainable,
+            constants=constants,
             optimizer=optimizer_state,
+            average=None if average is None else averaged(state.average, trainable, state.step, average),
         )
         return following, metrics
 
     return step
+
+
+def _accumulate(
+    gradient: Callable, state: TrainState, batch: Batch, key: Array, micro_batches: int
+) -> tuple[Array, Terms, Any, Any]:
+    """Mean loss, summed terms, last constants and mean gradients of the micro-batches, one at a time."""
+
+    def split(rows: Array) -> Array:
+        # Every so-manieth row, so that each device keeps its own rows of each micro-batch.
+        return jnp.moveaxis(rows.reshape(-1, micro_batches, *rows.shape[1:]), 1, 0)
+
+    def add(carried: tuple[Any, Any], one: tuple[Batch, Array]) -> tuple[tuple[Any, Any], tuple[Array, Terms]]:
+        constants, gathered = carried
+        (total, (terms, changed)), gradients = gradient(state.trainable, constants, *one)
+        gathered = jax.tree.map(lambda sum_, new: sum_ + new / micro_batches, gathered, gradients)
+        return ({**constants, **changed}, gathered), (total, terms)
+
+    nothing = jax.tree.map(jnp.zeros_like, state.trainable)
+    parts = (jax.tree.map(split, batch), jax.random.split(key, micro_batches))
+    (constants, gradients), (totals, terms) = lax.scan(add, (state.constants, nothing), parts)
+    summed = {name: Mean(mean.total.sum(0), mean.count.sum(0)) for name, mean in terms.items()}
+    return totals.mean(), summed, constants, gradients
 
 
 def make_predict_step(model: nn.Module, postprocess: Postprocess) -> Callable[[dict[str, Any], Batch], Detections]:
@@ -79,5 +100,15 @@ def make_predict_step(model: nn.Module, postprocess: Postprocess) -> Callable[[d
         predictions = model.apply(variables, images_of(batch), train=False)
         last = jax.tree.map(lambda x: x[-1].astype(jnp.float32), predictions)
         return postprocess(last.logits, last.boxes, batch.original_sizes)
+
+    return step
+
+
+def make_rank_step(model: nn.Module, postprocess: TopClasses) -> Callable[[dict[str, Any], Batch], Ranking]:
+    """The function from (variables, batch) to the best classes of every image."""
+
+    def step(variables: dict[str, Any], batch: Batch) -> Ranking:
+        logits: Any = model.apply(variables, images_of(batch), train=False)
+        return postprocess(logits)
 
     return step

@@ -1,0 +1,41 @@
+"""CrossFormer-S on any folder of images, from published weights or those of another run.
+
+Give the folder as --data.root, with a folder for each class (train/cat/1.jpg, val/cat/2.jpg, or cat/1.jpg alone), and
+the weights as --init-from; classes are the names of the folders.
+Source: the recipe of Wang et al. 2022 with a shorter schedule and milder augmentation.
+Published: none, it depends on the data
+Measured here: not measured
+"""
+
+from vitjax.backbones.crossformer import crossformer_small
+from vitjax.classification.classifier import Classifier
+from vitjax.classification.erasing import Erasing
+from vitjax.classification.loss import CrossEntropy
+from vitjax.classification.postprocess import TopClasses
+from vitjax.data.crops import CenterCrop, RandomCrop
+from vitjax.data.image_folder import ImageFolder
+from vitjax.training.experiment import Experiment
+from vitjax.training.optimizer import AdamW, CosineSchedule
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return Experiment(
+        model=Classifier(backbone=crossformer_small()),
+        data=ImageFolder(),
+        augmentation=RandomCrop(area=(0.25, 1.0)),
+        erasing=Erasing(),
+        resize=CenterCrop(),
+        loss=CrossEntropy(smoothing=0.1),
+        postprocess=TopClasses(),
+        optimizer=AdamW(
+            learning_rate=2e-4,
+            weight_decay=0.05,
+            decay_vectors=False,
+            clip_norm=5.0,
+            schedule=CosineSchedule(warmup_epochs=2, final=1e-2),
+        ),
+        epochs=30,
+        batch_size=64,
+        workers=4,
+    )

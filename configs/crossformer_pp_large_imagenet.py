@@ -1,0 +1,15 @@
+"""CrossFormer++-L on ImageNet-1k at 224 x 224.
+
+Source: Wang et al. 2023 (CrossFormer++), with the recipe of CrossFormer.
+Published: top-1 84.7
+Measured here: not measured
+"""
+
+from vitjax.backbones.crossformer import crossformer_pp_large
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import crossformer_imagenet
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return crossformer_imagenet(crossformer_pp_large())

@@ -1,0 +1,71 @@
+"""The handwritten digits of scikit-learn as labelled images: real data for a classifier, without a download."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from vitjax.data.digits import SPLITS, handwritten
+from vitjax.data.errors import DataError
+from vitjax.data.source import Classes, Sample, labelled
+
+
+@dataclass(frozen=True)
+class DigitImages:
+    """The 1,797 digits of 8x8 pixels, bright ink on black; `val` has every fifth, the same as the val of `Digits`."""
+
+    task: ClassVar[str] = "classification"
+
+    train_split: str = "train"  # split to train on
+    split: str = "val"  # split to evaluate on
+
+    def open(self, split: str) -> "DigitScans":
+        """The digits of `train` or `val`.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise DataError(f"digit images have the splits train and val; got {split!r}. Choose one of them.")
+        ink, labels = handwritten(split)
+        return DigitScans(split, np.rint(ink * (255 / 16)).astype(np.uint8), labels)
+
+
+@dataclass(frozen=True, eq=False)
+class DigitScans:
+    """One split of `DigitImages`, opened; a Source."""
+
+    split: str
+    ink: UInt8[np.ndarray, "records 8 8"]
+    labels: Int[np.ndarray, " records"]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> Classes:
+        """The ten digits."""
+        return Classes(tuple("0123456789"), tuple(range(10)))
+
+    @property
+    def max_objects(self) -> int:
+        """One: an image is labelled as a whole."""
+        return 1
+
+    @property
+    def image_ids(self) -> range:
+        """The records, counted from 1."""
+        return range(1, len(self) + 1)
+
+    def __len__(self) -> int:
+        """The number of digits."""
+        return len(self.labels)
+
+    def __getitem__(self, record: int) -> Sample:
+        """A digit in grey, and which one it is."""
+        if not 0 <= record < len(self):
+            raise IndexError(f"digit_images/{self.split} has records 0 to {len(self) - 1}; got {record}.")
+        return labelled(np.repeat(self.ink[record][:, :, None], 3, axis=2), int(self.labels[record]))
+
+    def name(self, record: int) -> str:
+        """A name for messages; there is no such file."""
+        return f"digit_images/{self.split}/{record}"
