@@ -21,9 +21,18 @@ PUBLISHED = {
     "deformable_detr_resnet50_coco": (39_847_265, "44.5"),
     "deformable_detr_resnet50_refine_coco": (40_627_260, "46.2"),
     "deformable_detr_resnet50_two_stage_coco": (40_959_129, "46.9"),
+    "crossformer_tiny_imagenet": (27_776_794, "81.5"),
+    "crossformer_small_imagenet": (30_657_394, "82.5"),
+    "crossformer_base_imagenet": (51_971_554, "83.4"),
+    "crossformer_large_imagenet": (91_971_184, "84.0"),
+    "crossformer_pp_small_imagenet": (23_325_340, "83.2"),
+    "crossformer_pp_base_imagenet": (51_994_594, "84.2"),
+    "crossformer_pp_large_imagenet": (92_001_904, "84.7"),
+    "crossformer_pp_huge_imagenet": (95_962_944, "84.9"),
+    "resnet50_imagenet": (25_557_032, "76.1"),
 }
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
-OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits"}
+OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
 
 
@@ -43,10 +52,13 @@ def test_every_config_builds_a_model_that_predicts(name):
     model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
     images = Images(jnp.zeros((2, 256, 320, 3)), jnp.ones((2, 256, 320), bool))
     variables = shapes(experiment)
-    classes = model.num_classes + isinstance(model, DETR)  # 'no object' is one more
     predictions = jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
-    assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)
-    assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
+    if experiment.task == "classification":
+        assert predictions.shape == (2, model.num_classes)
+    else:
+        classes = model.num_classes + isinstance(model, DETR)  # 'no object' is one more
+        assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)
+        assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
     trainable, _ = experiment.optimizer.partition(variables["params"])
     experiment.optimizer.transformation(trainable, 100, 10)
 

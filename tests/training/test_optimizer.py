@@ -181,6 +181,20 @@ def test_cosine_schedule_warms_up_to_the_whole_rate_and_then_joins_the_cosine():
     np.testing.assert_allclose(found, [0.001, 0.5005, 0.9001, 0.5 * (1 + np.cos(np.pi / 10))], rtol=1e-6)
 
 
+def test_warm_up_may_be_told_in_epochs():
+    steps, epochs = (CosineSchedule(warmup_start=0.001, **told).scale(100, 10)
+                     for told in ({"warmup_steps": 20}, {"warmup_epochs": 1.5, "warmup_steps": 5}))  # fmt: skip
+    assert [float(epochs(step)) for step in (0, 7, 19, 20, 60)] == [float(steps(step)) for step in (0, 7, 19, 20, 60)]
+
+
+def test_the_learning_rate_follows_the_batch_size_it_is_told_for():
+    published = AdamW(learning_rate=5e-4, reference_batch_size=512)
+    assert published.for_batch_size(1024) == AdamW(learning_rate=1e-3)
+    assert AdamW(learning_rate=5e-4).for_batch_size(1024) == AdamW(learning_rate=5e-4)
+    with pytest.raises(ValueError, match="reference_batch_size is a number of images, 1 or more; got 0"):
+        AdamW(reference_batch_size=0)
+
+
 def test_the_logged_learning_rate_is_the_one_of_the_update():
     optimizer = dataclasses.replace(STAGED, weight_decay=0.0, multipliers={}, frozen=())
     rates = optimizer.learning_rates(4, 1)

@@ -298,6 +298,9 @@ def test_a_picture_without_data_is_left_out(tmp_path):
     with MetricsLog(tmp_path / "only_val") as log:
         log.write(1, "val", {"AP": 0.0})
     assert plot_curves(tmp_path / "only_val") == [tmp_path / "only_val" / "report" / "ap.png"]
+    with MetricsLog(tmp_path / "classifier") as log:
+        log.write(1, "val", {"top1": 0.5, "top5": 1.0})
+    assert plot_curves(tmp_path / "classifier") == [tmp_path / "classifier" / "report" / "accuracy.png"]
 
 
 @pytest.mark.parametrize("value", [math.nan, 0.0, -3.0, 1e9], ids=str)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,12 +81,9 @@ def score_classes(recognized: Sequence[Recognized], classes: Classes) -> ClassSc
     return ClassScores(summary, tuple(rows), _confusions(asked, classes), len(asked))
 
 
-def evaluate(found: Iterable[Recognized], source: Source, tick: Callable[[], None] = lambda: None) -> Evaluation:
+def evaluate(found: Iterable[Recognized], source: Source) -> Evaluation:
     """Scores of the classes found on a source, and for each image that could be read its label and best classes."""
-    recognized: list[Recognized] = []
-    for one in found:
-        tick()
-        recognized.append(one)
+    recognized = list(found)
     results = [_result(one, source) for one in recognized if one.readable]
     unreadable = tuple(source.name(one.record) for one in recognized if not one.readable)
     return Evaluation(score_classes(recognized, source.classes), results, unreadable)

@@ -1,7 +1,7 @@
 """A detector scored on a split."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from vitjax.data.source import DetectionSource
@@ -32,13 +32,12 @@ class Evaluation:
     unreadable: tuple[str, ...]
 
 
-def evaluate(found: Iterable[Found], source: DetectionSource, tick: Callable[[], None] = lambda: None) -> Evaluation:
+def evaluate(found: Iterable[Found], source: DetectionSource) -> Evaluation:
     """COCO scores of what was found on a source; an image that could not be read counts as one without detections."""
     results: list[dict[str, Any]] = []
     unreadable: list[str] = []
     category_ids = source.classes.category_ids
     for one in found:
-        tick()
         if not one.readable:
             unreadable.append(source.name(one.record))
             continue

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop
@@ -67,5 +68,6 @@ class ClassPredictor:
         return self._recognizer(self._variables, source, batch_size=batch_size, top=top, workers=workers)
 
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
-        """Top-1 and top-5 accuracy on a source."""
-        return evaluate(self.recognize(source, batch_size=batch_size, workers=workers), source)
+        """Top-1 and top-5 accuracy on a source, with a progress bar where stderr is a terminal."""
+        recognized = self.recognize(source, batch_size=batch_size, workers=workers)
+        return evaluate(tqdm(recognized, total=len(source), disable=None), source)

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from vitjax.checkpoints.initial import variables_of_checkpoint
 from vitjax.checkpoints.store import Store
@@ -76,8 +77,9 @@ class Predictor:
         return self._detector(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
 
     def evaluate(self, source: DetectionSource, *, batch_size: int, workers: int = 0) -> Evaluation:
-        """COCO's scores on a source."""
-        return evaluate(self.detect(source, batch_size=batch_size, workers=workers), source)
+        """COCO's scores on a source, with a progress bar where stderr is a terminal."""
+        found = self.detect(source, batch_size=batch_size, workers=workers)
+        return evaluate(tqdm(found, total=len(source), disable=None), source)
 
     def sampling(self, picture: Picture) -> Sampling:
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.

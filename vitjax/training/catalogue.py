@@ -46,5 +46,6 @@ def _backbone(backbone: nn.Module) -> str:
     if isinstance(backbone, ResNet):
         return f"ResNet-{backbone.depth}{'-DC5' if backbone.dilation else ''}"
     if isinstance(backbone, CrossFormer):
-        return f"CrossFormer-{backbone.channels} of {'+'.join(map(str, backbone.depths))} blocks"
+        family, depths = "CrossFormer++" if backbone.cooling else "CrossFormer", "+".join(map(str, backbone.depths))
+        return f"{family}-{backbone.channels} of {depths} blocks"
     return type(backbone).__name__

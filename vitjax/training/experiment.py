@@ -108,10 +108,10 @@ class Experiment:
         return getattr(self.model, "task", "detection")
 
     def _require_one_task(self) -> None:
-        fields = ("data", "augmentation", "resize", "loss", "postprocess")
-        strangers = [f"{field}={type(getattr(self, field)).__name__}" for field in fields
-                     if getattr(getattr(self, field), "task", self.task) != self.task]  # fmt: skip
-        if strangers:
+        parts = {field: getattr(self, field) for field in ("data", "augmentation", "resize", "loss", "postprocess")}
+        others = {field: part for field, part in parts.items() if getattr(part, "task", self.task) != self.task}
+        if others:
+            strangers = [f"{field}={type(part).__name__}" for field, part in others.items()]
             raise ValueError(
                 f"{type(self.model).__name__} is for {self.task}, and these are not: {', '.join(strangers)}. "
                 "A detector goes with CocoFolder, TfdsCoco or Digits, Augmentation, Resize and a set loss; "

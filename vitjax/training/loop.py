@@ -19,6 +19,9 @@ from vitjax.training.run_folder import checkpoints_of, require_same_model, write
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.watch import Watch
 
+# Processes start anew for every evaluation, which takes seconds; fewer images than this are not worth another one.
+_IMAGES_PER_WORKER = 2000
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -113,9 +116,9 @@ def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start
 
 def _evaluate(run: Prepared, state: TrainState) -> dict[str, float]:
     variables = variables_of(state, run.experiment.optimizer)
-    batch_size, workers = run.evaluation_batch_size, min(run.experiment.workers, 1)
-    evaluation = run.task.evaluate(variables, run.evaluation_source, batch_size=batch_size, workers=workers)
-    return evaluation.scores.summary
+    source, batch_size = run.evaluation_source, run.evaluation_batch_size
+    workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
+    return run.task.evaluate(variables, source, batch_size=batch_size, workers=workers).scores.summary
 
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:

@@ -65,7 +65,8 @@ class Watch:
             ids = [self._source.image_ids[record] for record in records if record >= 0]
             raise NonFiniteLoss(
                 f"step {step} is not finite in {', '.join(wrong)}; image ids {ids}. The last checkpoint is from before "
-                "it: look at these images' boxes, lower optimizer.learning_rate, or set optimizer.clip_norm."
+                "it: look at these images and their annotations, lower optimizer.learning_rate, or set "
+                "optimizer.clip_norm."
             )
 
 
