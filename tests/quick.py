@@ -1,7 +1,5 @@
-"""What keeps tests of models quick: variables drawn with NumPy, and compilation without most optimizations."""
+"""What keeps tests of models quick: variables drawn with NumPy."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -25,13 +23,3 @@ def drawn(shapes: Any, seed: int = 0) -> Any:
         return np.float32(0.3) * noise + np.float32(name == "scale")
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-@contextmanager
-def light_compilation() -> Iterator[None]:
-    """Halves the time in the compiler, where small shapes spend nearly all of it."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import drawn, light_compilation
+from quick import drawn
 
 from vitjax.attention.lsda import LongShortDistanceAttention
 from vitjax.attention.relative_position import DynamicPositionBias
@@ -13,12 +13,6 @@ from vitjax.ops.groups import Grid, Grouping
 
 CHANNELS, HEADS = 48, 2
 MODULE = LongShortDistanceAttention(HEADS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_lightly():
-    with light_compilation():
-        yield
 
 
 def picture(height, width, batch=2):

@@ -6,17 +6,11 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from quick import drawn, light_compilation
+from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.detr import DETR
 from vitjax.structs import Images
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_lightly():
-    with light_compilation():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from quick import drawn, light_compilation
+from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.store import Store
@@ -38,12 +38,6 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
 RESIZE = Resize(size=36, max_side=64)
 TOKENS = ((9, 12), (5, 6), (3, 3))
 STAR = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])[:, None, None] * np.arange(1, 3)[:, None] * np.ones((4, 3, 2, 1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_lightly():
-    with light_compilation():
-        yield
 
 
 def variables_of(model, *, star=False):

@@ -37,8 +37,10 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(autouse=True)
 def full_precision():
+    jax.config.update("jax_disable_most_optimizations", False)
     with jax.default_matmul_precision("highest"):
         yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
-from quick import light_compilation
 
 from vitjax.classification.erasing import Erasing
 from vitjax.classification.loss import CrossEntropy
@@ -70,10 +69,9 @@ def trained(*, devices=1, steps=1, mixing=OFF[0], erasing=OFF[1], micro_batches=
     alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
     mesh = data_mesh() if devices == 2 else alone
     state = place_state(initial_state(first, OPTIMIZER, transformation, 0, average=average is not None), mesh)
-    with light_compilation():
-        compiled = compile_train_step(step, mesh)
-        for _ in range(steps):
-            state, metrics = compiled(state, place_batch(batch_of(), mesh))
+    compiled = compile_train_step(step, mesh)
+    for _ in range(steps):
+        state, metrics = compiled(state, place_batch(batch_of(), mesh))
     return state, {name: float(value) for name, value in metrics.items()}
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
-from quick import drawn, light_compilation
+from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_detr import DeformableDETR
@@ -66,18 +66,17 @@ def steps():
     trainable, _ = OPTIMIZER.partition(variables["params"])
     transformation = OPTIMIZER.transformation(trainable, total_steps=10, steps_per_epoch=5)
     found = {}
-    with light_compilation():
-        for devices in (1, 2):
-            alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-            mesh = data_mesh() if devices == 2 else alone
-            matching = matching_per_device(functools.partial(match, LOSS.cost), mesh)
-            step = compile_train_step(
-                make_train_step(detection_objective(MODEL, LOSS, matching), OPTIMIZER, transformation), mesh
-            )
-            state = initial_state(jax.tree.map(jnp.array, variables), OPTIMIZER, transformation, seed=0)
-            inputs = place_state(state, mesh), place_batch(batch(), mesh)
-            compiled = step.lower(*inputs).compile()
-            found[devices] = (compiled.as_text(), *compiled(*inputs))
+    for devices in (1, 2):
+        alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+        mesh = data_mesh() if devices == 2 else alone
+        matching = matching_per_device(functools.partial(match, LOSS.cost), mesh)
+        step = compile_train_step(
+            make_train_step(detection_objective(MODEL, LOSS, matching), OPTIMIZER, transformation), mesh
+        )
+        state = initial_state(jax.tree.map(jnp.array, variables), OPTIMIZER, transformation, seed=0)
+        inputs = place_state(state, mesh), place_batch(batch(), mesh)
+        compiled = step.lower(*inputs).compile()
+        found[devices] = (compiled.as_text(), *compiled(*inputs))
     return found
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from quick import drawn, light_compilation
+from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.detr import DETR
@@ -91,8 +91,7 @@ def train():
         state, metrics = steps[devices](place_state(state_of(step=step)[0], mesh), place_batch(batch_of(seed), mesh))
         return SimpleNamespace(state=state, metrics={name: float(value) for name, value in metrics.items()})
 
-    with light_compilation():
-        yield run
+    yield run
 
 
 def test_one_step_is_the_same_on_one_device_and_on_two(train):
