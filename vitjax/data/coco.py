@@ -24,7 +24,7 @@ from vitjax.data.decode import decode, is_turned, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.source import Classes, Sample
 
-_JSON = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
+JSON_PATHS = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
          "{}/_annotations.coco.json")  # fmt: skip
 _FOLDERS = ("{}", "{}2017", "images/{}", "images/{}2017", "images", ".")
 _SAME = ("val", "valid", "validation")
@@ -52,14 +52,14 @@ class CocoFolder:
                 one to train on and no annotation can be used.
         """
         root, tally = self._root(), Tally()
-        path = _find_json(root, split)
+        path = find_json(root, split)
         document = read_instances(path)
         classes, label_of = read_classes(document["categories"], self.labels, path, tally)
         listed = read_images(document["images"], tally)
         if not listed:
             raise DataError(_sentence(f"{path} lists no image that can be used", tally))
-        folder = _find_folder(root, split, path, listed)
-        images, sizes, turned = _look(folder, listed, self.check_images, tally)
+        folder = find_folder(root, split, path, listed)
+        images, sizes, turned = look(folder, listed, self.check_images, tally)
         if not images:
             raise DataError(_sentence(f"none of the {len(listed)} images of {path} in {folder} can be used", tally))
         record_of = {image.key: LEFT_OUT for image in listed} | {image.key: i for i, image in enumerate(images)}
@@ -136,12 +136,17 @@ def _aliases(split: str) -> tuple[str, ...]:
     return (split, *(name for name in _SAME if name != split)) if split in _SAME else (split,)
 
 
-def _find_json(root: Path, split: str) -> Path:
+def find_json(root: Path, split: str) -> Path:
+    """The instances file of a split.
+
+    Raises:
+        DataError: there is none at any of the usual places.
+    """
     names = _aliases(split)
-    for relative in (pattern.format(name) for name in names for pattern in _JSON):
+    for relative in (pattern.format(name) for name in names for pattern in JSON_PATHS):
         if (root / relative).is_file():
             return root / relative
-    tried = ", ".join(pattern.format(split) for pattern in _JSON)
+    tried = ", ".join(pattern.format(split) for pattern in JSON_PATHS)
     aliases = f" (and the same with {' and '.join(names[1:])})" if names[1:] else ""
     found = sorted(str(path.relative_to(root)) for pattern in ("*.json", "*/*.json") for path in root.glob(pattern))
     there = f"The json files in it are {', '.join(found[:8])}" if found else "There are no json files in it"
@@ -151,8 +156,12 @@ def _find_json(root: Path, split: str) -> Path:
     )
 
 
-def _find_folder(root: Path, split: str, json: Path, images: Sequence[ListedImage]) -> Path:
-    """The folder of the images: the first usual one with most of those looked for, else any other in the root."""
+def find_folder(root: Path, split: str, json: Path, images: Sequence[ListedImage]) -> Path:
+    """The folder of the images: the first usual one with most of those looked for, else any other in the root.
+
+    Raises:
+        DataError: they are nowhere.
+    """
     usual = [root / pattern.format(name) for name in _aliases(split) for pattern in _FOLDERS]
     probes = images[:: max(1, len(images) // _PROBES)]
     for folders in (dict.fromkeys([*usual, json.parent]), sorted(root.iterdir())):
@@ -167,7 +176,7 @@ def _find_folder(root: Path, split: str, json: Path, images: Sequence[ListedImag
     )
 
 
-def _look(
+def look(
     folder: Path, listed: Sequence[ListedImage], check: bool, tally: Tally
 ) -> tuple[list[ListedImage], Int[np.ndarray, "records 2"], frozenset[int]]:
     """The images that can be used, their sizes, and which of them are to be turned upright."""
