@@ -11,14 +11,15 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(path: str | Path, *, step: int | None = None) -> "Predictor | ClassPredictor":
-    """The predictor of a run folder: of its best checkpoint, or of a step.
+def load(source: str | Path, *, step: int | None = None) -> "Predictor | ClassPredictor":
+    """The predictor of a run folder, an official .pth or .safetensors file, or a Hugging Face folder or repository.
 
-    Called with a path, a PIL image, a uint8 array, or a list of these, it tells what is on them.
+    Of a run its best checkpoint is taken, or that of a step. Called with a path, a PIL image, a uint8 array, or a list
+    of these, it tells what is on them.
 
     Raises:
-        DataError: the folder is no run, or has no such checkpoint.
+        ValueError: there is no such model, or its tensors are not those of a model that is known.
     """
     from vitjax.inference import predictor  # JAX is started by who predicts, not by who imports vitjax
 
-    return predictor.load(path, step=step)
+    return predictor.load(source, step=step)

@@ -1,11 +1,11 @@
-"""The command line: `vitjax train | evaluate | predict | explain | models`; `train.py` is the first of them."""
+"""The command line: `vitjax train | evaluate | predict | ...`; `train.py` is the first of its commands."""
 
 import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from vitjax.inference.class_predictor import ClassPredictor
     from vitjax.inference.prediction import Recognition
     from vitjax.inference.predictor import Predictor
+    from vitjax.inference.saved import Saved
 
-USAGE = """usage: vitjax {train,evaluate,predict,explain,models} ...
+USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,doctor,models} ...
 
   train CONFIG             trains a config, by name or file: the same as train.py in a checkout
-  evaluate RUN             scores a trained run on a split of its data, or of other data with the same classes
-  predict RUN IMAGE ...    detects on images and folders, and writes pictures with boxes and COCO-results json;
+  evaluate MODEL           scores a model on a split of its data, or of other data with the same classes
+  predict MODEL IMAGE ...  detects on images, videos and folders, and writes them with boxes and COCO-results json;
                            of a classifier, prints the top five classes with probabilities and writes json
-  explain RUN IMAGE        draws where a query of a Deformable DETR samples an image, with the attention weights
+  explain MODEL IMAGE      draws where a query of a Deformable DETR samples an image, with the attention weights
+  convert MODEL OUT        a published file or folder to a run folder, or a run folder to one that others can load
+  doctor DATA              tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors
   models                   lists every architecture: parameters, published score, config, what was measured here
 
 `vitjax COMMAND --help` tells more."""
@@ -30,26 +33,70 @@ USAGE = """usage: vitjax {train,evaluate,predict,explain,models} ...
 
 @dataclasses.dataclass(frozen=True)
 class PredictArguments:
-    """Predicts on images. A detector writes a picture with boxes for each and predictions.json in COCO-results form; of
-    a classifier the best classes of each image are printed, with their probabilities, and written to predictions.json.
+    """Predicts on images and videos. A detector writes a picture with boxes for each and predictions.json in
+    COCO-results form; of a classifier the best classes of each image are printed, with their probabilities, and written
+    to predictions.json. Of videos the results have the frame and its time; a detector also writes an MP4 with boxes, of
+    the same frame rate and size (small ones enlarged until the tags are legible) and without the sound.
     """
 
-    run: tyro.conf.Positional[str]
-    """Run folder of a trained model."""
+    model: tyro.conf.Positional[str]
+    """Run folder, published file, or folder or repository in Hugging Face's layout."""
     images: tyro.conf.Positional[tuple[str, ...]]
-    """Images, and folders of images."""
+    """Images, videos (mp4, avi, mov, mkv, webm, m4v), folders of them, and quoted patterns: '*.jpg', '**/*.png'."""
     out: str = "predictions"
-    """Folder for the pictures and the json."""
+    """Folder for the pictures and the results."""
     threshold: float | None = None
-    """Lowest score of a box in the pictures; that of the run's post-processing if left out. The json has them all."""
+    """Lowest score of a box in the pictures; that of the run's post-processing if left out. The results have all."""
     top: int | None = None
-    """Most boxes per image, in pictures and json, 100 if left out; most classes per image, 5 if left out."""
+    """Most boxes per image, in pictures and results, 100 if left out; most classes per image, 5 if left out."""
+    nms: float | None = None
+    """Of boxes of one class whose IoU is above this only the best is kept; all are if left out, as DETR needs none."""
+    every: int = 1
+    """Looks at every Nth frame of a video only; the boxes stay until the next."""
+    csv: bool = False
+    """Also writes predictions.csv: file, frame, label, name, score, and corners in pixels, or the rank of a class."""
     batch_size: int = 8
     """Images that are run at once."""
     workers: int = 0
     """Processes that read images; 0 does it in a thread."""
     step: int | None = None
     """Checkpoint to use; the best one if left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertArguments:
+    """Writes a model in another layout: a run folder, an official file, or a folder that transformers loads.
+
+    Weights come back to the last bit. A file that is there is replaced once all is written; folders must be new.
+    """
+
+    model: tyro.conf.Positional[str]
+    """Run folder; official .pth, .safetensors or .npz file; or a folder or repository in Hugging Face's layout."""
+    out: tyro.conf.Positional[str]
+    """What to write: a name in .pth or .safetensors for the official layout, any other for a run folder."""
+    to: Literal["run", "official", "huggingface"] | None = None
+    """Layout of what is written; by the name of `out` if left out."""
+    step: int | None = None
+    """Checkpoint of a run folder to use; the best one if left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DoctorArguments:
+    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format, or a folder
+    of images for each class. The exit code is 0 if there is nothing beyond notes, 1 with warnings, 2 with errors."""
+
+    data: tyro.conf.Positional[str]
+    """The folder."""
+    split: str | None = None
+    """The one split to look at; all that are there if left out."""
+    queries: int = 100
+    """Queries of the model: no more objects can be found on an image."""
+    decode: bool = False
+    """Decode every image, not just read its header."""
+    size: tuple[int, int] = (800, 1333)
+    """Shorter side that images are resized to, and the most that the longer may become."""
+    batch_size: int = 16
+    """Images of a training step, for the padding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +131,13 @@ class ExplainArguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code. An error that a user can mend is one line, without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], None]] = {
+    commands: dict[str, Callable[[list[str]], int | None]] = {
         "train": _train,
         "evaluate": _evaluate,
         "predict": _predict,
         "explain": _explain,
+        "convert": _convert,
+        "doctor": _doctor,
         "models": _models,
     }
     if not words or words[0] in ("-h", "--help"):
@@ -105,15 +154,14 @@ def train(arguments: Sequence[str]) -> int:
     return _friendly(lambda: _train(list(arguments)))
 
 
-def _friendly(work: Callable[[], None]) -> int:
+def _friendly(work: Callable[[], int | None]) -> int:
     from vitjax.training.watch import NonFiniteLoss
 
     try:
-        work()
+        return work() or 0
     except (ValueError, NonFiniteLoss) as error:  # DataError and CheckpointError are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _train(words: list[str]) -> None:
@@ -134,19 +182,17 @@ def _train(words: list[str]) -> None:
 
 
 def _evaluate(words: list[str]) -> None:
+    from vitjax.data.label_names import in_words
     from vitjax.inference.predictor import load
-    from vitjax.training.run_folder import read_run
 
-    run = words[0] if words and not words[0].startswith("-") else None
-    data = CocoFolder() if run is None else read_run(Path(run))[0].data
-    asked: Any = tyro.cli(
-        _evaluate_arguments(data), prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,)
-    )
+    model = words[0] if words and not words[0].startswith("-") else None
+    arguments = _evaluate_arguments(CocoFolder() if model is None else _data_of(model))
+    asked: Any = tyro.cli(arguments, prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,))
     source = asked.data.open(asked.data.split)
-    predictor = load(asked.run, step=asked.step)
-    predictor.classes.require(source.classes, f"the split {asked.data.split!r}")
+    predictor: Any = load(asked.model, step=asked.step)  # of the kind that the data are for
+    predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     print(
-        "\n".join([f"{asked.run}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
+        "\n".join([f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
     )
     evaluation = predictor.evaluate(source, batch_size=asked.batch_size, workers=asked.workers)
     if evaluation.unreadable:
@@ -160,6 +206,22 @@ def _evaluate(words: list[str]) -> None:
         print(f"wrote {out / 'results.json'} and {out / 'scores.json'}")
 
 
+def _data_of(model: str) -> Any:
+    """What a model is evaluated on: a run's own data; for others a folder in the form that their labels ask for."""
+    from vitjax.checkpoints.read_model import read_model
+    from vitjax.classification.classifier import Classifier
+    from vitjax.data.image_folder import ImageFolder
+    from vitjax.data.label_names import COCO
+    from vitjax.training.run_folder import is_run, read_run
+
+    if is_run(Path(model)):
+        return read_run(Path(model))[0].data
+    file = read_model(model)
+    if isinstance(file.model, Classifier):
+        return ImageFolder()
+    return CocoFolder(labels="category_id" if file.classes == COCO else "contiguous")
+
+
 def _evaluate_arguments(data: Any) -> type:
     """The arguments of `evaluate`, whose data fields are those of the run."""
 
@@ -169,10 +231,10 @@ def _evaluate_arguments(data: Any) -> type:
     arguments = dataclasses.make_dataclass(
         "EvaluateArguments",
         [
-            ("run", told(tyro.conf.Positional[str], "Run folder of a trained model.")),
+            ("model", told(tyro.conf.Positional[str], "Run folder, published file, or Hugging Face folder.")),
             (
                 "data",
-                told(type(data), "The data; the run's own where nothing is said."),
+                told(type(data), "The data; a run's own where nothing is said."),
                 dataclasses.field(default=data),
             ),
             ("batch_size", told(int, "Images that are run at once."), 8),
@@ -183,7 +245,7 @@ def _evaluate_arguments(data: Any) -> type:
         frozen=True,
     )
     arguments.__doc__ = (
-        "Scores a trained run: COCO's twelve numbers, and AP of every class; of a classifier top-1 and top-5 accuracy, "
+        "Scores a model: COCO's twelve numbers, and AP of every class; of a classifier top-1 and top-5 accuracy, "
         "overall and by class."
     )
     return arguments
@@ -191,12 +253,12 @@ def _evaluate_arguments(data: Any) -> type:
 
 def _predict(words: list[str]) -> None:
     from vitjax.inference.class_predictor import ClassPredictor
+    from vitjax.inference.inputs import find_inputs
     from vitjax.inference.predictor import load
-    from vitjax.inference.save import find_images
 
     asked = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
-    paths = find_images(asked.images)
-    predictor = load(asked.run, step=asked.step)
+    paths = find_inputs(asked.images)
+    predictor = load(asked.model, step=asked.step)
     if isinstance(predictor, ClassPredictor):
         _predict_classes(predictor, paths, asked)
     else:
@@ -213,33 +275,47 @@ def _predict_boxes(predictor: "Predictor", paths: list[Path], asked: PredictArgu
         Path(asked.out),
         threshold=threshold,
         top=asked.top or 100,
+        nms=asked.nms,
+        every=asked.every,
+        csv=asked.csv,
         batch_size=asked.batch_size,
         workers=asked.workers,
     )
-    for name in saved.unreadable:
-        print(f"skipped, cannot be read: {name}")
-    print(
-        f"{saved.boxes} boxes of score {threshold} or more on {saved.images} images, "
-        f"{saved.images / saved.seconds:.1f} images/s with compilation: pictures and predictions.json in {asked.out}"
-    )
+    print(f"{saved.boxes} boxes of score {threshold} or more")
+    _tell_saved(saved, "pictures, ", asked)
 
 
 def _predict_classes(predictor: "ClassPredictor", paths: list[Path], asked: PredictArguments) -> None:
     from vitjax.inference.save import save_recognitions
 
-    if asked.threshold is not None:
-        raise ValueError("--threshold is for detectors; a classifier tells its best classes, --top of them.")
+    if asked.threshold is not None or asked.nms is not None:
+        raise ValueError("--threshold and --nms are for detectors; a classifier tells its best classes, --top of them.")
 
     def tell(path: Path, told: "Recognition") -> None:
         lines = [f"  {100 * score:5.1f} %  {name}" for score, name in zip(told.scores, told.names, strict=True)]
         print("\n".join([str(path), *lines]), flush=True)
 
-    batching = {"batch_size": asked.batch_size, "workers": asked.workers}
-    saved = save_recognitions(predictor, paths, Path(asked.out), top=asked.top, tell=tell, **batching)
+    saved = save_recognitions(
+        predictor,
+        paths,
+        Path(asked.out),
+        top=asked.top,
+        every=asked.every,
+        csv=asked.csv,
+        batch_size=asked.batch_size,
+        workers=asked.workers,
+        tell=tell,
+    )
+    _tell_saved(saved, "", asked)
+
+
+def _tell_saved(saved: "Saved", pictures: str, asked: PredictArguments) -> None:
     for name in saved.unreadable:
         print(f"skipped, cannot be read: {name}")
-    speed = f"{saved.images / saved.seconds:.1f} images/s with compilation"
-    print(f"{saved.images} images, {speed}: predictions.json in {asked.out}")
+    for note in saved.notes:
+        print(note)
+    results = "predictions.json and predictions.csv" if asked.csv else "predictions.json"
+    print(f"{saved.counts}, {saved.speed} with compilation: {pictures}{results} in {asked.out}")
 
 
 def _explain(words: list[str]) -> None:
@@ -267,6 +343,35 @@ def _explain(words: list[str]) -> None:
         if sampling.scores[query] >= threshold:
             print(f"query {query}: {sampling.names[query]}, score {sampling.scores[query]:.2f}")
     print(f"wrote {asked.out}: {points.query} in {points.part} layer {points.layer} of 0 to {points.layers - 1}")
+
+
+def _convert(words: list[str]) -> None:
+    from vitjax.checkpoints.convert import convert
+
+    asked = tyro.cli(ConvertArguments, prog="vitjax convert", args=words)
+    file = convert(asked.model, Path(asked.out), to=asked.to, step=asked.step)
+    for note in file.notes:
+        print(note)
+    named = sum(bool(name) for name in file.classes.names)
+    print(
+        f"{type(file.model).__name__} with {len(file.classes)} class labels, {named} of them named: wrote {asked.out}"
+    )
+
+
+def _doctor(words: list[str]) -> int:
+    from vitjax.data.doctor import examine
+
+    asked = tyro.cli(DoctorArguments, prog="vitjax doctor", args=words)
+    examination = examine(
+        asked.data,
+        split=asked.split,
+        queries=asked.queries,
+        decode=asked.decode,
+        size=asked.size,
+        batch_size=asked.batch_size,
+    )
+    print(examination.table())
+    return examination.exit_code
 
 
 def _models(words: list[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import vitjax
+from vitjax.checkpoints.initial import read_weights
 from vitjax.cli import main, train
 from vitjax.training.configs import load_config, override
 from vitjax.training.experiment import Experiment
@@ -135,7 +136,7 @@ def test_predict_gives_as_many_classes_as_asked_for_and_knows_no_threshold(run, 
     assert main([*words, "--top", "1"]) == 0
     assert len(json.loads((tmp_path / "predictions.json").read_text())[0]["classes"]) == 1
     assert main([*words, "--threshold", "0.5"]) == 1
-    assert "--threshold is for detectors" in capsys.readouterr().err
+    assert "--threshold and --nms are for detectors" in capsys.readouterr().err
 
 
 def test_a_classifier_is_a_python_call(run, images):
@@ -152,10 +153,16 @@ def test_another_run_gives_its_weights_but_not_its_head(run, config, folder, cap
     shutil.copytree(folder / "val" / "red", folder / "val" / "scarlet")
     words = ["--data.root", str(folder), "--init-from", str(run)]
     prepared = prepare(override(load_config(config), words))
-    anew = [note for note in prepared.notes if note.startswith("starts anew")]
-    assert anew == ["starts anew: params/head/bias (4,)", "starts anew: params/head/kernel (16, 4)"]
-    stem = flatten(prepared.state.trainable)["head/kernel"]
-    assert stem.shape == (16, 4)
+    assert [note.split()[0] for note in prepared.notes if "new:" in note] == ["head", "head"]
+    assert flatten(prepared.state.trainable)["head/kernel"].shape == (16, 4)
+    named = prepare(override(load_config(config), [*words, "--match-classes", "True"]))
+    assert [note.split("  ")[-1] for note in named.notes if note.startswith("head")] == [
+        "taken for 3 of 4 classes by name"
+    ]
+    head, before = (
+        flatten(each)["head/kernel"] for each in (named.state.trainable, read_weights(run).variables["params"])
+    )
+    np.testing.assert_array_equal(head[:, :3], before)
 
 
 def test_more_labels_than_the_head_has_are_refused(config, images, tmp_path, capsys):

@@ -49,7 +49,7 @@ def test_an_array_that_is_no_image_is_told_what_is_wanted(predictor):
 
 
 def test_a_folder_that_is_no_run_is_told_so(tmp_path):
-    with pytest.raises(DataError, match="is not a run folder"):
+    with pytest.raises(DataError, match="neither a run folder"):
         vitjax.load(tmp_path)
 
 

@@ -139,6 +139,22 @@ def to_published(variables: Variables, *, table: Table = DETR) -> Arrays:
     return {name: rule.join([flat[path] for path in paths]) for name, (rule, paths) in pieces.items()}
 
 
+def with_copies(tensors: Mapping[str, np.ndarray], table: Table) -> Arrays:
+    """The tensors, each under all the names by which official files hold it: their decoders hold the heads again."""
+    layers = {int(name.split(".")[3]) for name in tensors if name.startswith("transformer.decoder.layers.")}
+    two_stage = "transformer.enc_output.weight" in tensors
+    copies: Arrays = {}
+    for name, tensor in tensors.items():
+        head, _, rest = name.partition(".")
+        if head not in ("class_embed", "bbox_embed"):
+            continue
+        if table.name == DEFORMABLE_DETR.name:
+            copies |= {f"{head}.{layer}.{rest.partition('.')[2]}": tensor for layer in sorted(layers)}
+        elif table.name == DEFORMABLE_DETR_REFINE.name and (two_stage or head == "bbox_embed"):
+            copies[f"transformer.decoder.{name}"] = tensor
+    return {**tensors, **copies}
+
+
 def _renamed(flat: Arrays, names: Mapping[str, str]) -> Arrays:
     return {names.get(path, path): value for path, value in flat.items()}
 

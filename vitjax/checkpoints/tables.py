@@ -100,7 +100,7 @@ class Table:
         return None
 
 
-def _layer(published: str, ours: str, axes: tuple[int, ...] = LINEAR) -> tuple[Rule, ...]:
+def layer(published: str, ours: str, axes: tuple[int, ...] = LINEAR) -> tuple[Rule, ...]:
     """Weight and bias of a linear layer or a convolution."""
     return (
         Rule(f"{published}.weight", (f"params/{ours}/kernel",), axes),
@@ -108,13 +108,13 @@ def _layer(published: str, ours: str, axes: tuple[int, ...] = LINEAR) -> tuple[R
     )
 
 
-def _norm(published: str, ours: str) -> tuple[Rule, ...]:
+def norm(published: str, ours: str) -> tuple[Rule, ...]:
     """Weight and bias of a norm that learns."""
     pairs = (("weight", "scale"), ("bias", "bias"))
     return tuple(Rule(f"{published}.{theirs}", (f"params/{ours}/{name}",)) for theirs, name in pairs)
 
 
-def _frozen_norm(published: str, ours: str) -> tuple[Rule, ...]:
+def frozen_norm(published: str, ours: str) -> tuple[Rule, ...]:
     """The four arrays of a frozen batch norm."""
     pairs = (("weight", "scale"), ("bias", "bias"), ("running_mean", "mean"), ("running_var", "var"))
     return tuple(Rule(f"{published}.{theirs}", (f"frozen/{ours}/{name}",)) for theirs, name in pairs)
@@ -126,41 +126,41 @@ def _attention(published: str, ours: str) -> tuple[Rule, ...]:
     return (
         Rule(f"{published}.in_proj_weight", tuple(f"{path}/kernel" for path in paths), LINEAR),
         Rule(f"{published}.in_proj_bias", tuple(f"{path}/bias" for path in paths)),
-        *_layer(f"{published}.out_proj", f"{ours}/out"),
+        *layer(f"{published}.out_proj", f"{ours}/out"),
     )
 
 
-def _resnet(published: str, ours: str) -> tuple[Rule, ...]:
+def resnet(published: str, ours: str) -> tuple[Rule, ...]:
     """Torchvision's ResNet without its head; `published` and `ours` are prefixes that end in their separator."""
     block, our_block = f"{published}layer{{stage}}.{{block}}", f"{ours}stage_{{stage}}/block_{{block}}"
     return (
         Rule(f"{published}conv1.weight", (f"params/{ours}stem_conv/kernel",), CONVOLUTION),
-        *_frozen_norm(f"{published}bn1", f"{ours}stem_norm"),
+        *frozen_norm(f"{published}bn1", f"{ours}stem_norm"),
         Rule(f"{block}.conv{{n}}.weight", (f"params/{our_block}/conv_{{n}}/kernel",), CONVOLUTION),
-        *_frozen_norm(f"{block}.bn{{n}}", f"{our_block}/norm_{{n}}"),
+        *frozen_norm(f"{block}.bn{{n}}", f"{our_block}/norm_{{n}}"),
         Rule(f"{block}.downsample.0.weight", (f"params/{our_block}/shortcut_conv/kernel",), CONVOLUTION),
-        *_frozen_norm(f"{block}.downsample.1", f"{our_block}/shortcut_norm"),
+        *frozen_norm(f"{block}.downsample.1", f"{our_block}/shortcut_norm"),
     )
 
 
 def _feed_forward(published: str, ours: str) -> tuple[Rule, ...]:
     """The two linear layers of a transformer layer."""
-    return _layer(f"{published}.linear1", f"{ours}/expand") + _layer(f"{published}.linear2", f"{ours}/contract")
+    return layer(f"{published}.linear1", f"{ours}/expand") + layer(f"{published}.linear2", f"{ours}/contract")
 
 
-def _deformable_attention(published: str, ours: str) -> tuple[Rule, ...]:
+def deformable_attention(published: str, ours: str) -> tuple[Rule, ...]:
     """Multi-scale deformable attention."""
     same, others = ("sampling_offsets", "attention_weights"), (("value_proj", "value"), ("output_proj", "out"))
     pairs = (*((name, name) for name in same), *others)
-    return tuple(rule for theirs, name in pairs for rule in _layer(f"{published}.{theirs}", f"{ours}/{name}"))
+    return tuple(rule for theirs, name in pairs for rule in layer(f"{published}.{theirs}", f"{ours}/{name}"))
 
 
 def _cross_scale_embedding(published: str, convolutions: str, ours: str) -> tuple[Rule, ...]:
     """The convolutions and the norm of a cross-scale embedding."""
     embedding = f"{ours}/embedding"
     return (
-        *_layer(f"{published}.{convolutions}.{{n}}", f"{embedding}/conv_{{n}}", CONVOLUTION),
-        *_norm(f"{published}.norm", f"{embedding}/norm"),
+        *layer(f"{published}.{convolutions}.{{n}}", f"{embedding}/conv_{{n}}", CONVOLUTION),
+        *norm(f"{published}.norm", f"{embedding}/norm"),
     )
 
 
@@ -169,22 +169,22 @@ def _crossformer_block(published: str, ours: str) -> tuple[Rule, ...]:
     bias, our_bias = f"{published}.attn.pos", f"{ours}/attention/position_bias"
     steps = [
         (
-            *_norm(f"{bias}.pos{n + 1}.0", f"{our_bias}/norm_{n}"),
-            *_layer(f"{bias}.pos{n + 1}.2", f"{our_bias}/layer_{n}"),
+            *norm(f"{bias}.pos{n + 1}.0", f"{our_bias}/norm_{n}"),
+            *layer(f"{bias}.pos{n + 1}.2", f"{our_bias}/layer_{n}"),
         )
         for n in range(3)
     ]
     return (
-        *_norm(f"{published}.norm1", f"{ours}/attention_norm"),
-        *_layer(f"{bias}.pos_proj", f"{our_bias}/project"),
+        *norm(f"{published}.norm1", f"{ours}/attention_norm"),
+        *layer(f"{bias}.pos_proj", f"{our_bias}/project"),
         *(rule for step in steps for rule in step),
-        *_layer(f"{published}.attn.qkv", f"{ours}/attention/qkv"),
-        *_layer(f"{published}.attn.proj", f"{ours}/attention/out"),
-        *_norm(f"{published}.norm2", f"{ours}/feed_forward_norm"),
-        *_layer(f"{published}.mlp.fc1", f"{ours}/feed_forward/expand"),
-        *_layer(f"{published}.mlp.fc2", f"{ours}/feed_forward/contract"),
-        *_layer(f"{published}.ex_conv", f"{ours}/cooling_conv", CONVOLUTION),
-        *_norm(f"{published}.ex_ln", f"{ours}/cooling_norm"),
+        *layer(f"{published}.attn.qkv", f"{ours}/attention/qkv"),
+        *layer(f"{published}.attn.proj", f"{ours}/attention/out"),
+        *norm(f"{published}.norm2", f"{ours}/feed_forward_norm"),
+        *layer(f"{published}.mlp.fc1", f"{ours}/feed_forward/expand"),
+        *layer(f"{published}.mlp.fc2", f"{ours}/feed_forward/contract"),
+        *layer(f"{published}.ex_conv", f"{ours}/cooling_conv", CONVOLUTION),
+        *norm(f"{published}.ex_ln", f"{ours}/cooling_norm"),
     )
 
 
@@ -201,57 +201,57 @@ _ENCODER, _OUR_ENCODER = "transformer.encoder.layers.{layer}", "encoder/layer_{l
 _DECODER, _OUR_DECODER = "transformer.decoder.layers.{layer}", "decoder/layer_{layer}"
 
 # A bare backbone, whose files hold torchvision's classifier too, and a Classifier, which has the backbone below it.
-RESNET = Table("resnet", (*_resnet("", ""), *_layer("fc", "head")), optional=(r"params/head/(kernel|bias)",))
-RESNET_CLASSIFIER = Table("resnet_classifier", (*_resnet("", "backbone/"), *_layer("fc", "head")))
+RESNET = Table("resnet", (*resnet("", ""), *layer("fc", "head")), optional=(r"params/head/(kernel|bias)",))
+RESNET_CLASSIFIER = Table("resnet_classifier", (*resnet("", "backbone/"), *layer("fc", "head")))
 
 DETR = Table(
     "detr",
     (
-        *_resnet("backbone.0.body.", "backbone/"),
+        *resnet("backbone.0.body.", "backbone/"),
         Rule("backbone.1.row_embed.weight", ("params/position/row",)),
         Rule("backbone.1.col_embed.weight", ("params/position/column",)),
-        *_layer("input_proj", "input_projection", CONVOLUTION),
+        *layer("input_proj", "input_projection", CONVOLUTION),
         Rule("query_embed.weight", ("params/query_embedding",)),
         *_attention(f"{_ENCODER}.self_attn", f"{_OUR_ENCODER}/self_attention"),
-        *_norm(f"{_ENCODER}.norm1", f"{_OUR_ENCODER}/self_attention_norm"),
+        *norm(f"{_ENCODER}.norm1", f"{_OUR_ENCODER}/self_attention_norm"),
         *_feed_forward(_ENCODER, f"{_OUR_ENCODER}/feed_forward"),
-        *_norm(f"{_ENCODER}.norm2", f"{_OUR_ENCODER}/feed_forward_norm"),
-        *_norm("transformer.encoder.norm", "encoder/norm"),
+        *norm(f"{_ENCODER}.norm2", f"{_OUR_ENCODER}/feed_forward_norm"),
+        *norm("transformer.encoder.norm", "encoder/norm"),
         *_attention(f"{_DECODER}.self_attn", f"{_OUR_DECODER}/self_attention"),
-        *_norm(f"{_DECODER}.norm1", f"{_OUR_DECODER}/self_attention_norm"),
+        *norm(f"{_DECODER}.norm1", f"{_OUR_DECODER}/self_attention_norm"),
         *_attention(f"{_DECODER}.multihead_attn", f"{_OUR_DECODER}/cross_attention"),
-        *_norm(f"{_DECODER}.norm2", f"{_OUR_DECODER}/cross_attention_norm"),
+        *norm(f"{_DECODER}.norm2", f"{_OUR_DECODER}/cross_attention_norm"),
         *_feed_forward(_DECODER, f"{_OUR_DECODER}/feed_forward"),
-        *_norm(f"{_DECODER}.norm3", f"{_OUR_DECODER}/feed_forward_norm"),
-        *_norm("transformer.decoder.norm", "decoder/norm"),
-        *_layer("class_embed", "class_head"),
-        *_layer("bbox_embed.layers.{n}", "box_head/layer_{n}"),
+        *norm(f"{_DECODER}.norm3", f"{_OUR_DECODER}/feed_forward_norm"),
+        *norm("transformer.decoder.norm", "decoder/norm"),
+        *layer("class_embed", "class_head"),
+        *layer("bbox_embed.layers.{n}", "box_head/layer_{n}"),
     ),
 )
 
 _DEFORMABLE = (
-    *_resnet("backbone.0.body.", "backbone/"),
-    *_layer("input_proj.{level}.0", "input_projection_{level}", CONVOLUTION),
-    *_norm("input_proj.{level}.1", "input_norm_{level}"),
+    *resnet("backbone.0.body.", "backbone/"),
+    *layer("input_proj.{level}.0", "input_projection_{level}", CONVOLUTION),
+    *norm("input_proj.{level}.1", "input_norm_{level}"),
     Rule("transformer.level_embed", ("params/level_embedding",)),
-    *_deformable_attention(f"{_ENCODER}.self_attn", f"{_OUR_ENCODER}/self_attention"),
-    *_norm(f"{_ENCODER}.norm1", f"{_OUR_ENCODER}/self_attention_norm"),
+    *deformable_attention(f"{_ENCODER}.self_attn", f"{_OUR_ENCODER}/self_attention"),
+    *norm(f"{_ENCODER}.norm1", f"{_OUR_ENCODER}/self_attention_norm"),
     *_feed_forward(_ENCODER, f"{_OUR_ENCODER}/feed_forward"),
-    *_norm(f"{_ENCODER}.norm2", f"{_OUR_ENCODER}/feed_forward_norm"),
+    *norm(f"{_ENCODER}.norm2", f"{_OUR_ENCODER}/feed_forward_norm"),
     *_attention(f"{_DECODER}.self_attn", f"{_OUR_DECODER}/self_attention"),
-    *_norm(f"{_DECODER}.norm2", f"{_OUR_DECODER}/self_attention_norm"),
-    *_deformable_attention(f"{_DECODER}.cross_attn", f"{_OUR_DECODER}/cross_attention"),
-    *_norm(f"{_DECODER}.norm1", f"{_OUR_DECODER}/cross_attention_norm"),
+    *norm(f"{_DECODER}.norm2", f"{_OUR_DECODER}/self_attention_norm"),
+    *deformable_attention(f"{_DECODER}.cross_attn", f"{_OUR_DECODER}/cross_attention"),
+    *norm(f"{_DECODER}.norm1", f"{_OUR_DECODER}/cross_attention_norm"),
     *_feed_forward(_DECODER, f"{_OUR_DECODER}/feed_forward"),
-    *_norm(f"{_DECODER}.norm3", f"{_OUR_DECODER}/feed_forward_norm"),
+    *norm(f"{_DECODER}.norm3", f"{_OUR_DECODER}/feed_forward_norm"),
     Rule("query_embed.weight", ("params/query_embedding",)),
-    *_layer("transformer.reference_points", "reference_points"),
+    *layer("transformer.reference_points", "reference_points"),
 )
 
 # All layers share their heads, of which the published files hold a copy per layer.
 DEFORMABLE_DETR = Table(
     "deformable_detr",
-    (*_DEFORMABLE, *_layer("class_embed.0", "class_head"), *_layer("bbox_embed.0.layers.{n}", "box_head/layer_{n}")),
+    (*_DEFORMABLE, *layer("class_embed.0", "class_head"), *layer("bbox_embed.0.layers.{n}", "box_head/layer_{n}")),
     aliases=((r"(class|bbox)_embed\.\d+\.", r"\1_embed.0."),),
 )
 
@@ -260,12 +260,12 @@ DEFORMABLE_DETR_REFINE = Table(
     "deformable_detr_refine",
     (
         *_DEFORMABLE,
-        *_layer("class_embed.{layer}", "class_head_{layer}"),
-        *_layer("bbox_embed.{layer}.layers.{n}", "box_head_{layer}/layer_{n}"),
-        *_layer("transformer.enc_output", "proposals/projection"),
-        *_norm("transformer.enc_output_norm", "proposals/norm"),
-        *_layer("transformer.pos_trans", "proposals/query_projection"),
-        *_norm("transformer.pos_trans_norm", "proposals/query_norm"),
+        *layer("class_embed.{layer}", "class_head_{layer}"),
+        *layer("bbox_embed.{layer}.layers.{n}", "box_head_{layer}/layer_{n}"),
+        *layer("transformer.enc_output", "proposals/projection"),
+        *norm("transformer.enc_output_norm", "proposals/norm"),
+        *layer("transformer.pos_trans", "proposals/query_projection"),
+        *norm("transformer.pos_trans_norm", "proposals/query_norm"),
     ),
     aliases=((r"transformer\.decoder\.(class|bbox)_embed\.", r"\1_embed."),),
 )
@@ -276,8 +276,8 @@ CROSSFORMER = Table(
     (
         *_cross_scale_embedding("patch_embed", "projs", "backbone/stage_1"),
         *(rule for stage in range(4) for rule in _crossformer_stage(stage)),
-        *_norm("norm", "norm"),
-        *_layer("head", "head"),
+        *norm("norm", "norm"),
+        *layer("head", "head"),
     ),
     # mmdetection and mmsegmentation put the backbone under a prefix.
     aliases=((r"backbone\.(?=patch_embed\.|layers\.)", ""),),

@@ -70,4 +70,4 @@ class ClassPredictor:
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
         """Top-1 and top-5 accuracy on a source, with a progress bar where stderr is a terminal."""
         recognized = self.recognize(source, batch_size=batch_size, workers=workers)
-        return evaluate(tqdm(recognized, total=len(source), disable=None), source)
+        return evaluate(iter(tqdm(recognized, total=len(source), disable=None)), source)

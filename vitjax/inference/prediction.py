@@ -23,6 +23,11 @@ class Prediction:
         """The number of detections."""
         return len(self.scores)
 
+    def take(self, rows: Int[np.ndarray, " taken"]) -> "Prediction":
+        """The detections of these numbers."""
+        names = tuple(self.names[row] for row in rows)
+        return Prediction(self.boxes[rows], self.scores[rows], self.labels[rows], names)
+
 
 def select(found: Found, classes: Classes, threshold: float) -> Prediction:
     """The detections of an image whose score reaches the threshold, best first."""

@@ -1,5 +1,6 @@
 """A trained detector as a Python call, and the loading of any trained model."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vitjax.checkpoints.initial import variables_of_checkpoint
-from vitjax.checkpoints.store import Store
+from vitjax.checkpoints.read_model import read_model
+from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
 from vitjax.data.memory import Picture, Pictures
 from vitjax.data.source import Classes, DetectionSource, SizedSource
@@ -22,7 +23,6 @@ from vitjax.inference.detector import Detector, Found
 from vitjax.inference.prediction import select
 from vitjax.inference.sampling_points import Sampling, sample
 from vitjax.training.parallel import data_mesh, place_state
-from vitjax.training.run_folder import checkpoints_of, read_run
 
 
 class Predictor:
@@ -79,7 +79,7 @@ class Predictor:
     def evaluate(self, source: DetectionSource, *, batch_size: int, workers: int = 0) -> Evaluation:
         """COCO's scores on a source, with a progress bar where stderr is a terminal."""
         found = self.detect(source, batch_size=batch_size, workers=workers)
-        return evaluate(tqdm(found, total=len(source), disable=None), source)
+        return evaluate(iter(tqdm(found, total=len(source), disable=None)), source)
 
     def sampling(self, picture: Picture) -> Sampling:
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
@@ -103,23 +103,19 @@ class Predictor:
         return 128 if (self._resize.size or 0) >= 512 else 32
 
 
-def load(path: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor:
-    """The predictor of a run folder: of its best checkpoint, or of a step.
+def load(source: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor:
+    """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
+
+    Of a run its best checkpoint is taken, or that of a step.
 
     Raises:
-        DataError: the folder is no run, or has no such checkpoint.
+        DataError: there is no such model, or no such checkpoint.
+        PublishedError: the tensors are not those of a model that is known.
     """
-    run = Path(path)
-    experiment, classes = read_run(run)
-    with Store(checkpoints_of(run)) as store:
-        chosen = step if step is not None else store.best_step()
-        chosen = chosen if chosen is not None else store.latest_step()
-        if chosen is None or chosen not in store.steps():
-            there = ", ".join(map(str, store.steps())) or "none"
-            raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")
-        variables = variables_of_checkpoint(store, chosen)
-    resize: Any = experiment.resize
-    postprocess: Any = experiment.postprocess
-    if experiment.task == "classification":
-        return ClassPredictor(experiment.model, variables, classes, crop=resize, postprocess=postprocess, step=chosen)
-    return Predictor(experiment.model, variables, classes, resize=resize, postprocess=postprocess, step=chosen)
+    file = read_model(source, step=step)
+    for note in file.notes:
+        print(note, file=sys.stderr)
+    parts: dict[str, Any] = {"postprocess": file.postprocess, "step": file.step}
+    if isinstance(file.resize, CenterCrop):
+        return ClassPredictor(file.model, file.variables, file.classes, crop=file.resize, **parts)
+    return Predictor(file.model, file.variables, file.classes, resize=file.resize, **parts)

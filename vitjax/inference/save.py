@@ -1,190 +1,243 @@
-"""Predictions as files: a picture with boxes per image, and one json; of a classifier the json alone."""
+"""Predictions as files: pictures and videos with boxes, and the results; of a classifier the results alone."""
 
-import dataclasses
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
 from vitjax.data.errors import DataError
-from vitjax.data.memory import SUFFIXES, Pictures
-from vitjax.data.source import Classes
-from vitjax.inference.class_predictor import ClassPredictor
+from vitjax.data.memory import Picture, Pictures
+from vitjax.data.plan import require_positive
+from vitjax.data.source import Classes, SizedSource, Source
+from vitjax.inference.choice import BoxChoice
+from vitjax.inference.detector import Found
 from vitjax.inference.draw import draw_boxes, legible_scale
-from vitjax.inference.prediction import Prediction, Recognition, recognition, select
-from vitjax.inference.predictor import Predictor
+from vitjax.inference.inputs import is_video, picture_paths
+from vitjax.inference.kept import KeptPictures
+from vitjax.inference.prediction import Prediction, Recognition, recognition
+from vitjax.inference.recognizer import Recognized
+from vitjax.inference.results import (
+    BOX_COLUMNS,
+    CLASS_COLUMNS,
+    Place,
+    Results,
+    box_results,
+    class_results,
+    result_files,
+)
+from vitjax.inference.saved import Saved
+from vitjax.inference.video import Frame, Video, look_through, open_video, written_video
+
+# Photographs that wait to be drawn on take no more memory than this; those beyond are decoded once more.
+_WAITING_BYTES = 2**28
 
 
-@dataclasses.dataclass(frozen=True)
-class Saved:
-    """How much was written; `boxes` are those drawn."""
+class Detects(Protocol):
+    """What is asked of a detector; a Predictor is one."""
 
-    images: int
-    boxes: int
-    seconds: float
-    unreadable: tuple[str, ...]
+    @property
+    def classes(self) -> Classes:
+        """What its labels mean."""
+        ...
 
-
-@dataclasses.dataclass(frozen=True)
-class SavedClasses:
-    """How many images a classifier was asked about."""
-
-    images: int
-    seconds: float
-    unreadable: tuple[str, ...]
+    def detect(self, source: SizedSource, *, batch_size: int, workers: int = 0) -> Iterable[Found]:
+        """What is found on every record, in any order."""
+        ...
 
 
-def find_images(names: Sequence[str]) -> list[Path]:
-    """The files named, and all images in the folders named, sorted within each.
+class Recognizes(Protocol):
+    """What is asked of a classifier; a ClassPredictor is one."""
 
-    Raises:
-        DataError: a name is neither, or nothing is found.
-    """
-    paths: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"the folder {path} holds no image ({', '.join(SUFFIXES)}).")
-            paths += inside
-        elif path.is_file():
-            paths.append(path)
-        else:
-            raise DataError(f"there is no image or folder {path}.")
-    if not paths:
-        raise DataError("name at least one image or folder: vitjax predict RUN IMAGE ...")
-    return paths
+    @property
+    def classes(self) -> Classes:
+        """What its labels mean."""
+        ...
+
+    def recognize(
+        self, source: Source, *, batch_size: int, top: int | None = None, workers: int = 0
+    ) -> Iterable[Recognized]:
+        """The best classes of every record, in order."""
+        ...
 
 
 def save_predictions(
-    predictor: Predictor,
+    predictor: Detects,
     paths: Sequence[Path],
     out: Path,
     *,
     threshold: float,
     top: int = 100,
+    nms: float | None = None,
+    every: int = 1,
+    csv: bool = False,
     batch_size: int = 8,
     workers: int = 0,
 ) -> Saved:
-    """Writes `<out>/<image name>.png` with the boxes that reach the threshold, and `<out>/predictions.json` with all.
+    """Writes `<out>/<name>.png` of images and `<out>/<name>.mp4` of videos, with the boxes that reach the threshold.
 
-    The json has COCO's results, [x, y, width, height] in pixels, with the file and class name beside the ids;
-    image_id counts the images from 1 in the order of the files.
+    `<out>/predictions.json` has the `top` boxes of every image as COCO's results, [x, y, width, height] in pixels, with
+    the file and class name beside the ids; image_id counts from 1 the images and then the frames. Of a video every
+    `every`-th frame is looked at, has its number and its time in seconds in the results, and its boxes stay on the
+    picture until the next. With `csv` there is a predictions.csv of the same boxes.
+
+    Raises:
+        ValueError: `nms` is no IoU, or `top` or `every` no number of things.
+        DataError: a video cannot be read or written, or a picture would overwrite what it is made of.
     """
-    began = time.monotonic()
-    openable, unreadable = _openable(paths, predictor.classes)
-    source = Pictures(openable, predictor.classes)
-    out.mkdir(parents=True, exist_ok=True)
-    names = _output_names(openable)
-    entries: dict[int, list[dict]] = {}
-    boxes = 0
-    for found in tqdm(
-        predictor.detect(source, batch_size=batch_size, workers=workers), total=len(source), disable=None
-    ):
-        path = openable[found.record]
-        if not found.readable:
-            unreadable.append(str(path))
-            continue
-        every = _first(select(found, predictor.classes, 0.0), top)
-        entries[found.record] = _entries(every, found.record + 1, path, predictor)
-        shown = _first(every, int((every.scores >= threshold).sum()))
-        boxes += len(shown)
-        image = source[found.record].image
-        drawn = draw_boxes(
-            image,
-            shown.boxes,
-            shown.names,
-            shown.scores,
-            names=predictor.classes.names,
-            scale=legible_scale(*image.shape[:2]),
-        )
-        Image.fromarray(drawn).save(out / names[found.record])
-    results = [entry for record in sorted(entries) for entry in entries[record]]
-    (out / "predictions.json").write_text(json.dumps(results), encoding="utf-8")
-    return Saved(len(entries), boxes, time.monotonic() - began, tuple(unreadable))
+    require_positive(top=top, every=every)
+    saved, began = Saved(), time.monotonic()
+    choice = BoxChoice(threshold, top, nms)
+    images, videos = _opened(paths, predictor.classes, saved)
+    pictures = picture_paths([*images, *(video.path for video in videos)], out)
+    with result_files(out, _columns(BOX_COLUMNS, videos) if csv else ()) as write:
+        run = _Boxes(predictor, choice, saved, write, batch_size)
+        run.images(images, pictures, workers)
+        first_id = len(images) + 1
+        for video, picture in zip(videos, pictures[len(images) :], strict=True):
+            first_id += run.video(video, picture, first_id, every)
+    saved.seconds = time.monotonic() - began
+    return saved
 
 
 def save_recognitions(
-    predictor: ClassPredictor,
+    predictor: Recognizes,
     paths: Sequence[Path],
     out: Path,
     *,
     top: int | None = None,
+    every: int = 1,
+    csv: bool = False,
     batch_size: int = 8,
     workers: int = 0,
     tell: Callable[[Path, Recognition], None] = lambda path, told: None,
-) -> SavedClasses:
-    """Writes `<out>/predictions.json`: for every image its file and its most probable classes, best first.
+) -> Saved:
+    """Writes `<out>/predictions.json`: all images, and every `every`-th frame of videos, with their best classes.
 
-    `tell` is called with each image as it is done, in order.
+    `tell` is called with each image as it is done, in order. With `csv` there is a predictions.csv of the same classes.
+
+    Raises:
+        DataError: a video cannot be read.
     """
-    began = time.monotonic()
-    openable, unreadable = _openable(paths, predictor.classes)
-    source = Pictures(openable, predictor.classes)
-    entries = []
-    for recognized in predictor.recognize(source, batch_size=batch_size, top=top, workers=workers):
-        path = openable[recognized.record]
-        if not recognized.readable:
-            unreadable.append(str(path))
-            continue
-        told = recognition(recognized, predictor.classes)
-        tell(path, told)
-        entries.append({"file_name": str(path), "classes": _class_entries(told)})
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "predictions.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
-    return SavedClasses(len(entries), time.monotonic() - began, tuple(unreadable))
+    require_positive(every=every)
+    saved, began = Saved(), time.monotonic()
+    images, videos = _opened(paths, predictor.classes, saved)
+    with result_files(out, _columns(CLASS_COLUMNS, videos) if csv else ()) as write:
+
+        def look(pictures: Sequence[Picture], workers: int = 0) -> Iterable[Recognized]:
+            source = Pictures(pictures, predictor.classes)
+            return predictor.recognize(source, batch_size=batch_size, top=top, workers=workers)
+
+        for one in look(images, workers) if images else ():
+            if not one.readable:
+                saved.unreadable.append(str(images[one.record]))
+                continue
+            told = recognition(one, predictor.classes)
+            tell(images[one.record], told)
+            write(class_results(told, Place(images[one.record])))
+            saved.images += 1
+        for video in videos:
+            for frame, answer in _watched(video, look, saved, batch_size=batch_size, every=every):
+                if answer is not None:
+                    write(class_results(recognition(answer, predictor.classes), Place(video.path, frame)))
+    saved.seconds = time.monotonic() - began
+    return saved
 
 
-def _class_entries(told: Recognition) -> list[dict]:
-    triples = zip(told.labels.tolist(), told.names, told.scores.tolist(), strict=True)
-    return [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in triples]
+@dataclass
+class _Boxes:
+    """A detector at work: what it finds goes to the results and on pictures, and is counted."""
+
+    predictor: Detects
+    choice: BoxChoice
+    saved: Saved
+    write: Callable[[Results], None]
+    batch_size: int
+
+    def images(self, paths: Sequence[Path], pictures: Sequence[Path], workers: int) -> None:
+        """Images are drawn on as they come, bucket by bucket; the results are in the order of the files."""
+        if not paths:
+            return
+        classes = self.predictor.classes
+        source = KeptPictures(paths, classes, room=0 if workers else _WAITING_BYTES)
+        found = self.predictor.detect(source, batch_size=self.batch_size, workers=workers)
+        every: dict[int, Prediction] = {}
+        for one in tqdm(found, total=len(source), unit="image", disable=None):
+            image = source.take(one.record) if one.readable else None
+            if image is None:
+                self.saved.unreadable.append(str(paths[one.record]))
+                continue
+            every[one.record] = self.choice.of(one, classes)
+            shown = self._shown(every[one.record])
+            Image.fromarray(self._drawn(image, shown)).save(pictures[one.record])
+        for record in sorted(every):
+            self.write(box_results(every[record], Place(paths[record]), record + 1, classes))
+        self.saved.images = len(every)
+
+    def video(self, video: Video, picture: Path, first_id: int, every: int) -> int:
+        """The number of frames looked at."""
+        classes, asked = self.predictor.classes, 0
+
+        def look(frames: list[np.ndarray]) -> Iterable[Found]:
+            return self.predictor.detect(Pictures(frames, classes), batch_size=self.batch_size)
+
+        scale = int(legible_scale(video.height, video.width))
+        with written_video(
+            picture, height=video.height * scale, width=video.width * scale, rate=video.rate
+        ) as write_frame:
+            for frame, answer in _watched(video, look, self.saved, batch_size=self.batch_size, every=every):
+                if answer is not None:
+                    kept = self.choice.of(answer, classes)
+                    self.write(box_results(kept, Place(video.path, frame), first_id + asked, classes))
+                    shown = self._shown(kept)
+                    asked += 1
+                write_frame(self._drawn(frame.image, shown))
+        return asked
+
+    def _shown(self, kept: Prediction) -> Prediction:
+        shown = self.choice.shown(kept)
+        self.saved.boxes += len(shown)
+        return shown
+
+    def _drawn(self, image: np.ndarray, shown: Prediction) -> UInt8[np.ndarray, "height width 3"]:
+        names, scale = self.predictor.classes.names, legible_scale(*image.shape[:2])
+        return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=names, scale=scale)
 
 
-def _openable(paths: Sequence[Path], classes: Classes) -> tuple[list[Path], list[str]]:
-    """The files whose header reads as an image, and the names of the others."""
-    good: list[Path] = []
-    bad: list[str] = []
+def _opened(paths: Sequence[Path], classes: Classes, saved: Saved) -> tuple[list[Path], list[Video]]:
+    """The images whose header reads as one, and the videos; other files are noted as unreadable."""
+    images, videos = [], []
     for path in paths:
+        if is_video(path):
+            videos.append(open_video(path))
+            continue
         try:
             Pictures([path], classes)
-            good.append(path)
+            images.append(path)
         except DataError:
-            bad.append(str(path))
-    return good, bad
+            saved.unreadable.append(str(path))
+    return images, videos
 
 
-def _first(prediction: Prediction, count: int) -> Prediction:
-    boxes, scores, labels = (part[:count] for part in (prediction.boxes, prediction.scores, prediction.labels))
-    return Prediction(boxes, scores, labels, prediction.names[:count])
+def _watched(
+    video: Video, look: Callable[[list[np.ndarray]], Iterable[Any]], saved: Saved, *, batch_size: int, every: int
+) -> Iterator[tuple[Frame, Any | None]]:
+    """The frames of a video with the answers, counted, behind a progress bar."""
+    frames = look_through(video, look, batch_size=batch_size, every=every)
+    count = 0
+    for frame, answer in tqdm(frames, desc=video.path.name, total=video.told or None, unit="frame", disable=None):
+        yield frame, answer
+        count += 1
+    saved.videos += 1
+    saved.frames += count
+    saved.notes += video.ending(count)
 
 
-def _entries(prediction: Prediction, image_id: int, path: Path, predictor: Predictor) -> list[dict]:
-    corners = np.asarray(prediction.boxes, np.float64)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).round(2).tolist()
-    ids = predictor.classes.category_ids
-    return [
-        {
-            "image_id": image_id,
-            "category_id": ids[label] if label < len(ids) else int(label),
-            "bbox": box,
-            "score": round(float(score), 6),
-            "file_name": str(path),
-            "category_name": name,
-        }
-        for box, score, label, name in zip(boxes, prediction.scores, prediction.labels, prediction.names, strict=True)
-    ]
-
-
-def _output_names(paths: Sequence[Path]) -> list[str]:
-    """One PNG name per image; images of the same name in different folders are told apart by a number."""
-    seen: dict[str, int] = {}
-    names = []
-    for path in paths:
-        count = seen[path.name] = seen.get(path.name, 0) + 1
-        names.append(f"{path.stem}.png" if count == 1 else f"{path.stem}_{count}.png")
-    return names
+def _columns(columns: Sequence[str], videos: Sequence[Video]) -> list[str]:
+    """The columns of the CSV; that of the frame only where there are frames."""
+    return [column for column in columns if column != "frame" or videos]

@@ -74,8 +74,10 @@ class Experiment:
     keep_best: int = 1
     """Best checkpoints kept."""
     init_from: str | None = None
-    """Weights to start from: a run folder, or a .safetensors or .npz file with published names; parameters of another
-    shape, such as the class head for other classes, start anew."""
+    """Weights to start from: a run folder, a published .pth, .safetensors or .npz file, or a Hugging Face folder or
+    repository. Queries are made to fit; other parameters of another shape, such as the class head, start anew."""
+    match_classes: bool = False
+    """With init_from, take the class head for the classes that have the same name there."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
     matmul_precision: Literal["default", "high", "highest"] = "default"

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from jax.sharding import Mesh
 from vitjax.checkpoints.initial import initialize_from
 from vitjax.data.crop_plan import CropTrainPlan
 from vitjax.data.plan import TrainPlan
-from vitjax.data.source import Source
+from vitjax.data.source import Classes, Source
 from vitjax.training.experiment import Experiment, with_classes
 from vitjax.training.parallel import (
     check_batch_size,
@@ -86,7 +85,7 @@ def prepare(experiment: Experiment) -> Prepared:
     task = task_of(experiment, mesh)
     plan = task.plan(train_source)
     total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch))
-    variables, notes = _first_variables(experiment)
+    variables, notes = _first_variables(experiment, train_source.classes)
     optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
@@ -113,11 +112,11 @@ def prepare(experiment: Experiment) -> Prepared:
     )
 
 
-def _first_variables(experiment: Experiment) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables before the first step, and notes on where they come from."""
     variables = initial_variables(experiment.model, experiment.seed)
     if experiment.init_from:
-        return initialize_from(Path(experiment.init_from), variables)
+        return initialize_from(experiment.init_from, variables, classes=classes if experiment.match_classes else None)
     if experiment.optimizer.frozen:
         return variables, (
             "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
