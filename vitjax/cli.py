@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vitjax.inference.predictor import Predictor
     from vitjax.inference.saved import Saved
 
-USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,doctor,models} ...
+USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,export,doctor,models} ...
 
   train CONFIG             trains a config, by name or file: the same as train.py in a checkout
   evaluate MODEL           scores a model on a split of its data, or of other data with the same classes
@@ -25,6 +25,7 @@ USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,doctor,models} 
                            of a classifier, prints the top five classes with probabilities and writes json
   explain MODEL IMAGE      draws where a query of a Deformable DETR samples an image, with the attention weights
   convert MODEL OUT        a published file or folder to a run folder, or a run folder to one that others can load
+  export MODEL OUT         writes the model as a folder that runs without vitjax: StableHLO, description, loader
   doctor DATA              tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors
   models                   lists every architecture: parameters, published score, config, what was measured here
 
@@ -78,6 +79,27 @@ class ConvertArguments:
     """Layout of what is written; by the name of `out` if left out."""
     step: int | None = None
     """Checkpoint of a run folder to use; the best one if left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Writes a trained model as a folder that runs without vitjax on CPU, CUDA and TPU: one StableHLO program with the
+    parameters inside, model.json that describes it, and run.py that runs it. docs/export.md tells more."""
+
+    model: tyro.conf.Positional[str]
+    """Run folder, published file, or folder or repository in Hugging Face's layout."""
+    out: tyro.conf.Positional[str]
+    """Folder to write; an earlier export there is replaced once the new one has passed the parity check."""
+    size: tuple[int, int] | None = None
+    """Height and width of the frames that images come in; those of the model's evaluation if left out."""
+    batch_size: int | None = None
+    """Fixes the number of images per call; any number if left out."""
+    preprocess: bool = True
+    """The program takes RGB bytes and normalises them; without, it takes normalised pixels and a mask."""
+    postprocess: bool = True
+    """The program gives detections in pixels, or the best classes; without, logits and relative boxes."""
+    step: int | None = None
+    """Checkpoint to use; the best one if left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "predict": _predict,
         "explain": _explain,
         "convert": _convert,
+        "export": _export,
         "doctor": _doctor,
         "models": _models,
     }
@@ -356,6 +379,20 @@ def _convert(words: list[str]) -> None:
     print(
         f"{type(file.model).__name__} with {len(file.classes)} class labels, {named} of them named: wrote {asked.out}"
     )
+
+
+def _export(words: list[str]) -> None:
+    from vitjax.checkpoints.read_model import read_model
+    from vitjax.inference.export import export_model
+
+    asked = tyro.cli(ExportArguments, prog="vitjax export", args=words)
+    inside = {"preprocess": asked.preprocess, "postprocess": asked.postprocess}
+    file = read_model(asked.model, step=asked.step)
+    done = export_model(file, Path(asked.out), size=asked.size, batch_size=asked.batch_size, **inside)
+    for note in (*file.notes, *done.notes):
+        print(note)
+    furthest = max(done.differences.values())
+    print(f"wrote {asked.out}: {done.bytes / 2**20:.1f} MiB, batch {done.batch}, within {furthest:.1e} of the model")
 
 
 def _doctor(words: list[str]) -> int:

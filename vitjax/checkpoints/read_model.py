@@ -9,6 +9,7 @@ from vitjax.checkpoints.model_file import ModelFile
 from vitjax.checkpoints.published import from_published, to_published, with_copies
 from vitjax.checkpoints.recognize import recognize, shapes_of, table_for, without_mask_head
 from vitjax.checkpoints.store import Store
+from vitjax.checkpoints.tables import RESNET_CLASSIFIER
 from vitjax.checkpoints.tensor_files import read_tensors, write_tensors
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.postprocess import TopClasses
@@ -59,7 +60,9 @@ def write_official(file: ModelFile, path: Path) -> None:
         DataError: the file cannot be written; one that was there stays.
     """
     tensors = with_copies(to_published(file.variables, table=file.table), file.table)
-    write_tensors(path, dict(sorted(tensors.items())))
+    # The official code of all but torchvision looks for the tensors under this key.
+    under = None if file.table is RESNET_CLASSIFIER else "model"
+    write_tensors(path, dict(sorted(tensors.items())), under=under)
 
 
 def _read_run(run: Path, step: int | None) -> ModelFile:

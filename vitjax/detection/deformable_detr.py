@@ -167,7 +167,7 @@ class DeformableDETR(nn.Module):
         positions = [
             sine(feature.valid, self.channels, offset=-0.5) + embedding[level] for level, feature in enumerate(pyramid)
         ]
-        batch = len(pyramid[0].values)
+        batch = pyramid[0].values.shape[0]
         values = [feature.values.reshape(batch, -1, self.channels) for feature in pyramid]
         rows = [position.astype(self.dtype).reshape(batch, -1, self.channels) for position in positions]
         return values, rows, [feature.valid.reshape(batch, -1) for feature in pyramid]
@@ -210,5 +210,5 @@ class DeformableDETR(nn.Module):
         embedding = self.param("query_embedding", nn.initializers.normal(1.0), (self.num_queries, 2 * self.channels))
         point = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
         reference = jax.nn.sigmoid(point(embedding[:, : self.channels]))
-        reference, embedding = (jnp.broadcast_to(x, (len(memory), *x.shape)) for x in (reference, embedding))
+        reference, embedding = (jnp.broadcast_to(x, (memory.shape[0], *x.shape)) for x in (reference, embedding))
         return None, reference, embedding, None

@@ -1,0 +1,174 @@
+"""The function that is exported, and how far what it says is from what the model says."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, UInt8
+
+from vitjax.classification.postprocess import TopClasses
+from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.ops.boxes import xyxy_from_cxcywh
+from vitjax.ops.images import normalize, valid_pixels
+from vitjax.structs import Images
+
+Outputs = dict[str, Any]
+
+
+class Input(NamedTuple):
+    """One argument of the exported function."""
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: str
+    meaning: str
+
+
+class Example(NamedTuple):
+    """Random images, each in the top left `sizes` (height, width) of its frame, and the sizes they are said to have."""
+
+    pixels: UInt8[np.ndarray, "batch height width 3"]
+    sizes: Int[np.ndarray, "batch 2"]
+    original_sizes: Int[np.ndarray, "batch 2"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A model with its variables at one size of image; without `postprocess` it gives logits and cxcywh boxes."""
+
+    model: nn.Module
+    variables: dict[str, Any]
+    height: int
+    width: int
+    preprocess: bool
+    postprocess: BestClass | TopDetections | TopClasses | None
+
+    def inputs(self, batch: Any) -> tuple[Input, ...]:
+        """The arguments for so many images; `batch` may be a symbol."""
+        frame = (batch, self.height, self.width)
+        if self.preprocess:
+            sizes = "height and width of each image, which lies top left in its frame"
+            found = [Input("images", (*frame, 3), "uint8", "RGB pixels, zero beside the image")]
+            found += [Input("sizes", (batch, 2), "int32", sizes)]
+        else:
+            found = [Input("pixels", (*frame, 3), "float32", "RGB, (value / 255 - mean) / deviation, zero beside")]
+            found += [Input("valid", frame, "bool", "true on the pixels of the image, which lies top left")]
+        if self._pixel_boxes:
+            found += [Input("original_sizes", (batch, 2), "int32", "height and width that the boxes are to be told in")]
+        return tuple(found)
+
+    def __call__(self, *inputs: Array) -> Outputs:
+        """What the model says of the images."""
+        if self.preprocess:
+            valid = valid_pixels(inputs[1], self.height, self.width)
+            images = Images(normalize(inputs[0], valid), valid)
+        else:
+            images = Images(*inputs[:2])
+        raw = self.raw(self.variables, images)
+        if self.postprocess is None:
+            return raw
+        if isinstance(self.postprocess, TopClasses):
+            return dict(vars(self.postprocess(raw["logits"])))
+        return dict(vars(self.postprocess(raw["logits"], raw["boxes"], inputs[2])))
+
+    def raw(self, variables: dict[str, Any], images: Images) -> Outputs:
+        """The logits of a classifier; logits and boxes of the last decoder layer of a detector."""
+        answer: Any = self.model.apply(variables, images, train=False)
+        if isinstance(answer, jax.Array):
+            return {"logits": answer.astype(jnp.float32)}
+        return {name: getattr(answer, name)[-1].astype(jnp.float32) for name in ("logits", "boxes")}
+
+    def arguments(self, example: Example) -> tuple[Any, ...]:
+        """The example as the function takes it."""
+        images = self.images(example)
+        found = example[:2] if self.preprocess else (np.asarray(images.pixels), np.asarray(images.valid))
+        return (*found, example.original_sizes) if self._pixel_boxes else found
+
+    def images(self, example: Example) -> Images:
+        """The example as the model takes it."""
+        valid = valid_pixels(jnp.asarray(example.sizes), self.height, self.width)
+        return Images(normalize(jnp.asarray(example.pixels), valid), valid)
+
+    @property
+    def _pixel_boxes(self) -> bool:
+        return isinstance(self.postprocess, (BestClass, TopDetections))
+
+
+def differences(program: Program, exported: Callable[..., Outputs], batch: int) -> dict[str, float]:
+    """How far each output is from the model's own, as a share of the largest value, on whole and on padded images.
+
+    Of equal scores any may come first, so detections are not compared in order. Sorted scores are compared with the
+    model's sorted scores. Each label and box is compared with those of the query that the model gives them to.
+    """
+    reference = jax.jit(program.raw)
+    worst: dict[str, float] = {}
+    for example in _examples(program, batch):
+        found = _precise(exported(*program.arguments(example)))
+        raw = _precise(reference(program.variables, program.images(example)))
+        for name, value in _compared(program, found, raw, example).items():
+            worst[name] = float(np.maximum(worst.get(name, 0.0), value))  # NaN stays
+    return worst
+
+
+def _examples(program: Program, batch: int) -> Iterator[Example]:
+    rng = np.random.default_rng(0)
+    frame = np.array([program.height, program.width])
+    for smallest in (1.0, 0.5):
+        sizes = np.maximum(rng.uniform(smallest, 1.0, (batch, 2)) * frame, 1).astype(np.int32)
+        pixels = rng.integers(0, 256, (batch, *frame, 3), dtype=np.uint8)
+        for image, (height, width) in zip(pixels, sizes, strict=True):
+            image[height:] = image[:, width:] = 0
+        yield Example(pixels, sizes, rng.integers(100, 1000, (batch, 2), dtype=np.int32))
+
+
+def _precise(outputs: Outputs) -> dict[str, np.ndarray]:
+    """Integers as they are, the rest in float64."""
+    arrays = {name: np.asarray(value) for name, value in outputs.items()}
+    return {name: array if array.dtype.kind in "iu" else array.astype(np.float64) for name, array in arrays.items()}
+
+
+def _compared(
+    program: Program, found: dict[str, np.ndarray], raw: dict[str, np.ndarray], example: Example
+) -> dict[str, float]:
+    if program.postprocess is None:
+        return {name: _distance(found[name], raw[name]) for name in raw}
+    scores = _scores(program.postprocess, raw["logits"])
+    best = scores.max(-1) if isinstance(program.postprocess, BestClass) else scores.reshape(len(scores), -1)
+    count = found["scores"].shape[1]
+    result = {"scores": _distance(-np.sort(-found["scores"]), -np.sort(-best)[:, :count])}
+    if "boxes" not in raw:
+        own = np.take_along_axis(scores, found["labels"], 1)
+        return result | {"labels": _distance(found["scores"], own)}
+    scale = example.original_sizes[:, None, [1, 0, 1, 0]]
+    return result | _explained(found, scores, np.asarray(xyxy_from_cxcywh(jnp.asarray(raw["boxes"]))) * scale)
+
+
+def _scores(postprocess: BestClass | TopDetections | TopClasses, logits: np.ndarray) -> np.ndarray:
+    if isinstance(postprocess, TopDetections):
+        return 1 / (1 + np.exp(-logits))
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(-1, keepdims=True)
+    return probabilities[..., :-1] if isinstance(postprocess, BestClass) else probabilities
+
+
+def _explained(
+    found: dict[str, np.ndarray],
+    scores: Float[np.ndarray, "batch queries classes"],
+    boxes: Float[np.ndarray, "batch queries 4"],
+) -> dict[str, float]:
+    """The distance of each detection to the model's nearest query, in score of the detection's label and in box."""
+    own = np.take_along_axis(scores, found["labels"][:, None, :], 2)  # batch queries detections
+    by_score = np.abs(own - found["scores"][:, None, :]) / np.abs(scores).max()
+    by_box = np.abs(boxes[:, :, None] - found["boxes"][:, None]).max(-1) / np.abs(boxes).max()
+    nearest = np.maximum(by_score, by_box).argmin(1, keepdims=True)
+    taken = {"labels": by_score, "boxes": by_box}
+    return {name: float(np.take_along_axis(part, nearest, 1).max()) for name, part in taken.items()}
+
+
+def _distance(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(found - wanted).max() / np.maximum(np.abs(wanted).max(), np.finfo(np.float32).tiny))

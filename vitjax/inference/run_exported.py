@@ -1,0 +1,101 @@
+"""Runs an exported model: `python run.py IMAGE ...` prints what it finds. `vitjax export` puts this file beside it.
+
+It needs jax, flatbuffers, numpy and Pillow, and no vitjax. An IMAGE is a picture or a .npy file of RGB bytes.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+from PIL import Image, ImageOps
+
+
+def load(folder: Path) -> tuple[Callable[..., dict[str, Any]], dict[str, Any]]:
+    """The exported function, compiled at its first call, and model.json, which describes it.
+
+    Raises:
+        ValueError: model.bin is not as it was written, or is too old for this jax.
+    """
+    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    content = (folder / "model.bin").read_bytes()
+    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+        raise ValueError(f"{folder / 'model.bin'} is damaged: its checksum is not that of model.json. Copy it again.")
+    written = about["versions"]["jax"]
+    if _number(jax.__version__) < _number(written):
+        print(f"This is jax {jax.__version__}; jax {written} wrote the program, and may be needed.", file=sys.stderr)
+    return jax.jit(export.deserialize(bytearray(content)).call), about
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")[:2]))
+
+
+def fit(image: np.ndarray, about: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The image [height width 3] in the frame that the function takes, and its (height, width) there.
+
+    It is resized as in the evaluation of the model; what is then too large for the frame is shrunk.
+    """
+    frame, rule = (about["height"], about["width"]), about["resize"]
+    picture = Image.fromarray(image)
+    if "crop_from" in rule:
+        height, width = (rule["crop_from"] * length // min(image.shape[:2]) for length in image.shape[:2])
+        resized = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
+        top, left = round((height - frame[0]) / 2), round((width - frame[1]) / 2)
+        return resized[top : top + frame[0], left : left + frame[1]], np.array(frame, np.int32)
+    height, width = _size(image.shape[0], image.shape[1], rule["shorter"], rule["longest"])
+    scale = min(1.0, frame[0] / height, frame[1] / width)
+    height, width = (max(1, int(side * scale + 1e-6)) for side in (height, width))
+    framed = np.zeros((*frame, 3), np.uint8)
+    framed[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return framed, np.array([height, width], np.int32)
+
+
+def _size(height: int, width: int, shorter: int | None, longest: int | None) -> tuple[int, int]:
+    if shorter is None:
+        return height, width
+    small, large = sorted((height, width))
+    if longest is not None and large / small * shorter > longest:
+        shorter = max(1, round(longest * small / large))
+    longer = int(shorter * large / small)
+    return (longer, shorter) if width < height else (shorter, longer)
+
+
+def read(path: Path) -> np.ndarray:
+    """The RGB pixels of a picture, upright, or of an array in a .npy file."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def lines(image: np.ndarray, function: Callable[..., dict[str, Any]], about: dict[str, Any]) -> Iterator[str]:
+    """What the model says of an image: detections that reach the threshold, or the best classes."""
+    pixels, size = fit(image, about)
+    arguments = [pixels, size, np.array(image.shape[:2], np.int32)][: len(about["inputs"])]
+    rows = about["batch"] if isinstance(about["batch"], int) else 1
+    answer = jax.device_get(function(*(np.stack([argument] * rows) for argument in arguments)))
+    for i in np.argsort(-answer["scores"][0], kind="stable"):
+        score, label = answer["scores"][0, i], answer["labels"][0, i]
+        name = about["classes"][label] if label < len(about["classes"]) else ""
+        box = " ".join(f"{x:.1f}" for x in answer["boxes"][0, i]) if "boxes" in answer else ""
+        if score >= about["threshold"]:
+            yield f"{score:.4f} {name or label} {box}".rstrip()
+
+
+def main() -> None:
+    """Prints what is found on each image of the command line."""
+    function, about = load(Path(__file__).resolve().parent)
+    if not sys.argv[1:] or not (about["preprocessing"] and about["postprocessing"]):
+        raise SystemExit("usage: run.py IMAGE ... (of a model that was exported with pre- and postprocessing)")
+    for path in sys.argv[1:]:
+        print("\n  ".join([path, *lines(read(Path(path)), function, about)]))
+
+
+if __name__ == "__main__":
+    main()
