@@ -23,7 +23,7 @@ USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,export,doctor,m
   evaluate MODEL           scores a model on a split of its data, or of other data with the same classes
   predict MODEL IMAGE ...  detects on images, videos and folders, and writes them with boxes and COCO-results json;
                            of a classifier, prints the top five classes with probabilities and writes json
-  explain MODEL IMAGE      draws where a query of a Deformable DETR samples an image, with the attention weights
+  explain MODEL IMAGE      draws what it attends to: cells of the image, sampling points, or groups of tokens
   convert MODEL OUT        a published file or folder to a run folder, or a run folder to one that others can load
   export MODEL OUT         writes the model as a folder that runs without vitjax: StableHLO, description, loader
   doctor DATA              tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors
@@ -123,29 +123,34 @@ class DoctorArguments:
 
 @dataclasses.dataclass(frozen=True)
 class ExplainArguments:
-    """Draws where a Deformable DETR samples an image, on every level: for the query of its best detection, for another
-    query, or for the encoder's token at a pixel."""
+    """Draws what a model looks at in an image, by its kind. DETR: what the query of its best detection, another query,
+    or the encoder's token at a pixel attends to. Deformable DETR: where they sample, on every level. CrossFormer, in a
+    classifier or with --stage in a detector: which tokens share a group with a pixel's, and their attention weights."""
 
-    run: tyro.conf.Positional[str]
-    """Run folder of a trained DeformableDETR."""
+    model: tyro.conf.Positional[str]
+    """Run folder, published file, or folder or repository in Hugging Face's layout."""
     image: tyro.conf.Positional[str]
     """The image."""
     query: int | None = None
     """Decoder query; that of the best detection if left out. The queries of all detections are printed."""
     pixel: tuple[int, int] | None = None
-    """X and Y of a pixel of the image: draws the encoder's token that holds it, in place of a decoder query."""
+    """X and Y of a pixel of the image, in place of a decoder query; for groups the middle if left out."""
     level: int | None = None
-    """With --pixel, the level whose token holds it; the finest, 0, if left out."""
-    layer: int = -1
-    """Layer of the decoder (with --pixel, of the encoder); the first is 0, the last is -1."""
+    """Of Deformable DETR with --pixel, the level whose token holds it; the finest, 0, if left out."""
+    layer: int | None = None
+    """Layer of the decoder (with --pixel, of the encoder); the first is 0, the last is -1, which is the default."""
     head: int | None = None
-    """The one attention head to draw; all if left out."""
-    zoom: float = 1.0
-    """How many times the picture is enlarged around the reference point."""
+    """The one attention head to draw; all, or their mean, if left out."""
+    stage: int | None = None
+    """Stage of a CrossFormer, whose groups are drawn; 1, the finest, if left out."""
+    block: int | None = None
+    """Block of the stage, from 0; the first with short and the first with long distance groups if left out."""
+    zoom: float | None = None
+    """Of Deformable DETR, how many times the picture is enlarged around the reference point; 1 if left out."""
     threshold: float | None = None
     """Lowest score of the detections that are printed; that of the run's post-processing if left out."""
-    out: str = "sampling.png"
-    """The picture to write: .png, .pdf or .svg."""
+    out: str | None = None
+    """Picture to write: .png, .pdf or .svg; attention.png, sampling.png or groups.png, by its kind, if left out."""
     step: int | None = None
     """Checkpoint to use; the best one if left out."""
 
@@ -342,30 +347,12 @@ def _tell_saved(saved: "Saved", pictures: str, asked: PredictArguments) -> None:
 
 
 def _explain(words: list[str]) -> None:
-    from vitjax.inference.class_predictor import ClassPredictor
+    from vitjax.inference.explain import explain
     from vitjax.inference.predictor import load
-    from vitjax.inference.sampling_picture import draw_sampling
 
-    asked = tyro.cli(ExplainArguments, prog="vitjax explain", args=words)
-    if asked.query is not None and asked.pixel is not None:
-        raise ValueError("explain draws --query or --pixel, not both; leave out one of them.")
-    if asked.level is not None and asked.pixel is None:
-        raise ValueError("--level goes with --pixel; without a pixel every level of a decoder query is drawn.")
-    predictor = load(asked.run, step=asked.step)
-    if isinstance(predictor, ClassPredictor):
-        raise ValueError(f"explain draws where a DeformableDETR samples; {asked.run} holds a classifier.")
-    threshold = predictor.threshold if asked.threshold is None else asked.threshold
-    sampling = predictor.sampling(asked.image)
-    if asked.pixel is not None:
-        points = sampling.of_pixel(*asked.pixel, layer=asked.layer, level=asked.level or 0)
-    else:
-        points = sampling.of_query(asked.query, layer=asked.layer)
-    points = points if asked.head is None else points.of_head(asked.head)
-    draw_sampling(points, Path(asked.out), zoom=asked.zoom)
-    for query in map(int, (-sampling.scores).argsort(kind="stable")):
-        if sampling.scores[query] >= threshold:
-            print(f"query {query}: {sampling.names[query]}, score {sampling.scores[query]:.2f}")
-    print(f"wrote {asked.out}: {points.query} in {points.part} layer {points.layer} of 0 to {points.layers - 1}")
+    options = dataclasses.asdict(tyro.cli(ExplainArguments, prog="vitjax explain", args=words))
+    predictor = load(options.pop("model"), step=options.pop("step"))
+    print("\n".join(explain(predictor, **options)))
 
 
 def _convert(words: list[str]) -> None:

@@ -190,9 +190,12 @@ def test_images_that_break_later_are_replaced_in_training_and_missed_in_evaluati
     assert "1 images could not be read: red/0.png" in capsys.readouterr().out
 
 
-def test_explain_is_for_detectors(run, images, capsys):
-    assert main(["explain", str(run), str(images / "val" / "red" / "0.png")]) == 1
-    assert "holds a classifier" in capsys.readouterr().err
+def test_explain_draws_the_groups_of_a_crossformer_and_refuses_what_is_not_for_it(run, images, tmp_path, capsys):
+    words = ["explain", str(run), str(images / "val" / "red" / "0.png"), "--out", str(tmp_path / "groups.png")]
+    assert main(words) == 0
+    assert "probability" in capsys.readouterr().out and min(Image.open(tmp_path / "groups.png").size) > 200
+    assert main([*words, "--query", "1"]) == 1
+    assert "query" in capsys.readouterr().err
 
 
 def test_parts_of_different_tasks_are_refused():

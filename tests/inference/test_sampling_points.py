@@ -290,7 +290,27 @@ def test_explain_answers_what_cannot_be_drawn_in_one_line(run, picture, capsys, 
     assert answer in error and "Traceback" not in error
 
 
-def test_explain_tells_what_it_can_do_for_a_detr(tmp_path, picture, capsys):
-    run = write(tmp_path / "detr", Experiment(model=DETR(BACKBONE, **SIZES, **LAYERS)))
-    assert main(["explain", str(run), picture]) == 1
-    assert "sampling points are those of a DeformableDETR" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def detr(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("runs") / "detr", Experiment(model=DETR(BACKBONE, **SIZES, **LAYERS)))
+
+
+def test_explain_draws_what_a_query_of_a_detr_attends_to(detr, picture, tmp_path, capsys):
+    out = tmp_path / "attention.png"
+    assert main(["explain", str(detr), picture, "--out", str(out), "--threshold", "0"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("score") == 5 and "in decoder layer 1 (the last of 2)" in said
+    assert Image.open(out).width > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--zoom", "2"], "--zoom is not for the attention of a DETR; these take --query"),
+        (["--stage", "1"], "this model is a DETR with a ResNet"),
+    ],
+    ids=["zoom", "groups"],
+)
+def test_explain_tells_what_it_can_do_for_a_detr(detr, picture, capsys, words, answer):
+    assert main(["explain", str(detr), picture, *words]) == 1
+    assert answer in capsys.readouterr().err

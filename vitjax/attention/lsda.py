@@ -24,6 +24,8 @@ class LongShortDistanceAttention(nn.Module):
     """Self-attention of every group of a map by itself, with a bias by the offset of query and key.
 
     Whether groups are windows or far-flung is the grid's business, not the parameters'. Scores and softmax are float32.
+    The weights, `[batch, groups, heads, queries, keys]`, and the number of every group's tokens on the map, -1 where
+    the map was padded, `[groups, tokens]`, are sown into `intermediates` when that collection is mutable.
     """
 
     heads: int
@@ -59,9 +61,17 @@ class LongShortDistanceAttention(nn.Module):
         keys = grid.keys(valid)
         if keys is not None:
             scores = jnp.where(keys[:, :, None, None], scores, jnp.finfo(scores.dtype).min)
-        weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-        mixed = rearrange(jnp.einsum("bghqk,bghkd->bghqd", weights, v), "b g h n d -> b g n (h d)")
+        weights = jax.nn.softmax(scores, axis=-1)
+        self._sow_groups(weights, grid)
+        mixed = rearrange(jnp.einsum("bghqk,bghkd->bghqd", weights.astype(v.dtype), v), "b g h n d -> b g n (h d)")
         return dense(channels, "out")(grid.join(mixed))
+
+    def _sow_groups(self, weights: Array, grid: Grid) -> None:
+        if self.is_mutable_collection("intermediates"):
+            numbers = jnp.arange(1, grid.height * grid.width + 1, dtype=jnp.float32)
+            tokens = grid.cut(numbers.reshape(1, grid.height, grid.width, 1))[0, ..., 0].astype(jnp.int32) - 1
+            self.sow("intermediates", "weights", weights)
+            self.sow("intermediates", "tokens", tokens)
 
     def _bias(self, channels: int) -> DynamicPositionBias | RelativePositionBias:
         if self.position_bias == "table":

@@ -16,6 +16,7 @@ from vitjax.data.memory import Picture, Pictures
 from vitjax.data.source import Classes, Source
 from vitjax.evaluation.classification import evaluate
 from vitjax.evaluation.detection import Evaluation
+from vitjax.inference.group_maps import Groups, group
 from vitjax.inference.prediction import recognition
 from vitjax.inference.recognizer import Recognized, Recognizer
 from vitjax.training.parallel import data_mesh, place_state
@@ -39,6 +40,7 @@ class ClassPredictor:
         self.model = model
         self.classes = classes
         self.step = step
+        self._crop = crop
         self._devices = mesh.size
         self._variables = place_state(variables, mesh)
         self._recognizer = Recognizer(model, postprocess, crop, mesh)
@@ -71,3 +73,12 @@ class ClassPredictor:
         """Top-1 and top-5 accuracy on a source, with a progress bar where stderr is a terminal."""
         recognized = self.recognize(source, batch_size=batch_size, workers=workers)
         return evaluate(iter(tqdm(recognized, total=len(source), disable=None)), source)
+
+    def groups(self, picture: Picture) -> Groups:
+        """Which tokens of a CrossFormer attend to each other on one image: `.of_pixel(x, y)` tells them.
+
+        Raises:
+            ValueError: the backbone is no CrossFormer.
+            DataError: the image is missing or cannot be read.
+        """
+        return group(self.model, self._variables, picture, preprocess=self._crop, classes=self.classes)

@@ -18,8 +18,10 @@ from vitjax.data.source import Classes, DetectionSource, SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
 from vitjax.evaluation.detection import Evaluation, evaluate
+from vitjax.inference.attention_maps import Attention, attend
 from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.detector import Detector, Found
+from vitjax.inference.group_maps import Groups, group
 from vitjax.inference.prediction import select
 from vitjax.inference.sampling_points import Sampling, sample
 from vitjax.training.parallel import data_mesh, place_state
@@ -95,6 +97,28 @@ class Predictor:
             resize=self._resize,
             classes=self.classes,
             multiple=self._multiple,
+        )
+
+    def attention(self, picture: Picture) -> Attention:
+        """What a DETR attends to on one image: `.of_query()` and `.of_pixel(x, y)` tell the weights.
+
+        Raises:
+            ValueError: the model is no DETR.
+            DataError: the image is missing or cannot be read.
+        """
+        return attend(
+            self.model, self._variables, picture, resize=self._resize, classes=self.classes, multiple=self._multiple
+        )
+
+    def groups(self, picture: Picture) -> Groups:
+        """Which tokens of a CrossFormer backbone attend to each other on one image: `.of_pixel(x, y)` tells them.
+
+        Raises:
+            ValueError: the backbone is no CrossFormer.
+            DataError: the image is missing or cannot be read.
+        """
+        return group(
+            self.model, self._variables, picture, preprocess=self._resize, classes=self.classes, multiple=self._multiple
         )
 
     @property

@@ -1,0 +1,99 @@
+"""What of an image a model is given to see, and where the cells of its feature maps lie on the original."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vitjax.data.crop_plan import CropEvaluationPlan
+from vitjax.data.crops import CenterCrop
+from vitjax.data.loader import load
+from vitjax.data.memory import Picture, Pictures
+from vitjax.data.plan import EvaluationPlan
+from vitjax.data.source import Classes
+from vitjax.data.transforms import Resize
+from vitjax.structs import Batch
+
+Size = tuple[int, int]  # height, width
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenImage:
+    """A picture to draw on: the whole image, or the square in its middle that a classifier is given.
+
+    `extent` is where it lies, xyxy in pixels of the original image, whose (height, width) is `original`; `size` is the
+    (height, width) that the model sees of it, after resizing and without padding.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    original: Size
+    extent: Float[np.ndarray, "4"]
+    size: Size
+
+    @property
+    def scale(self) -> Float[np.ndarray, "2"]:
+        """Pixels of the original image, across and down, per pixel that the model sees."""
+        return (self.extent[2:] - self.extent[:2]) / np.array(self.size[::-1])
+
+    def tokens(self, map: Size, stride: int) -> Size:
+        """The rows and columns of a feature map that lie on the image; the others lie on padding."""
+        return min(map[0], -(-self.size[0] // stride)), min(map[1], -(-self.size[1] // stride))
+
+    def cells(self, tokens: Size, stride: int) -> Float[np.ndarray, "rows columns 4"]:
+        """The first cells of a feature map, xyxy in pixels of the original; the last may reach beyond the image."""
+        row, column = np.mgrid[: tokens[0], : tokens[1]]
+        corners = stride * np.stack([column, row, column + 1, row + 1], axis=-1)
+        return np.tile(self.extent[:2], 2) + corners * np.tile(self.scale, 2)
+
+    def token(self, x: int, y: int, map: Size, stride: int) -> Size:
+        """Row and column of the cell that holds a pixel of the original image.
+
+        Raises:
+            ValueError: there is no such pixel, or the model does not see it.
+        """
+        height, width = self.original
+        if not (0 <= x < width and 0 <= y < height):
+            room = f"x from 0 to {width - 1} and y from 0 to {height - 1}"
+            raise ValueError(f"a pixel of this image has {room}; got {x} {y}.")
+        across, down = (np.array([x, y]) + 0.5 - self.extent[:2]) / self.scale
+        if not (0 <= across < self.size[1] and 0 <= down < self.size[0]):
+            left, top, right, bottom = (*np.ceil(self.extent[:2] - 0.5), *np.ceil(self.extent[2:] - 0.5) - 1)
+            room = f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f}"
+            raise ValueError(f"of this image the model sees the square in the middle, {room}; got {x} {y}.")
+        rows, columns = self.tokens(map, stride)  # not all of the image has a token where only whole patches make some
+        return min(int(down // stride), rows - 1), min(int(across // stride), columns - 1)
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """The pixel (x, y) of the original in the middle of what the model sees."""
+        x, y = (self.extent[:2] + self.extent[2:]) / 2
+        return int(x), int(y)
+
+
+def look(
+    picture: Picture, classes: Classes, preprocess: Resize | CenterCrop, *, multiple: int = 32
+) -> tuple[SeenImage, Batch]:
+    """An image as evaluation gives it to a model: resized and padded to sides of a `multiple`, or cropped.
+
+    Raises:
+        DataError: the image is missing or cannot be read.
+    """
+    source = Pictures([picture], classes)
+    pixels = source[0].image
+    height, width = pixels.shape[:2]
+    if isinstance(preprocess, CenterCrop):
+        batch = load(source, CropEvaluationPlan(1, 1, preprocess)(0), max_objects=1)
+        side = preprocess.size
+        return SeenImage(preprocess(pixels), (height, width), _extent(preprocess, height, width), (side, side)), batch
+    batch = load(source, EvaluationPlan(source.sizes, 1, preprocess, multiple=multiple)(0), max_objects=1)
+    rows, columns = map(int, batch.sizes[0])
+    return SeenImage(pixels, (height, width), np.array([0.0, 0.0, width, height]), (rows, columns)), batch
+
+
+def _extent(crop: CenterCrop, height: int, width: int) -> Float[np.ndarray, "4"]:
+    """Where the square of a centre crop lies in an image of that size: xyxy in its pixels."""
+    short = min(height, width)
+    sides = np.array([width, height])
+    resized = crop.resize * sides // short
+    low = np.rint((resized - crop.size) / 2)
+    return np.concatenate([low, low + crop.size]) * np.tile(sides / resized, 2)
