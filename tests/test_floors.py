@@ -19,7 +19,7 @@ FLOORS = {  # room -> the rooms of vitjax that it may import besides itself
     "detection": {"structs", "ops", "attention", "layers", "backbones"},
     "data": {"structs"},
 }
-TOP = {"training", "evaluation", "checkpoints", "inference", "cli", "__main__", "__init__"}
+TOP = {"training", "evaluation", "checkpoints", "inference", "arguments", "cli", "__main__", "__init__"}
 ON_DEVICE = {"jax", "jaxlib", "flax", "optax", "orbax"}
 PLACEMENT = {"NamedSharding", "PartitionSpec", "AxisType", "make_mesh", "device_put", "shard_map", "pmap"}
 COLLECTIVES = {"axis_name", "psum", "pmean", "all_gather"}
