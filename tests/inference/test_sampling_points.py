@@ -292,7 +292,9 @@ def test_explain_answers_what_cannot_be_drawn_in_one_line(run, picture, capsys, 
 
 @pytest.fixture(scope="module")
 def detr(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("runs") / "detr", Experiment(model=DETR(BACKBONE, **SIZES, **LAYERS)))
+    return write(
+        tmp_path_factory.mktemp("runs") / "detr", Experiment(model=DETR(BACKBONE, **SIZES, **LAYERS), resize=RESIZE)
+    )
 
 
 def test_explain_draws_what_a_query_of_a_detr_attends_to(detr, picture, tmp_path, capsys):
