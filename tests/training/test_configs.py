@@ -36,10 +36,7 @@ OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossfor
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
 
 
-@functools.cache
-def shapes(experiment):
-    """Shapes of the variables; tracing a ResNet-101 takes seconds, so once is enough."""
-    return catalogue.shapes(experiment)
+shapes = functools.cache(catalogue.shapes)  # tracing a ResNet-101 takes seconds, so once is enough
 
 
 def test_the_promised_configs_are_there():
