@@ -14,7 +14,7 @@ from vitjax.checkpoints.huggingface_config import classes_of, config_of, model_o
 from vitjax.checkpoints.huggingface_processor import processor_of, resize_of
 from vitjax.checkpoints.model_file import ModelFile
 from vitjax.checkpoints.published import from_published, to_published
-from vitjax.checkpoints.recognize import shapes_of, table_for
+from vitjax.checkpoints.recognize import shapes_of, table_for, without_mask_head
 from vitjax.checkpoints.tensor_files import read_tensors, write_tensors
 from vitjax.data.errors import DataError
 from vitjax.data.transforms import Resize
@@ -26,8 +26,6 @@ CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # or parts of one, which <name>.index.json lists
 
 Arrays = dict[str, np.ndarray]
-
-_MASK_HEAD = ("mask_head.", "bbox_attention.")
 
 
 def is_folder(path: Path) -> bool:
@@ -50,7 +48,7 @@ def read_folder(path: Path) -> ModelFile:
     config = _read_json(path / CONFIG)
     model = model_of(config)
     resize, notes = resize_of(_read_json(path / PROCESSOR)) if (path / PROCESSOR).is_file() else (Resize(), ())
-    tensors, more = _detector(_read_weights(path))
+    tensors, more = without_mask_head(_read_weights(path))
     whose = tables.backbone_of(tensors)
     if isinstance(model, DeformableDETR):
         table = tables.deformable_detr(whose, refine=model.refine)
@@ -150,15 +148,6 @@ def _read_weights(folder: Path) -> Arrays:
     for part in parts:
         tensors |= read_tensors(part).tensors
     return {name: x if x.dtype.kind in "iub" else x.astype(np.float32) for name, x in tensors.items()}
-
-
-def _detector(tensors: Arrays) -> tuple[Arrays, tuple[str, ...]]:
-    """The tensors without those of a mask head, whose model has the detector under "detr."."""
-    left = [name for name in tensors if name.startswith(_MASK_HEAD)]
-    if not left:
-        return tensors, ()
-    kept = {name.removeprefix("detr."): x for name, x in tensors.items() if not name.startswith(_MASK_HEAD)}
-    return kept, (f"note: {len(left)} tensors of the mask head are left behind; what is taken is the detector",)
 
 
 def _tensors(model: DETR | DeformableDETR, variables: Mapping[str, Any], whose: tables.Backbone) -> Arrays:

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vitjax.data.loader import load
-from vitjax.data.memory import Picture, Pictures
-from vitjax.data.plan import EvaluationPlan
+from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import token_places
 from vitjax.inference.prediction import name_of
+from vitjax.inference.seen_image import look
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.structs import Batch
 from vitjax.training.objectives import images_of
@@ -174,11 +173,9 @@ def sample(
             "sampling points are those of a DeformableDETR, whose queries look at a few places; "
             f"this model is a {type(model).__name__}, which attends to the whole image."
         )
-    source = Pictures([picture], classes)
-    image = source[0].image
-    batch = load(source, EvaluationPlan(source.sizes, 1, resize, multiple=multiple)(0), max_objects=1)
+    image, batch = look(picture, classes, resize, multiple=multiple)
     run = jax.jit(lambda variables, batch: _run(model.clone(remat=False), variables, batch))
-    return _in_pixels(image, jax.device_get(run(variables, batch)), classes, padded_height=batch.pixels.shape[1])
+    return _in_pixels(image.pixels, jax.device_get(run(variables, batch)), classes, padded_height=batch.pixels.shape[1])
 
 
 def _run(model: DeformableDETR, variables: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
