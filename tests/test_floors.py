@@ -12,11 +12,12 @@ PACKAGE = Path(vitjax.__file__).parent
 FLOORS = {  # room -> the rooms of vitjax that it may import besides itself
     "structs": set(),
     "ops": set(),
-    "attention": {"structs", "ops"},
     "layers": {"structs", "ops"},
+    "attention": {"structs", "ops", "layers"},
     "backbones": {"structs", "ops", "attention", "layers"},
     "classification": {"structs", "ops", "attention", "layers", "backbones"},
     "detection": {"structs", "ops", "attention", "layers", "backbones"},
+    "segmentation": {"structs", "ops", "attention", "layers", "backbones", "detection"},
     "data": {"structs"},
 }
 TOP = {"training", "evaluation", "checkpoints", "inference", "arguments", "cli", "__main__", "__init__"}

@@ -33,8 +33,12 @@ Runner = Callable[[Case], Results]
 # Patterns of `model/case`; the first that fits counts. Take a line out when the family is built.
 ABSENT = {
     "segmentation": r"unit_detr_layers/mask_.*",
-    "attention zoo": r"zoo/.*|(danet|rcca|se_resnet|ran|hard_attention)_?[^/]*/.*"
-    r"|unit_(criss_cross|danet|grid_sample|nonlocal|ran|se|self_attention|stn|swin)(_[^/]*)?/.*",
+    "squeeze and excitation": r"(zoo/)?(unit_se_|se_resnet)[^/]*/.*",
+    "non-local, dual and criss-cross attention": r"(zoo/)?(unit_(nonlocal|danet_attention|criss_cross|self_attention)"
+    r"|danet_head|rcca_module)/.*",
+    "residual and window attention, spatial transformers": r"(zoo/)?(unit_(ran_|stn_|grid_sample_|swin_)[^/]*"
+    r"|ran\d*[^/]*)/.*",
+    "hard attention": r"(zoo/)?hard_attention_policy/.*",
 }
 
 RUNNERS: dict[str, Runner] = {
