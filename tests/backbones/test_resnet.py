@@ -1,6 +1,8 @@
 import functools
 import math
+from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from flax import traverse_util
 from jax import lax
 from quick import drawn
 
+from vitjax.attention.squeeze_excitation import SqueezeExcitation
 from vitjax.backbones.resnet import ResNet
 from vitjax.structs import Images
 
@@ -20,6 +23,8 @@ THIN = {
     "dilated": ResNet(depth=50, width=4, stage_blocks=(1, 3), dilation=True),
     "group norm": ResNet(depth=18, width=4, stage_blocks=(1, 2), norm="group"),
     "batch norm": ResNet(depth=18, width=4, stage_blocks=(1, 1), norm="batch"),
+    "small stem": ResNet(depth=20, stem="small", width=4, stage_blocks=(1, 1)),
+    "gated": ResNet(depth=18, width=4, stage_blocks=(1, 2), attention=SqueezeExcitation(2), attention_stages=(2,)),
 }
 
 
@@ -193,6 +198,56 @@ def test_bfloat16_computes_in_it_from_float32_parameters():
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes_of(model))} == {jnp.dtype("float32")}
 
 
-def test_an_unknown_depth_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="depths 18, 34, 50, 101; got depth=51"):
-        shapes_of(ResNet(depth=51))
+@pytest.mark.parametrize("depth, published", [(20, 269_722), (32, 464_154), (56, 853_018)])
+def test_the_small_stem_makes_the_networks_of_cifar(depth, published):
+    """With a linear layer to ten classes; the published ones have no projections in their shortcuts."""
+    model, images = (
+        ResNet(depth=depth, stem="small", width=16, norm="batch"),
+        whole(np.zeros((1, 32, 32, 3), np.float32)),
+    )
+    features, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+    assert [feature.values.shape[1:] for feature in features] == [(32, 32, 16), (16, 16, 32), (8, 8, 64)]
+    projections = 16 * 32 + 32 * 64 + 2 * (32 + 64)
+    found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) - projections
+    assert found + 64 * 10 + 10 == published
+
+
+def test_gates_stand_in_every_block_of_their_stages_with_parameters_of_their_own():
+    params = traverse_util.flatten_dict(variables_of("gated")["params"], sep="/")
+    gates = {path.partition("/attention/")[0] for path in params if "/attention/" in path}
+    assert gates == {"stage_2/block_0", "stage_2/block_1"}
+
+
+class Doubling(nn.Module):
+    """An attention for the test: keeps the shape and has a parameter."""
+
+    place: ClassVar[str] = "stage"
+
+    @nn.compact
+    def __call__(self, x, valid=None, *, train=False):
+        return x * self.param("factor", nn.initializers.constant(2.0), ())
+
+
+def test_other_attention_stands_after_the_last_block_of_its_stages():
+    plain = THIN["basic"]
+    model = plain.clone(attention=Doubling(), attention_stages=(1, 3))
+    variables = {**variables_of("basic"), "params": {**variables_of("basic")["params"]}}
+    for stage in ("stage_1", "stage_3"):
+        variables["params"][stage] = {**variables["params"][stage], "attention": {"factor": np.float32(2.0)}}
+    image = whole(pictures()[0])
+    found, wanted = jax.jit(model.apply)(variables, image), forward("basic")(variables_of("basic"), image)
+    np.testing.assert_allclose(found[0].values, 2 * wanted[0].values, rtol=1e-5)
+    assert not np.allclose(found[1].values, wanted[1].values)
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (ResNet(depth=51), "large stem has depths 18, 34, 50, 101; got depth=51"),
+        (ResNet(depth=50, stem="small"), "small stem has depths 20, 32, 56; got depth=50"),
+        (THIN["gated"].clone(attention_stages=(2, 3)), r"stages of the ResNet, 1 to 2; got \(2, 3\)"),
+    ],
+)
+def test_what_there_is_not_is_refused_with_what_there_is(model, message):
+    with pytest.raises(ValueError, match=message):
+        shapes_of(model)

@@ -27,13 +27,13 @@ from .losses import run_loss
 from .models import run_backbone, run_deformable, run_detr
 from .training import run_training
 from .units import run_boxes, run_layer, run_position, run_postprocess
+from .zoo_channels import run_gate, run_residual_block, run_se_resnet
 
 Runner = Callable[[Case], Results]
 
 # Patterns of `model/case`; the first that fits counts. Take a line out when the family is built.
 ABSENT = {
     "segmentation": r"unit_detr_layers/mask_.*",
-    "squeeze and excitation": r"(zoo/)?(unit_se_|se_resnet)[^/]*/.*",
     "non-local, dual and criss-cross attention": r"(zoo/)?(unit_(nonlocal|danet_attention|criss_cross|self_attention)"
     r"|danet_head|rcca_module)/.*",
     "residual and window attention, spatial transformers": r"(zoo/)?(unit_(ran_|stn_|grid_sample_|swin_)[^/]*"
@@ -64,6 +64,9 @@ RUNNERS: dict[str, Runner] = {
     r"unit_(detr|deformable)_postprocess/boxes_.*": run_postprocess,
     r"unit_position_embedding(_deformable)?/.*": run_position,
     r"unit_box_ops/.*": run_boxes,
+    r"(zoo/)?unit_se_layer/.*": run_gate,
+    r"(zoo/)?unit_se_(basic_block_cifar|bottleneck)/.*": run_residual_block,
+    r"(zoo/)?se_resnet.*": run_se_resnet,
 }
 
 # Lists of published names that have a table in `vitjax.checkpoints.tables`.

@@ -17,6 +17,7 @@ from vitjax.structs import Feature, Images, Padding
 Norm = Literal["frozen_batch", "batch", "group"]
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+SMALL_BLOCKS = {20: (3, 3, 3), 32: (5, 5, 5), 56: (9, 9, 9)}
 
 
 def _conv(features: int, kernel: int, stride: int = 1, dilation: int = 1, *, dtype: str, name: str) -> nn.Conv:
@@ -49,13 +50,14 @@ def _relu(x: Array, valid: Array) -> Array:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions (basic) or 1x1, 3x3, 1x1 (bottleneck), added to a shortcut."""
+    """Two 3x3 convolutions (basic) or 1x1, 3x3, 1x1 (bottleneck), attention if there is any, added to a shortcut."""
 
     width: int
     bottleneck: bool
     stride: int = 1
     dilation: int = 1
     norm: Norm = "frozen_batch"
+    attention: nn.Module | None = None
     dtype: str = "float32"
 
     @nn.compact
@@ -86,11 +88,16 @@ class ResidualBlock(nn.Module):
             valid = coarse if i >= strided else valid
             x = normalize(conv(x), valid, f"norm_{i + 1}")
             x = x if last else _relu(x, valid)
+        if self.attention is not None:
+            x = self.attention(x, coarse, train=train)
         return _relu(x + shortcut, coarse), coarse
 
 
 class Stage(nn.Module):
-    """A row of residual blocks; the first changes the resolution, or keeps it and dilates the others (DC5)."""
+    """A row of residual blocks; the first changes the resolution, or keeps it and dilates the others (DC5).
+
+    Attention stands in every block or after the last one, as its `place` says.
+    """
 
     blocks: int
     width: int
@@ -98,6 +105,7 @@ class Stage(nn.Module):
     stride: int
     dilation: int
     norm: Norm
+    attention: nn.Module | None
     dtype: str
 
     @nn.compact
@@ -105,24 +113,41 @@ class Stage(nn.Module):
         self, x: Float[Array, "batch h w c"], valid: Bool[Array, "batch h w"], *, train: bool
     ) -> tuple[Array, Array]:
         """The stage's output and the pixels of it that lie on the image."""
+        attention = self.attention
+        in_blocks = attention is not None and attention.place == "branch"
         for i in range(self.blocks):
             stride, dilation = (self.stride, 1) if i == 0 else (1, self.dilation)
             block = ResidualBlock(
-                self.width, self.bottleneck, stride, dilation, self.norm, self.dtype, name=f"block_{i}"
+                self.width,
+                self.bottleneck,
+                stride,
+                dilation,
+                self.norm,
+                attention.clone() if attention is not None and in_blocks else None,  # one with parameters of its own
+                self.dtype,
+                name=f"block_{i}",
             )
             x, valid = block(x, valid, train=train)
+        if attention is not None and not in_blocks:
+            x = attention(x, valid, train=train)
         return x, valid
 
 
 class ResNet(nn.Module):
     """ResNet-18, 34, 50 or 101: image in, one feature map per stage out, at strides 4, 8, 16 and 32.
 
+    With the small stem ResNet-20, 32 or 56 as made for CIFAR: three stages at strides 1, 2 and 4. Any attention that is
+    called as `attention(x, valid, train=train)` and keeps the shape can be put into any of them.
+
     Raises:
-        ValueError: the depth is not one of the four.
+        ValueError: there is no such depth, or no such stage for attention.
     """
 
     depth: int = 50
-    """Number of layers: 18, 34 (basic blocks), 50 or 101 (bottlenecks)."""
+    """Number of layers: 18, 34 (basic blocks), 50 or 101 (bottlenecks); with the small stem 20, 32 or 56 (basic)."""
+    stem: Literal["large", "small"] = "large"
+    """'large': a 7x7 convolution and a max-pool, stride 4; 'small': a 3x3 convolution, stride 1 (He et al., section
+    4.2), which goes with width 16."""
     dilation: bool = False
     """Keep stride 16 in the last stage and dilate its convolutions instead (DC5); its first block is not dilated."""
     width: int = 64
@@ -132,6 +157,11 @@ class ResNet(nn.Module):
     norm: Norm = "frozen_batch"
     """'frozen_batch' for published weights; 'batch' as ResNets are trained for ImageNet; 'group' to train from scratch
     in small batches."""
+    attention: nn.Module | None = None
+    """A module of `vitjax.attention` for some of the stages, such as SqueezeExcitation(); each has parameters of its
+    own."""
+    attention_stages: tuple[int, ...] = (3, 4)
+    """The stages that have it, counted from 1."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters are float32 always."""
 
@@ -142,31 +172,50 @@ class ResNet(nn.Module):
         With `padding="exact"` a padded image gives what it gives alone; `"reference"` lets padding leak as the
         published code does.
         """
-        if self.depth not in BLOCKS:
-            raise ValueError(f"ResNet has depths {', '.join(map(str, BLOCKS))}; got depth={self.depth}.")
-        blocks = self.stage_blocks or BLOCKS[self.depth]
+        blocks = self._stage_blocks()
         exact = padding == "exact"
         valid = images.valid if exact else jnp.ones_like(images.valid)
         x = clear(images.pixels, valid).astype(self.dtype)
-        x = _conv(self.width, 7, 2, dtype=self.dtype, name="stem_conv")(x)
-        valid = valid[:, ::2, ::2]
-        x = _relu(_normalize(x, valid, "stem_norm", norm=self.norm, train=train), valid)
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
-        valid = valid[:, ::2, ::2]
-        x = clear(x, valid)  # a window beyond the rim may reach back into the image
+        x, valid = self._stemmed(x, valid, train=train)
         features = []
         for i, count in enumerate(blocks):
             dilate = self.dilation and i == len(blocks) - 1
             stage = Stage(
                 blocks=count,
                 width=self.width * 2**i,
-                bottleneck=self.depth >= 50,
+                bottleneck=self.stem == "large" and self.depth >= 50,
                 stride=1 if i == 0 or dilate else 2,
                 dilation=2 if dilate else 1,
                 norm=self.norm,
+                attention=self.attention.clone() if self.attention and i + 1 in self.attention_stages else None,
                 dtype=self.dtype,
                 name=f"stage_{i + 1}",
             )
             x, valid = stage(x, valid, train=train)
             features.append(Feature(x, valid if exact else resize_valid(images.valid, *x.shape[1:3])))
         return tuple(features)
+
+    def _stage_blocks(self) -> tuple[int, ...]:
+        depths = BLOCKS if self.stem == "large" else SMALL_BLOCKS
+        if self.depth not in depths:
+            known = ", ".join(map(str, depths))
+            raise ValueError(f"ResNet with a {self.stem} stem has depths {known}; got depth={self.depth}.")
+        blocks = self.stage_blocks or depths[self.depth]
+        strangers = set(self.attention_stages) - set(range(1, len(blocks) + 1)) if self.attention else set()
+        if strangers:
+            raise ValueError(
+                f"attention_stages are stages of the ResNet, 1 to {len(blocks)}; got {self.attention_stages}."
+            )
+        return blocks
+
+    def _stemmed(self, x: Array, valid: Array, *, train: bool) -> tuple[Array, Array]:
+        """What the first stage sees, and the pixels of it that lie on the image."""
+        large = self.stem == "large"
+        x = _conv(self.width, 7 if large else 3, 2 if large else 1, dtype=self.dtype, name="stem_conv")(x)
+        valid = valid[:, ::2, ::2] if large else valid
+        x = _relu(_normalize(x, valid, "stem_norm", norm=self.norm, train=train), valid)
+        if large:
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+            valid = valid[:, ::2, ::2]
+            x = clear(x, valid)  # a window beyond the rim may reach back into the image
+        return x, valid
