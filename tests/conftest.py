@@ -16,5 +16,5 @@ cache = Path(__file__).resolve().parent.parent / ".jax_cache"
 jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-ROOMS = ("ops", "attention", "layers", "backbones", "classification", "detection", "data", "evaluation")
+ROOMS = ("ops", "attention", "layers", "backbones", "classification", "detection", "segmentation", "data", "evaluation")
 install_import_hook([f"vitjax.{room}" for room in ROOMS], "beartype.beartype")

@@ -32,13 +32,21 @@ class MaskedBatchNorm(nn.Module):
     The running mean and variance live in the collection `batch_stats`, which training makes mutable. On a batch that is
     divided among devices the sums under jit go over all of them.
 
-    Source: Ioffe and Szegedy 2015; as torch has it, the running variance is the unbiased one.
+    With `magnitude` the normalised pixels are multiplied with |scale| + epsilon, so that scales of either sign do the
+    same and none can vanish; the gradient goes through the size.
+
+    Source: Ioffe and Szegedy 2015; as torch has it, the running variance is the unbiased one. Rota Bulo et al. 2018,
+    InPlaceABN, for the size (reference: mapillary/inplace_abn @ b50bfe9).
     """
 
     momentum: float = 0.1
     """Share of a batch in the running statistics."""
     epsilon: float = 1e-5
-    """Added to the variance."""
+    """Added to the variance, and with `magnitude` to the size of the scale."""
+    start: float = 1.0
+    """What every scale is before training."""
+    magnitude: bool = False
+    """Multiply with |scale| + epsilon in place of scale."""
 
     @nn.compact
     def __call__(
@@ -46,7 +54,8 @@ class MaskedBatchNorm(nn.Module):
     ) -> Float[Array, "batch h w channels"]:
         """`x` normalised by the batch in training and by the running statistics else, scaled and shifted."""
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", nn.initializers.constant(self.start), shape)
+        scale = jnp.abs(scale) + self.epsilon if self.magnitude else scale
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)

@@ -1,0 +1,59 @@
+"""The head of DANet: position attention and channel attention side by side, and their sum.
+
+Source: Fu et al. 2019 (DANet), section 3.4 (reference: junfu1115/DANet @ b0a0fa0, `danet.py`).
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from vitjax.attention.dual import ChannelAttention, PositionAttention
+from vitjax.layers.conv_norm import ConvNorm, Norm
+from vitjax.layers.linear import linear
+from vitjax.ops.masks import clear
+
+
+class DualAttentionHead(nn.Module):
+    """Per branch a 3x3 convolution, attention, a 3x3 convolution; classes from the sum of both, and from each alone."""
+
+    channels: int | None = None
+    """Width of the branches; a quarter of the map's channels, and at least 1, if None."""
+    norm: Norm = "batch"
+    """What normalises after each convolution."""
+    dropout: float = 0.1
+    """Share of whole channels that training drops before the classes."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What is computed in; parameters, statistics, and the classes are float32 always."""
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch h w channels"],
+        valid: Bool[Array, "batch h w"] | None = None,
+        *,
+        num_classes: int,
+        train: bool,
+    ) -> tuple[Float[Array, "batch h w classes"], ...]:
+        """Logits of the sum (the answer), of the position branch and of the channel branch; zero on padding."""
+        width = self.channels or max(x.shape[-1] // 4, 1)
+
+        def convolve(y: Array, name: str) -> Array:
+            return ConvNorm(width, self.norm, dtype=self.dtype, name=name)(y, valid, train=train)
+
+        def classify(y: Array, name: str) -> Array:
+            y = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(y.astype(jnp.float32), deterministic=not train)
+            logits = linear(num_classes, width, dtype="float32", name=name)(y)
+            return logits if valid is None else clear(logits, valid)
+
+        position = PositionAttention(dtype=self.dtype, name="position_attention")
+        channel = ChannelAttention(dtype=self.dtype, name="channel_attention")
+        of_position = convolve(position(convolve(x, "position_in"), valid, train=train), "position_out")
+        of_channel = convolve(channel(convolve(x, "channel_in"), valid, train=train), "channel_out")
+        return (
+            classify(of_position + of_channel, "classes"),
+            classify(of_position, "position_classes"),
+            classify(of_channel, "channel_classes"),
+        )
