@@ -71,3 +71,14 @@ def test_a_tables_bias_of_a_pair_is_the_parameter_of_its_offset(group):
 def test_a_group_beyond_the_table_is_refused():
     with pytest.raises(ValueError, match="groups of 3 x 3 tokens; the group has 2 x 4"):
         shapes_of(RelativePositionBias(heads=2, side=3), (2, 4))
+
+
+def test_a_table_may_reach_further_along_one_side():
+    module = RelativePositionBias(heads=2, side=(2, 4))
+    variables = drawn(shapes_of(module, (2, 4)))
+    table = variables["params"]["table"].reshape(3, 7, 2)
+    found = np.asarray(module.apply(variables, (2, 3), method="of_group"))
+    for (q, query), (k, key) in itertools.product(enumerate(tokens((2, 3))), repeat=2):
+        np.testing.assert_array_equal(found[:, q, k], table[query[0] - key[0] + 1, query[1] - key[1] + 3])
+    with pytest.raises(ValueError, match="groups of 2 x 4 tokens; the group has 3 x 4"):
+        shapes_of(module, (3, 4))

@@ -60,10 +60,13 @@ class DynamicPositionBias(nn.Module):
 
 
 class RelativePositionBias(nn.Module):
-    """Swin's table: one parameter per head and offset, for groups of up to `side` x `side` tokens."""
+    """Swin's table: one parameter per head and offset, for groups of up to `side` x `side` tokens.
+
+    `side` may be a pair (rows, columns).
+    """
 
     heads: int
-    side: int
+    side: int | Size
 
     @nn.compact
     def of_group(self, group: Size) -> Float[Array, "heads queries keys"]:
@@ -72,12 +75,12 @@ class RelativePositionBias(nn.Module):
         Raises:
             ValueError: the group is larger than the table.
         """
-        if max(group) > self.side:
+        reach = (self.side, self.side) if isinstance(self.side, int) else self.side
+        if group[0] > reach[0] or group[1] > reach[1]:
             raise ValueError(
-                f"the table of position biases reaches groups of {self.side} x {self.side} tokens; the group has "
+                f"the table of position biases reaches groups of {reach[0]} x {reach[1]} tokens; the group has "
                 f"{group[0]} x {group[1]}. Use the dynamic position bias, which reaches any group."
             )
-        reach = (self.side, self.side)
-        shape = ((2 * self.side - 1) ** 2, self.heads)
+        shape = ((2 * reach[0] - 1) * (2 * reach[1] - 1), self.heads)
         table = self.param("table", nn.initializers.truncated_normal(0.02), shape)
         return jnp.moveaxis(table[pairs(group, reach)], -1, 0)

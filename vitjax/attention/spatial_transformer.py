@@ -1,0 +1,88 @@
+"""A network that turns, shifts, scales and shears its input before others look at it.
+
+Source: Jaderberg et al. 2015 (spatial transformer networks).
+"""
+
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from vitjax.ops.affine import Convention, affine_grid, sample
+from vitjax.ops.initializers import torch_bias, torch_kernel
+from vitjax.ops.masks import clear
+from vitjax.ops.padded_maps import cell_means, extents
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+class SpatialTransformer(nn.Module):
+    """out(x, y) = in(theta (x, y, 1)), bilinear, with theta [2 3] made of the input by a small network.
+
+    The network: convolutions, each followed by ReLU and max pooling, means over cells of the image, two dense layers.
+    The last one starts at the identity, which with the conventions 'corners' and 'edges' returns the image. `theta`,
+    `[batch 2 3]`, is sown; `affine_grid(theta, size, convention=...)` of `vitjax.ops.affine` tells where it looked.
+    Source: Jaderberg et al. 2015, section 3; the network is free there.
+    """
+
+    place: ClassVar[str] = "stage"
+    starts_as_identity: ClassVar[bool] = True
+
+    features: tuple[int, ...] = (8, 10)
+    """Channels of the convolutions, each followed by a pooling that halves the map."""
+    kernel: int = 5
+    """Side of the convolutions' kernels, an odd number."""
+    cells: int = 4
+    """The dense layers see the means of so many times so many cells, whatever the image's size."""
+    hidden: int = 32
+    """Width of the first dense layer."""
+    size: tuple[int, int] | None = None
+    """Height and width of what is given out; None gives the size that came in."""
+    convention: Convention = "corners"
+    """What lies at -1 and 1: 'corners' the centres of the corner pixels, 'edges' the rim of the image, 'open' as in the
+    published code, where the identity shrinks the image by a pixel."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the convolutions are computed in; theta and the places are float32 always."""
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch h w channels"],
+        valid: Bool[Array, "batch h w"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "batch height width channels"]:
+        """The transformed map, zero where theta leads off the image; with `size` given all of it is valid."""
+        known = jnp.ones(x.shape[:3], bool) if valid is None else valid
+        x = clear(x, known)
+        theta = self._theta(x, known)
+        self.sow("intermediates", "theta", theta)
+        given = None if valid is None else extents(valid)
+        wanted = given if self.size is None else None
+        size = self.size or (x.shape[1], x.shape[2])
+        grid = affine_grid(theta, size, convention=self.convention, extents=wanted)
+        out = sample(x, grid, convention=self.convention, extents=given)
+        return clear(out, known) if self.size is None else out
+
+    def _theta(self, x: Array, valid: Array) -> Array:
+        for i, features in enumerate(self.features, start=1):
+            x = nn.Conv(
+                features,
+                (self.kernel, self.kernel),
+                padding=self.kernel // 2,
+                kernel_init=torch_kernel,
+                bias_init=torch_bias(self.kernel**2 * x.shape[-1]),
+                dtype=self.dtype,
+                name=f"conv_{i}",
+            )(x)
+            x = nn.max_pool(clear(nn.relu(x), valid), (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+            valid = valid[:, ::2, ::2]
+            x = clear(x, valid)  # a window beyond the rim may reach back into the image
+        seen = cell_means(x.astype(jnp.float32), valid, self.cells).reshape(len(x), -1)
+        bias = torch_bias(seen.shape[-1])
+        hidden = nn.relu(nn.Dense(self.hidden, kernel_init=torch_kernel, bias_init=bias, name="hidden")(seen))
+        identity = nn.initializers.constant(jnp.array(IDENTITY))
+        last = nn.Dense(6, kernel_init=nn.initializers.zeros, bias_init=identity, name="last")
+        return last(hidden).reshape(-1, 2, 3)

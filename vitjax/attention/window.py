@@ -1,0 +1,131 @@
+"""Self-attention of the tokens of windows, with a table of biases by their offset.
+
+Source: Liu et al. 2021 (Swin), section 3.2.
+"""
+
+import math
+from functools import partial
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from vitjax.attention.relative_position import RelativePositionBias
+from vitjax.ops.groups import Size
+from vitjax.ops.masks import clear
+from vitjax.ops.windows import Windows
+
+Mask = Float[Array, "windows tokens tokens"] | Bool[Array, "windows tokens tokens"]
+
+
+class WindowAttention(nn.Module):
+    """softmax(Q K^T / sqrt(d) + B) V per head, with one bias in B for every offset from key to query in the window.
+
+    The weights, `[batch heads tokens tokens]`, are sown as "attention".
+    """
+
+    heads: int
+    """Number of heads, which share the channels."""
+    window: Size = (7, 7)
+    """Rows and columns of a window; its tokens follow each other row by row."""
+    projection: Literal["fused", "separate"] = "fused"
+    """Whether query, key and value are one layer, in this order, as published, or three."""
+    starts_at_zero: bool = False
+    """Whether the output's kernel starts at zero, for what is to start as the identity."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What is computed in; scores and softmax are float32 always."""
+
+    def __call__(
+        self, x: Float[Array, "batch tokens channels"], mask: Mask | None = None
+    ) -> Float[Array, "batch tokens channels"]:
+        """Each token's mixture of its window; row i of the batch has the mask i modulo their number.
+
+        A mask is True where a query may attend to a key, or numbers to be added to the scores.
+        """
+        mixed, weights = self.with_weights(x, mask)
+        self.sow("intermediates", "attention", weights)
+        return mixed
+
+    @nn.compact
+    def with_weights(
+        self, x: Float[Array, "batch tokens channels"], mask: Mask | None = None
+    ) -> tuple[Float[Array, "batch tokens channels"], Float[Array, "batch heads tokens tokens"]]:
+        """What a call gives, and the weights.
+
+        Raises:
+            ValueError: the channels cannot be divided among the heads, or the tokens are no window.
+        """
+        tokens, channels = x.shape[1:]
+        if channels % self.heads:
+            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+        if tokens != math.prod(self.window):
+            raise ValueError(f"a window of {self.window} has {math.prod(self.window)} tokens; got {tokens}.")
+        q, k, v = (part.reshape(*x.shape[:2], self.heads, -1) for part in self._projected(x))
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
+        scores = scores + RelativePositionBias(self.heads, self.window, name="position_bias").of_group(self.window)
+        weights = jax.nn.softmax(scores if mask is None else _masked(scores, mask), axis=-1)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
+        initializer = nn.initializers.zeros if self.starts_at_zero else nn.initializers.normal(0.02)
+        return nn.Dense(channels, kernel_init=initializer, dtype=self.dtype, name="output")(mixed), weights
+
+    def _projected(self, x: Array) -> list[Array]:
+        channels = x.shape[-1]
+        dense = partial(nn.Dense, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype)
+        if self.projection == "fused":
+            return jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
+        return [dense(channels, name=name)(x) for name in ("query", "key", "value")]
+
+
+def _masked(scores: Array, mask: Array) -> Array:
+    """Scores [batch heads queries keys] with one of the masks for each row of the batch, by turns."""
+    grouped = scores.reshape(-1, len(mask), *scores.shape[1:])
+    wide = mask[:, None]
+    lowest = jnp.finfo(scores.dtype).min
+    return (jnp.where(wide, grouped, lowest) if mask.dtype == bool else grouped + wide).reshape(scores.shape)
+
+
+class WindowSelfAttention(nn.Module):
+    """x + attention(norm(x)) within the windows of a map; with `shift`, windows begin half a window later.
+
+    The map is rolled by half a window, and what comes from opposite ends does not see each other (Swin's mask). Maps
+    are padded to whole windows at the end, and padding is not seen. The mean of the heads' weights, `[batch queries
+    keys]` over the pixels of the map, is sown as "attention" when `intermediates` is mutable.
+    """
+
+    place: ClassVar[str] = "stage"
+    starts_as_identity: ClassVar[bool] = True
+
+    heads: int = 4
+    """Number of heads, which share the channels."""
+    window: int = 7
+    """Side of a window in pixels of the map."""
+    shift: bool = False
+    """Whether windows begin half a window later; by turns with False, neighbours in different windows meet."""
+    projection: Literal["fused", "separate"] = "fused"
+    """Whether query, key and value are one layer or three."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What is computed in; parameters, norm, scores and softmax are float32 always."""
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch h w channels"],
+        valid: Bool[Array, "batch h w"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "batch h w channels"]:
+        """Each pixel with the mixture of its window added to it, zero on padding."""
+        windows = Windows(x.shape[1], x.shape[2], self.window, self.window // 2 if self.shift else 0)
+        y = windows.cut(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x))
+        attention = WindowAttention(
+            self.heads, (self.window,) * 2, self.projection, starts_at_zero=True, dtype=self.dtype, name="windows"
+        )
+        mixed, weights = attention.with_weights(y.reshape(-1, *y.shape[2:]), jnp.asarray(windows.seen(valid)))
+        if self.is_mutable_collection("intermediates"):
+            shared = weights.mean(1).reshape(*y.shape[:3], -1)
+            self.sow("intermediates", "attention", windows.pairs(shared))
+        out = x + windows.join(mixed.reshape(y.shape)).astype(x.dtype)
+        return out if valid is None else clear(out, valid)
