@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vitjax.inference.class_predictor import ClassPredictor
     from vitjax.inference.predictor import Predictor
+    from vitjax.inference.segment_predictor import SegmentPredictor
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(source: str | Path, *, step: int | None = None) -> "Predictor | ClassPredictor":
+def load(source: str | Path, *, step: int | None = None) -> "Predictor | ClassPredictor | SegmentPredictor":
     """The predictor of a run folder, an official .pth or .safetensors file, or a Hugging Face folder or repository.
 
     Of a run its best checkpoint is taken, or that of a step. Called with a path, a PIL image, a uint8 array, or a list

@@ -10,8 +10,10 @@ import tyro
 class PredictArguments:
     """Predicts on images and videos. A detector writes a picture with boxes for each and predictions.json in
     COCO-results form; of a classifier the best classes of each image are printed, with their probabilities, and written
-    to predictions.json. Of videos the results have the frame and its time; a detector also writes an MP4 with boxes, of
-    the same frame rate and size (small ones enlarged until the tags are legible) and without the sound.
+    to predictions.json. Of a segmentation model the pictures have the labels in colours, the folder labels the label
+    maps, and predictions.json the share of each class. Of videos the results have the frame and its time; a detector
+    also writes an MP4 with boxes, of the same frame rate and size (small ones enlarged until the tags are legible) and
+    without the sound.
     """
 
     model: tyro.conf.Positional[str]

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from vitjax.inference.prediction import Recognition
     from vitjax.inference.predictor import Predictor
     from vitjax.inference.saved import Saved
+    from vitjax.inference.segment_predictor import SegmentPredictor
 
 USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,export,doctor,models} ...
 
   train CONFIG             trains a config, by name or file: the same as train.py in a checkout
   evaluate MODEL           scores a model on a split of its data, or of other data with the same classes
   predict MODEL IMAGE ...  detects on images, videos and folders, and writes them with boxes and COCO-results json;
-                           of a classifier, prints the top five classes with probabilities and writes json
+                           of a classifier, prints the top five classes with probabilities and writes json;
+                           of a segmentation model, writes pictures with coloured labels, label maps and json
   explain MODEL IMAGE      draws what it attends to: cells of the image, sampling points, or groups of tokens
   convert MODEL OUT        a published file or folder to a run folder, or a run folder to one that others can load
   export MODEL OUT         writes the model as a folder that runs without vitjax: StableHLO, description, loader
@@ -152,7 +154,7 @@ def _evaluate_arguments(data: Any) -> type:
     )
     arguments.__doc__ = (
         "Scores a model: COCO's twelve numbers, and AP of every class; of a classifier top-1 and top-5 accuracy, "
-        "overall and by class."
+        "overall and by class; of a segmentation model mIoU, the IoU of every class, and the accuracy of pixels."
     )
     return arguments
 
@@ -161,11 +163,14 @@ def _predict(words: list[str]) -> None:
     from vitjax.inference.class_predictor import ClassPredictor
     from vitjax.inference.inputs import find_inputs
     from vitjax.inference.predictor import load
+    from vitjax.inference.segment_predictor import SegmentPredictor
 
     asked = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
     paths = find_inputs(asked.images)
     predictor = load(asked.model, step=asked.step)
-    if isinstance(predictor, ClassPredictor):
+    if isinstance(predictor, SegmentPredictor):
+        _predict_maps(predictor, paths, asked)
+    elif isinstance(predictor, ClassPredictor):
         _predict_classes(predictor, paths, asked)
     else:
         _predict_boxes(predictor, paths, asked)
@@ -213,6 +218,18 @@ def _predict_classes(predictor: "ClassPredictor", paths: list[Path], asked: Pred
         tell=tell,
     )
     _tell_saved(saved, "", asked)
+
+
+def _predict_maps(predictor: "SegmentPredictor", paths: list[Path], asked: PredictArguments) -> None:
+    from vitjax.inference.save_maps import save_label_maps
+
+    given = [name for name in ("threshold", "nms", "top") if getattr(asked, name) is not None]
+    if given:
+        raise ValueError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
+    saved = save_label_maps(
+        predictor, paths, Path(asked.out), csv=asked.csv, batch_size=asked.batch_size, workers=asked.workers
+    )
+    _tell_saved(saved, "pictures, label maps in labels, ", asked)
 
 
 def _tell_saved(saved: "Saved", pictures: str, asked: PredictArguments) -> None:

@@ -86,6 +86,17 @@ class Assignment:
 
 
 @struct.dataclass
+class PixelLogits:
+    """Logits of every pixel of a batch of images; the first output is the answer, the others only help to train.
+
+    `auxiliary` is the output of a second head on an earlier feature map, where a model has one.
+    """
+
+    outputs: Float[Array, "outputs batch height width classes"]
+    auxiliary: Float[Array, "batch height width classes"] | None = None
+
+
+@struct.dataclass
 class Detections:
     """Boxes for people: xyxy in pixels of the original image, with score and label, best first or in query order."""
 
@@ -108,7 +119,8 @@ class Batch:
 
     `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside
     the bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch
-    up; `broken` is the row that could not be read and was left out or replaced, else -1.
+    up; `broken` is the row that could not be read and was left out or replaced, else -1. `label_maps` is the class of
+    every pixel where the source has such, 255 where it is not known and on padding.
     """
 
     pixels: UInt8[Array, "batch height width 3"]
@@ -117,6 +129,33 @@ class Batch:
     records: Int[Array, " batch"]
     original_sizes: Int[Array, "batch 2"]
     broken: Int[Array, " batch"]
+    label_maps: UInt8[Array, "batch height width"] | None = None
+
+
+@struct.dataclass
+class MaskPredictions:
+    """What a detector with a mask head says: what the detector in it says, and the mask logits of its last layer.
+
+    `valid` tells the pixels of the masks that lie on the image.
+    """
+
+    predictions: Predictions
+    masks: Float[Array, "batch queries h w"]
+    valid: Bool[Array, "batch h w"]
+
+
+@struct.dataclass
+class MaskDetections:
+    """The detections of all queries in their order, with what their masks are made of on the host.
+
+    `sizes` and `original_sizes` are (height, width) of the image as the model saw it and as it came from disk.
+    """
+
+    detections: Detections
+    masks: Float[Array, "batch detections h w"]
+    valid: Bool[Array, "batch h w"]
+    sizes: Int[Array, "batch 2"]
+    original_sizes: Int[Array, "batch 2"]
 
 
 PyTree = Any

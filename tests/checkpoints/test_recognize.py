@@ -9,7 +9,8 @@ import pytest
 
 from vitjax.backbones.crossformer import CrossFormer, crossformer_small
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.convert import convert
+from vitjax.checkpoints.convert import convert, write_run_folder
+from vitjax.checkpoints.initial import read_weights
 from vitjax.checkpoints.model_file import ModelFile
 from vitjax.checkpoints.published import to_published, with_copies
 from vitjax.checkpoints.read_model import read_model, write_official
@@ -21,19 +22,22 @@ from vitjax.classification.postprocess import TopClasses
 from vitjax.cli import main
 from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
-from vitjax.data.label_names import COCO, imagenet, numbered
+from vitjax.data.label_names import COCO, classes_of, imagenet, is_thing, numbered
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.training.paths import flatten
 
 THIN = ResNet(depth=18, width=8, stage_blocks=(1, 1, 1))
 SIZES = {"channels": 32, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 16, "num_queries": 5}
 DEFORMABLE = {**SIZES, "num_queries": 7, "backbone": THIN, "num_classes": 4}
+MASKS = {**SIZES, "channels": 128, "backbone": ResNet(depth=18, width=8, stage_blocks=(1, 1, 1, 1)), "num_classes": 4}
 MODELS = {
     "detr": DETR(THIN, num_classes=91, **SIZES),
     "detr, learned and pre-norm": DETR(THIN, num_classes=3, position="learned", pre_norm=True, **SIZES),
+    "detr with masks": MaskDETR(DETR(**MASKS)),
     "deformable": DeformableDETR(**DEFORMABLE, encoder_points=2),
     "deformable, single-scale": DeformableDETR(**DEFORMABLE, levels=1, backbone_levels=1),
     "deformable, refining": DeformableDETR(**DEFORMABLE, refine=True),
@@ -48,7 +52,7 @@ def file_of(model):
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes_of(model))
     detector = not isinstance(model, Classifier)
-    ways = (Resize(), BestClass() if isinstance(model, DETR) else TopDetections()) if detector else None
+    ways = (Resize(), BestClass() if isinstance(model, DETR | MaskDETR) else TopDetections()) if detector else None
     resize, postprocess = ways or (CenterCrop(), TopClasses())
     classes = numbered(model.num_classes)
     return ModelFile(model, variables, classes, table_for(model), resize, postprocess)
@@ -96,6 +100,25 @@ def test_what_tensors_do_not_show_comes_from_settings_or_the_name_of_the_file():
     assert not told.model.backbone.dilation and told.model.heads == 4 and not told.notes
 
 
+def test_a_model_with_masks_starts_a_detector_from_the_one_inside_and_becomes_one(tmp_path):
+    file = file_of(MODELS["detr with masks"])
+    detector = file.variables["params"]["detr"]
+    write_official(file, tmp_path / "masks.pth")
+    write_run_folder(file, tmp_path / "run")
+    for source in ("masks.pth", "run"):
+        assert_same(read_weights(tmp_path / source).variables["params"], detector)
+    inside = file.without_masks()
+    assert (inside.model, inside.table) == (file.model.detr, table_for(file.model.detr)) and len(inside.notes) == 1
+    assert_same(inside.variables["params"], detector)
+    assert inside.without_masks() is inside
+
+
+def test_published_panoptic_heads_know_things_and_stuff():
+    names = classes_of(250, detection=True).names
+    assert (names[1], names[187], names[91], sum(map(bool, names))) == ("person", "sky-other-merged", "", 133)
+    assert is_thing(90) and not is_thing(92)
+
+
 def test_of_a_panoptic_model_the_detector_is_taken():
     state = to_published(file_of(MODELS["detr"]).variables)
     panoptic = {f"detr.{name}": tensor for name, tensor in state.items()} | {"mask_head.lay1.weight": np.zeros(1)}
@@ -127,7 +150,7 @@ def test_published_heads_have_published_names(tmp_path):
     assert found == imagenet() and found.names[1] == "goldfish" and len(found) == 1000
 
 
-@pytest.mark.parametrize("name", ["detr", "deformable, two-stage", "resnet"])
+@pytest.mark.parametrize("name", ["detr", "detr with masks", "deformable, two-stage", "resnet"])
 def test_a_run_folder_of_a_file_gives_the_file_again(name, tmp_path):
     file = file_of(MODELS[name])
     write_official(file, tmp_path / "first.pth")

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from vitjax.data import loader
+from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
 from vitjax.data.loader import batches, load
 from vitjax.data.plan import EvaluationPlan, TrainPlan
-from vitjax.data.source import Sample
+from vitjax.data.source import NO_LABEL, Sample
 from vitjax.data.transforms import Augmentation, Resize
 
 AUGMENTATION = Augmentation(sizes=(40, 56), max_side=90, crop_sizes=(50, 60), crop_range=(30, 60))
@@ -26,7 +27,7 @@ BATCH = 4
 
 
 class Pictures:
-    """A source whose picture r is all of colour r + 1, with r % 4 objects; some cannot be read."""
+    """A source whose picture r is all of colour r + 1 and label r, with r % 4 objects; some cannot be read."""
 
     classes, problems, max_objects = None, (), 3
 
@@ -53,7 +54,7 @@ class Pictures:
         height, width = (int(side) for side in self.true_sizes[record])
         image = np.full((height, width, 3), record + 1, np.uint8)
         boxes = np.tile(np.array([[0.0, 0.0, width, height]], np.float32), (record % 4, 1))
-        return Sample(image, boxes, np.full(record % 4, record, np.int32))
+        return Sample(image, boxes, np.full(record % 4, record, np.int32), image[..., 0] - 1)
 
 
 # Worker processes do not import this file; they are sent what it defines.
@@ -110,6 +111,19 @@ def test_targets_are_relative_to_the_image_and_padded_with_what_is_not_valid(uni
         # The picture's box covers all of it, and so does every part that is cut out of it.
         np.testing.assert_allclose(batch.targets.boxes, np.tile([0.5, 0.5, 1, 1], (BATCH, 3, 1)), atol=1e-6)
         assert (batch.targets.labels == np.where(batch.targets.valid, batch.records[:, None], 0)).all()
+
+
+def test_label_maps_lie_on_their_images_and_padding_has_no_label(uninterrupted):
+    for batch in uninterrupted:
+        assert batch.label_maps.shape == batch.pixels.shape[:3] and batch.label_maps.dtype == np.uint8
+        padding = (batch.pixels == 0).all(-1)
+        assert (batch.label_maps == np.where(padding, NO_LABEL, batch.records[:, None, None])).all()
+
+
+def test_a_source_without_label_maps_gives_batches_without(plan):
+    scenes = Digits(train_images=4).open("train")
+    batch = load(scenes, EvaluationPlan(scenes.sizes, 2, Resize(size=None))(0), max_objects=3)
+    assert batch.label_maps is None
 
 
 def test_leaves_are_plain_arrays_of_the_host(uninterrupted):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vitjax.data.errors import DataError
 from vitjax.data.source import Sample
-from vitjax.data.transforms import Augmentation, Geometry, Resize, draw, resize_image, resized_size
+from vitjax.data.transforms import Augmentation, Geometry, Resize, draw, resize_image, resize_labels, resized_size
 
 SIDES = st.integers(1, 700)
 
@@ -194,3 +194,21 @@ def test_an_image_of_another_size_than_listed_is_named():
     geometry = Resize().geometries(np.array([[20, 30]], np.int32))[0]
     with pytest.raises(DataError, match=r"cat.jpg is 31x20 pixels, but listed as 30x20"):
         geometry.apply(scene(20, 31), "cat.jpg")
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_label_map_goes_the_way_of_its_image(flip):
+    labels = np.random.default_rng(1).integers(0, 5, (2, 2)).astype(np.uint8).repeat(30, 0).repeat(40, 1)
+    image = np.repeat(labels[:, :, None] * 50, 3, axis=2)
+    geometry = Geometry((60, 80), flip, (90, 120), (15, 30, 60, 75), (120, 150))
+    sample = geometry.apply(Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32), labels))
+    assert sample.label_map.dtype == np.uint8 and sample.label_map.shape == (120, 150)
+    # Away from the edges, which the image blurs, the two say the same.
+    assert np.mean(sample.image[..., 0] == sample.label_map * 50) > 0.85
+
+
+def test_a_label_is_that_of_the_pixel_whose_centre_is_nearest():
+    labels = np.arange(6, dtype=np.uint8)[None]
+    assert resize_labels(labels, (1, 2)).tolist() == [[1, 4]]
+    assert resize_labels(labels, (2, 12)).tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]] * 2
+    assert resize_labels(labels, (1, 6)) is labels

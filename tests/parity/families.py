@@ -1,4 +1,4 @@
-"""Which runner serves which family of golden cases, and which families the project does not have yet."""
+"""Which runner serves which family of golden cases."""
 
 import re
 from collections.abc import Callable
@@ -24,25 +24,35 @@ from .deformable import (
 )
 from .golden import Case, GoldenError
 from .losses import run_loss
+from .masks import run_mask_attention, run_mask_detr, run_mask_head, run_mask_loss, run_object_masks, run_panoptic
 from .models import run_backbone, run_deformable, run_detr
 from .training import run_training
 from .units import run_boxes, run_layer, run_position, run_postprocess
 from .zoo_channels import run_gate, run_residual_block, run_se_resnet
+from .zoo_images import (
+    run_open_sampler,
+    run_preactivation_block,
+    run_residual_attention,
+    run_residual_attention_network,
+    run_torch_sampler,
+    run_window_attention,
+)
+from .zoo_maps import (
+    run_criss_cross,
+    run_criss_cross_head,
+    run_dual_attention,
+    run_dual_head,
+    run_non_local,
+    run_self_attention,
+)
+from .zoo_policy import run_policy
 
 Runner = Callable[[Case], Results]
 
-# Patterns of `model/case`; the first that fits counts. Take a line out when the family is built.
-ABSENT = {
-    "segmentation": r"unit_detr_layers/mask_.*",
-    "non-local, dual and criss-cross attention": r"(zoo/)?(unit_(nonlocal|danet_attention|criss_cross|self_attention)"
-    r"|danet_head|rcca_module)/.*",
-    "residual and window attention, spatial transformers": r"(zoo/)?(unit_(ran_|stn_|grid_sample_|swin_)[^/]*"
-    r"|ran\d*[^/]*)/.*",
-    "hard attention": r"(zoo/)?hard_attention_policy/.*",
-}
-
+# Patterns of `model/case`; the first that fits counts.
 RUNNERS: dict[str, Runner] = {
     r"backbone_.*": run_backbone,
+    r"detr_[^/]*_panoptic.*": run_mask_detr,
     r"detr_.*": run_detr,
     r"deformable_detr_.*": run_deformable,
     r"train_(detr|deformable)_.*": run_training,
@@ -53,6 +63,8 @@ RUNNERS: dict[str, Runner] = {
     r"unit_crossformer/dpb_.*": run_position_bias,
     r"unit_crossformer/attention_.*": run_group_attention,
     r"unit_crossformer/block_.*": run_block,
+    r"unit_detr_layers/mask_head.*": run_mask_head,
+    r"unit_detr_layers/mask_attention.*": run_mask_attention,
     r"unit_detr_layers/(en|de)coder_layer_.*": run_layer,
     r"unit_deformable_layers/(en|de)coder_layer.*": run_deformable_layer,
     r"unit_deformable_layers/input_proj.*": run_input_projection,
@@ -60,33 +72,33 @@ RUNNERS: dict[str, Runner] = {
     r"unit_deformable_layers/encoder_reference_points.*": run_encoder_references,
     r"unit_msda_core/.*": run_sampling,
     r"unit_msda_module/.*": run_attention,
+    r"unit_(detr|deformable)_losses/masks_.*": run_mask_loss,
     r"unit_(detr|deformable)_losses/.*": run_loss,
+    r"unit_(detr|deformable)_postprocess/segm_.*": run_object_masks,
+    r"unit_(detr|deformable)_postprocess/panoptic_.*": run_panoptic,
     r"unit_(detr|deformable)_postprocess/boxes_.*": run_postprocess,
     r"unit_position_embedding(_deformable)?/.*": run_position,
     r"unit_box_ops/.*": run_boxes,
+    r"(zoo/)?unit_self_attention/.*": run_self_attention,
+    r"(zoo/)?unit_nonlocal/.*": run_non_local,
+    r"(zoo/)?unit_danet_attention/.*": run_dual_attention,
+    r"(zoo/)?danet_head/.*": run_dual_head,
+    r"(zoo/)?unit_criss_cross/.*": run_criss_cross,
+    r"(zoo/)?rcca_module/.*": run_criss_cross_head,
+    r"(zoo/)?unit_ran_residual_block/.*": run_preactivation_block,
+    r"(zoo/)?unit_ran_attention_module/.*": run_residual_attention,
+    r"(zoo/)?ran92_cifar(_pool)?/.*": run_residual_attention_network,
+    r"(zoo/)?unit_stn_sampler/.*": run_open_sampler,
+    r"(zoo/)?unit_grid_sample_torch/.*": run_torch_sampler,
+    r"(zoo/)?unit_swin_window_attention/.*": run_window_attention,
     r"(zoo/)?unit_se_layer/.*": run_gate,
     r"(zoo/)?unit_se_(basic_block_cifar|bottleneck)/.*": run_residual_block,
     r"(zoo/)?se_resnet.*": run_se_resnet,
+    r"(zoo/)?hard_attention_policy/.*": run_policy,
 }
 
 # Lists of published names that have a table in `vitjax.checkpoints.tables`.
-KEY_LISTS = re.compile(rf"(deformable_)?detr_(?!.*panoptic).*|{PUBLISHED}")
-
-
-def absent_family(case: Case) -> str | None:
-    """The family of a case if the project does not have it yet."""
-    family = next((family for family, pattern in ABSENT.items() if re.fullmatch(pattern, case.id)), None)
-    if family is None and (case.manifest.get("config", {}).get("masks") or predicts_masks(case)):
-        return "segmentation"
-    return family
-
-
-def predicts_masks(case: Case) -> bool:
-    """Whether a case of the losses or the post-processing is about masks."""
-    arrays = case.manifest["cases"][case.name]["arrays"]
-    return re.match(r"unit_(detr|deformable)_(losses|postprocess)/", case.id) is not None and any(
-        "mask" in name for name in arrays
-    )
+KEY_LISTS = re.compile(rf"(deformable_)?detr_.*|{PUBLISHED}")
 
 
 def run(case: Case) -> Results:
@@ -96,5 +108,5 @@ def run(case: Case) -> Results:
     """
     runner = next((runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, case.id)), None)
     if runner is None:
-        raise GoldenError(f"{case.id}: no runner for this case, and its family is not listed as absent")
+        raise GoldenError(f"{case.id}: no runner for this case")
     return runner(case)

@@ -16,6 +16,7 @@ from .comparison import Results
 from .golden import Arrays, Case, GoldenError
 
 OFFICIAL = {"class": "loss_ce", "box": "loss_bbox", "giou": "loss_giou"}
+MASKS = {"mask": "loss_mask", "dice": "loss_dice"}
 COSTS = ("cost_class", "cost_bbox", "cost_giou")
 
 
@@ -24,7 +25,7 @@ def weights_of(case: Case) -> dict[str, float]:
     weights = case.settings["weight_dict"]
     for official, weight in weights.items():
         term = re.sub(r"_(\d+|enc)$", "", official)
-        if term not in OFFICIAL.values() or weight != weights[term]:
+        if term not in {*OFFICIAL.values(), *MASKS.values()} or weight != weights[term]:
             raise GoldenError(f"{case.id}: the runner does not know the weight {official} = {weight} of {weights}")
     case.config.read |= {"weights"}
     names = {"class": "classification"}

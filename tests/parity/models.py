@@ -12,18 +12,19 @@ import numpy as np
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.published import from_published
-from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, Table
+from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, MASK_DETR, RESNET, Table
 from vitjax.checkpoints.tables import DETR as DETR_TABLE
 from vitjax.classification.classifier import Classifier
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images, Predictions
 
 from .comparison import Results
 from .crossformer import crossformer_shapes, published_crossformer
 from .golden import Case, GoldenError
 
-Detector = DETR | DeformableDETR
+Detector = DETR | DeformableDETR | MaskDETR
 Network = Detector | ResNet | CrossFormer | Classifier
 
 INNER = {"hs", "memory", "src_proj", "mask_last", "pos_last"}
@@ -93,13 +94,13 @@ def published_of(name: str) -> Network:
     """The published network of a list of names: `deformable_detr_r50_refine_two_stage`, `crossformer_pp_huge`."""
     if name.startswith("crossformer"):
         return published_crossformer(name)
-    match = re.fullmatch(r"(deformable_)?detr_r(\d+)(_single_scale)?(_dc5)?(_refine)?(_two_stage)?", name)
+    match = re.fullmatch(r"(deformable_)?detr_r(\d+)(_single_scale)?(_dc5)?(_refine)?(_two_stage)?(_panoptic)?", name)
     if match is None:
         raise GoldenError(f"the runner does not know a published detector of this name: {name}")
-    deformable, depth, single, dilated, refine, two_stage = match.groups()
+    deformable, depth, single, dilated, refine, two_stage, segments = match.groups()
     backbone = ResNet(depth=int(depth), dilation=dilated is not None)
     if not deformable:
-        return DETR(backbone=backbone, num_classes=91)
+        return MaskDETR(DETR(backbone, num_classes=250)) if segments else DETR(backbone, num_classes=91)
     levels = {"levels": 1, "backbone_levels": 1} if single else {}
     variant = {"refine": refine is not None, "two_stage": two_stage is not None}
     return DeformableDETR(backbone=backbone, num_classes=91, **levels, **variant)
@@ -126,6 +127,8 @@ def table_for(model: Network) -> Table:
         return CROSSFORMER
     if isinstance(model, DeformableDETR):
         return DEFORMABLE_DETR_REFINE if model.refine else DEFORMABLE_DETR
+    if isinstance(model, MaskDETR):
+        return MASK_DETR
     return DETR_TABLE if isinstance(model, DETR) else RESNET
 
 
@@ -199,11 +202,17 @@ def run_detr(case: Case) -> Results:
     if not INNER & set(case.outputs):
         return Results(predicted(forward(model)(variables, images)))
     predictions, sown = detr_forward(model)(variables, images)
+    inner = inner_values(sown)
+    return Results(predicted(predictions) | dict(inner.values), inner.padding)
+
+
+def inner_values(sown: Mapping[str, Any]) -> Results:
+    """What the transformer sees and makes, of what a DETR has sown and the backbone's coarsest feature map."""
     mask = ~np.asarray(sown["feature"].valid)
     maps = {"src_proj": sown["projected"], "memory": sown["memory"].reshape(sown["projected"].shape)}
     maps |= {"pos_last": sown["positions"]}
     values = {name: nchw(value) for name, value in maps.items()} | {"hs": sown["queries"], "mask_last": mask}
-    return Results(predicted(predictions) | values, dict.fromkeys(maps, mask[:, None]))
+    return Results(values, dict.fromkeys(maps, mask[:, None]))
 
 
 @cache

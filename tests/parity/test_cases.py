@@ -33,7 +33,8 @@ def test_every_published_name_has_a_place_in_its_model_and_comes_back(key_list):
     }
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == published["parameters"]
     never_trained = ("stem_conv", "stage_1") if isinstance(model, Detector) else ()
-    frozen = [variables["params"]["backbone"][part] for part in never_trained]
+    params = variables["params"].get("detr", variables["params"])
+    frozen = [params["backbone"][part] for part in never_trained]
     trainable = published["parameters"] - sum(leaf.size for leaf in jax.tree.leaves(frozen))
     assert trainable == published["trainable_parameters"]
 

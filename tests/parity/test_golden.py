@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from .comparison import Results, compare, require_equal
-from .families import absent_family, run
+from .families import run
 from .golden import Case, GoldenError, draw, drawn_weights, find_cases, image
 
 ATOL = {"atol": 1e-3, "rms_tol": 1e-3, "stored": "full"}
@@ -121,21 +121,11 @@ def test_an_array_and_a_setting_that_the_runner_does_not_know_are_named(tmp_path
     assert "not read by the runner: wobble" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("model", "family"),
-    [
-        ("train_crossformer_tiny", None),
-        ("zoo/anything", "attention zoo"),
-        ("unit_se_layer", "attention zoo"),
-        ("detr_r50", None),
-        ("train_deformable_tiny", None),
-        ("unit_position_embedding_deformable", None),
-        ("a_model_nobody_knows", None),
-    ],
-)
-def test_only_families_that_are_not_built_yet_are_left_out(tmp_path, model, family):
-    write_case(tmp_path / model, {}, {})
-    assert [absent_family(case) for case in find_cases(tmp_path)] == [family]
+def test_a_case_that_no_runner_knows_is_an_error_and_not_left_out(tmp_path):
+    write_case(tmp_path / "zoo" / "a_model_nobody_knows", {}, {})
+    (case,) = find_cases(tmp_path)
+    with pytest.raises(GoldenError, match="zoo/a_model_nobody_knows/a: no runner"):
+        run(case)
 
 
 @pytest.mark.parametrize("unknown", [{"group_type": "linear"}, {"use_cpe": True}, {"pad_type": 2}], ids=str)

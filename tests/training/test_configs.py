@@ -33,6 +33,8 @@ PUBLISHED = {
 }
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
 OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
+OWN |= {"zoo_hard_attention_digits"}
+OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes"}
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
 
 
@@ -52,6 +54,8 @@ def test_every_config_builds_a_model_that_predicts(name):
     predictions = jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
     if experiment.task == "classification":
         assert predictions.shape == (2, model.num_classes)
+    elif experiment.task == "segmentation":
+        assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 256, 320, model.num_classes)
     else:
         classes = model.num_classes + isinstance(model, DETR)  # 'no object' is one more
         assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)

@@ -13,8 +13,11 @@ from vitjax.classification.loss import CrossEntropy
 from vitjax.data.crops import RandomCrop
 from vitjax.data.errors import DataError
 from vitjax.data.image_folder import ImageFolder
+from vitjax.data.label_map_folder import LabelMapFolder
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
+from vitjax.segmentation.pixel_loss import PixelCrossEntropy
+from vitjax.segmentation.segmenter import Segmenter
 from vitjax.training.experiment import Experiment
 from vitjax.training.run_folder import checkpoints_of, write_run
 
@@ -26,7 +29,8 @@ Layout = Literal["run", "official", "huggingface"]
 def convert(source: str, out: Path, *, to: Layout | None = None, step: int | None = None) -> ModelFile:
     """Reads the model `source` and writes it to `out`; gives what was read.
 
-    Without `to`, a name in .pth or .safetensors asks for the official layout, and any other for a run folder.
+    Without `to`, a name in .pth or .safetensors asks for the official layout, and any other for a run folder. For
+    Hugging Face's layout only the detector of a model with masks is taken.
 
     Raises:
         DataError: there is no such model, or `out` cannot be written; what was there stays.
@@ -39,6 +43,7 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
     if layout == "official":
         write_official(file, out)
     elif layout == "huggingface":
+        file = file.without_masks()
         huggingface.write_folder(out, file)
     else:
         write_run_folder(file, out)
@@ -65,4 +70,6 @@ def experiment_of(file: ModelFile) -> Experiment:
     parts: dict[str, Any] = {"model": file.model, "resize": file.resize, "postprocess": file.postprocess}
     if isinstance(file.model, Classifier):
         return Experiment(**parts, data=ImageFolder(), augmentation=RandomCrop(), loss=CrossEntropy())
+    if isinstance(file.model, Segmenter):
+        return Experiment(**parts, data=LabelMapFolder(), loss=PixelCrossEntropy())
     return Experiment(**parts, loss=FocalSetLoss()) if isinstance(file.model, DeformableDETR) else Experiment(**parts)

@@ -14,6 +14,7 @@ from vitjax.checkpoints.tensor_files import read_tensors
 from vitjax.data.errors import DataError
 from vitjax.data.label_names import classes_of
 from vitjax.data.source import Classes
+from vitjax.segmentation.detr_masks import detector_inside
 from vitjax.training.paths import flatten, unflatten
 from vitjax.training.run_folder import is_run, read_run
 
@@ -31,6 +32,8 @@ class Weights(NamedTuple):
 def read_weights(source: str | Path) -> Weights:
     """What a run's best checkpoint holds, or a file with published names, or a folder or repository of Hugging Face.
 
+    Of a model with masks it is what the detector inside holds.
+
     Raises:
         DataError: there is nothing of the kind.
         PublishedError: the names are not those of a known family.
@@ -42,7 +45,11 @@ def read_weights(source: str | Path) -> Weights:
         file = huggingface.read_folder(path)
         return Weights(file.variables, file.classes)
     if path.is_dir():
-        return Weights(_read_checkpoint(path), read_run(path)[1] if is_run(path) else None)
+        variables = _read_checkpoint(path)
+        if not is_run(path):
+            return Weights(variables, None)
+        experiment, classes = read_run(path)
+        return Weights(detector_inside(experiment.model, variables)[1], classes)
     if huggingface.is_repository(str(source)):
         return read_weights(huggingface.fetch(str(source)))
     raise DataError(f"there is no {source}; give a run folder, or published weights as .pth, .safetensors or .npz.")

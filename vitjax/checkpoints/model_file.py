@@ -5,12 +5,14 @@ from typing import Any
 
 import flax.linen as nn
 
-from vitjax.checkpoints.tables import Table
+from vitjax.checkpoints.tables import DETR, Table
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.segmentation.detr_masks import MaskDETR, detector_inside
+from vitjax.segmentation.label_map import BestLabel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,14 @@ class ModelFile:
     classes: Classes
     table: Table
     resize: Resize | CenterCrop
-    postprocess: BestClass | TopDetections | TopClasses
+    postprocess: BestClass | TopDetections | TopClasses | BestLabel
     notes: tuple[str, ...] = ()
     step: int = 0
+
+    def without_masks(self) -> "ModelFile":
+        """The detector inside a model with masks, for those who know no masks; any other model as it is."""
+        if not isinstance(self.model, MaskDETR):
+            return self
+        model, variables = detector_inside(self.model, self.variables)
+        note = "note: the mask head is left behind; what is taken is the detector"
+        return dataclasses.replace(self, model=model, variables=variables, table=DETR, notes=(*self.notes, note))

@@ -15,6 +15,7 @@ from vitjax.checkpoints.tables import (
     DEFORMABLE_DETR,
     DEFORMABLE_DETR_REFINE,
     DETR,
+    MASK_DETR,
     RESNET,
     RESNET_CLASSIFIER,
     PublishedError,
@@ -24,7 +25,7 @@ from vitjax.checkpoints.tables import (
 Variables = Mapping[str, Any]
 Arrays = dict[str, np.ndarray]
 
-TABLES = (DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, RESNET_CLASSIFIER, CROSSFORMER)
+TABLES = (DETR, MASK_DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, RESNET_CLASSIFIER, CROSSFORMER)
 
 
 def table_of(state: Mapping[str, np.ndarray], like: Variables | None = None) -> Table:

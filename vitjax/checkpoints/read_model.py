@@ -7,9 +7,9 @@ from vitjax.checkpoints import huggingface
 from vitjax.checkpoints.initial import variables_of_checkpoint
 from vitjax.checkpoints.model_file import ModelFile
 from vitjax.checkpoints.published import from_published, to_published, with_copies
-from vitjax.checkpoints.recognize import recognize, shapes_of, table_for, without_mask_head
+from vitjax.checkpoints.recognize import recognize, shapes_of, table_for
 from vitjax.checkpoints.store import Store
-from vitjax.checkpoints.tables import RESNET_CLASSIFIER
+from vitjax.checkpoints.tables import RESNET_CLASSIFIER, PublishedError
 from vitjax.checkpoints.tensor_files import read_tensors, write_tensors
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.postprocess import TopClasses
@@ -19,6 +19,7 @@ from vitjax.data.label_names import classes_of
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.training.run_folder import checkpoints_of, is_run, read_run
 
 
@@ -59,6 +60,8 @@ def write_official(file: ModelFile, path: Path) -> None:
         PublishedError: the official code has no such model.
         DataError: the file cannot be written; one that was there stays.
     """
+    if not file.table.rules:
+        raise PublishedError(f"there is no official layout for a {type(file.model).__name__}.")
     tensors = with_copies(to_published(file.variables, table=file.table), file.table)
     # The official code of all but torchvision looks for the tensors under this key.
     under = None if file.table is RESNET_CLASSIFIER else "model"
@@ -87,18 +90,17 @@ def _read_run(run: Path, step: int | None) -> ModelFile:
 
 def _read_official(path: Path) -> ModelFile:
     content = read_tensors(path)
-    tensors, notes = without_mask_head(content.tensors)
-    found = recognize(tensors, content.settings, hint=path.name)
-    variables = from_published(tensors, like=shapes_of(found.model), table=found.table)
+    found = recognize(content.tensors, content.settings, hint=path.name)
+    variables = from_published(content.tensors, like=shapes_of(found.model), table=found.table)
     model: Any = found.model
     detection = not isinstance(model, Classifier)
-    postprocess = (BestClass() if isinstance(model, DETR) else TopDetections()) if detection else TopClasses()
+    best = BestClass() if isinstance(model, DETR | MaskDETR) else TopDetections()
     return ModelFile(
         model=model,
         variables=variables,
         classes=classes_of(model.num_classes, detection=detection),
         table=found.table,
         resize=Resize() if detection else CenterCrop(),
-        postprocess=postprocess,
-        notes=(*found.notes, *notes),
+        postprocess=best if detection else TopClasses(),
+        notes=found.notes,
     )

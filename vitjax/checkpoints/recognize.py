@@ -22,13 +22,16 @@ from vitjax.checkpoints.tables import (
     DEFORMABLE_DETR,
     DEFORMABLE_DETR_REFINE,
     DETR,
+    MASK_DETR,
     RESNET_CLASSIFIER,
+    UNPUBLISHED,
     PublishedError,
     Table,
 )
 from vitjax.classification.classifier import Classifier
 from vitjax.detection import deformable_detr, detr
 from vitjax.ops.groups import Grouping
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images
 
 State = Mapping[str, np.ndarray]
@@ -58,7 +61,11 @@ def recognize(state: State, settings: Mapping[str, Any] | None = None, *, hint: 
     known = settings or {}
     table = table_of(state)
     if table.name == DETR.name:
-        return _detr(state, known, hint)
+        model, notes = _detr(state, known, hint)
+        return Recognized(model, DETR, notes)
+    if table.name == MASK_DETR.name:
+        model, notes = _detr(without_mask_head(state)[0], known, hint)
+        return Recognized(MaskDETR(model), MASK_DETR, notes)
     if table.name in (DEFORMABLE_DETR.name, DEFORMABLE_DETR_REFINE.name):
         return _deformable(state, table, known, hint)
     return _crossformer(state) if table.name == CROSSFORMER.name else _resnet_classifier(state)
@@ -80,21 +87,19 @@ def without_mask_head(state: State) -> tuple[dict[str, np.ndarray], tuple[str, .
 
 
 def table_for(model: nn.Module) -> Table:
-    """The official names of a model's tensors.
-
-    Raises:
-        PublishedError: there are none for such a model.
-    """
+    """The official names of a model's tensors; a table without rules where nobody has published such a model."""
     if isinstance(model, detr.DETR):
         return DETR
+    if isinstance(model, MaskDETR):
+        return MASK_DETR
     if isinstance(model, deformable_detr.DeformableDETR):
         return DEFORMABLE_DETR_REFINE if model.refine else DEFORMABLE_DETR
     if isinstance(model, Classifier):
         return CROSSFORMER if isinstance(model.backbone, CrossFormer) else RESNET_CLASSIFIER
-    raise PublishedError(f"there is no official layout for a {type(model).__name__}.")
+    return UNPUBLISHED
 
 
-def _detr(state: State, settings: Mapping[str, Any], hint: str) -> Recognized:
+def _detr(state: State, settings: Mapping[str, Any], hint: str) -> tuple[detr.DETR, tuple[str, ...]]:
     queries, channels = _shape(state, "query_embed.weight")
     dilation, notes = _dilation(settings, hint)
     model = detr.DETR(
@@ -109,7 +114,7 @@ def _detr(state: State, settings: Mapping[str, Any], hint: str) -> Recognized:
         pre_norm="transformer.encoder.norm.weight" in state,
         position="learned" if "backbone.1.row_embed.weight" in state else "sine",
     )
-    return Recognized(model, DETR, notes)
+    return model, notes
 
 
 def _deformable(state: State, table: Table, settings: Mapping[str, Any], hint: str) -> Recognized:

@@ -229,6 +229,29 @@ DETR = Table(
     ),
 )
 
+
+def _within(part: str, rule: Rule) -> Rule:
+    """The rule of a model for where it is a part of another, under a name of its own."""
+    paths = tuple(path.replace("/", f"/{part}/", 1) for path in rule.paths)
+    return Rule(f"{part}.{rule.published}", paths, rule.axes)
+
+
+UNPUBLISHED = Table("unpublished", ())
+
+# Instance and panoptic segmentation: a detector and what stands upon it.
+MASK_DETR = Table(
+    "mask_detr",
+    (
+        *(_within("detr", rule) for rule in DETR.rules),
+        *layer("bbox_attention.q_linear", "mask_attention/query"),
+        *layer("bbox_attention.k_linear", "mask_attention/key"),
+        *layer("mask_head.lay{n}", "mask_head/conv_{n}", CONVOLUTION),
+        *norm("mask_head.gn{n}", "mask_head/norm_{n}"),
+        *layer("mask_head.adapter{n}", "mask_head/adapter_{n}", CONVOLUTION),
+        *layer("mask_head.out_lay", "mask_head/out", CONVOLUTION),
+    ),
+)
+
 _DEFORMABLE = (
     *resnet("backbone.0.body.", "backbone/"),
     *layer("input_proj.{level}.0", "input_projection_{level}", CONVOLUTION),

@@ -6,11 +6,11 @@ detector is scored on handwritten digits that it has not seen.
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from vitjax.data.annotations import Annotations
 from vitjax.data.errors import DataError
@@ -76,6 +76,17 @@ class Digits:
         }
 
 
+class Scene(NamedTuple):
+    """A scene as it is drawn: the image, whose ink is seen at each pixel (-1: nobody's), and which digit everyone is.
+
+    A digit whose ink is nowhere seen was left out.
+    """
+
+    image: UInt8[np.ndarray, "height width 3"]
+    owner: Int[np.ndarray, "height width"]
+    digits: Int[np.ndarray, " owners"]
+
+
 @dataclass(frozen=True)
 class DigitScenes:
     """One split of `Digits`, opened; a Source."""
@@ -113,6 +124,13 @@ class DigitScenes:
         return self.config.train_images if self.split == "train" else self.config.val_images
 
     def __getitem__(self, record: int) -> Sample:
+        """The scene of a record, with the boxes around the ink of its digits."""
+        image, owner, digits = self.scene(record)
+        seen = [(_extent(owner == index), digit) for index, digit in enumerate(digits) if np.any(owner == index)]
+        boxes, labels = zip(*seen, strict=True)
+        return Sample(image, np.array(boxes, np.float32), np.array(labels, np.int32))
+
+    def scene(self, record: int) -> Scene:
         """The scene of a record, composed anew each time."""
         if not 0 <= record < len(self):
             raise IndexError(f"digits/{self.split} has records 0 to {len(self) - 1}; got {record}.")
@@ -168,11 +186,11 @@ def _extent(drawn: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _compose(config: Digits, glyphs: list[np.ndarray], digits: np.ndarray, rng: np.random.Generator) -> Sample:
+def _compose(config: Digits, glyphs: list[np.ndarray], digits: np.ndarray, rng: np.random.Generator) -> Scene:
     chosen = rng.integers(len(digits), size=rng.integers(config.min_digits, config.max_digits + 1))
     paper = rng.uniform(0, 1 - config.max_contrast, size=3)
     canvas = _background(config, paper, rng)
-    owner = np.full((config.height, config.width), -1, np.int16)  # whose ink is seen at a pixel
+    owner = np.full((config.height, config.width), -1, np.int16)
     taken = np.zeros((0, 4), int)
     for index, glyph in enumerate(chosen):
         ink = _resized(glyphs[glyph], int(rng.integers(config.min_size, config.max_size + 1)), config.width)
@@ -186,9 +204,7 @@ def _compose(config: Digits, glyphs: list[np.ndarray], digits: np.ndarray, rng: 
         owner[window][ink > _INK] = index
     canvas += config.noise * rng.standard_normal(canvas.shape, np.float32)
     canvas = canvas if rng.random() < 0.5 else 1 - canvas  # light ink as often as dark ink
-    seen = [(_extent(owner == index), digits[glyph]) for index, glyph in enumerate(chosen) if np.any(owner == index)]
-    boxes, labels = zip(*seen, strict=True)
-    return Sample((canvas.clip(0, 1) * 255).astype(np.uint8), np.array(boxes, np.float32), np.array(labels, np.int32))
+    return Scene((canvas.clip(0, 1) * 255).astype(np.uint8), owner, digits[chosen])
 
 
 def _background(config: Digits, paper: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "height width 3"]:

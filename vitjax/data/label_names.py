@@ -19,6 +19,26 @@ COCO = Classes(tuple(_COCO), tuple(range(len(_COCO))))
 """COCO's 80 categories by their ids, 1 to 90; those that COCO does not use have the name ""."""
 
 
+_STUFF = (
+    "92 banner,93 blanket,95 bridge,100 cardboard,107 counter,109 curtain,112 door-stuff,118 floor-wood,119 flower,"
+    "122 fruit,125 gravel,128 house,130 light,133 mirror-stuff,138 net,141 pillow,144 platform,145 playingfield,"
+    "147 railroad,148 river,149 road,151 roof,154 sand,155 sea,156 shelf,159 snow,161 stairs,166 tent,168 towel,"
+    "171 wall-brick,175 wall-stone,176 wall-tile,177 wall-wood,178 water-other,180 window-blind,181 window-other,"
+    "184 tree-merged,185 fence-merged,186 ceiling-merged,187 sky-other-merged,188 cabinet-merged,189 table-merged,"
+    "190 floor-other-merged,191 pavement-merged,192 mountain-merged,193 grass-merged,194 dirt-merged,195 paper-merged,"
+    "196 food-other-merged,197 building-other-merged,198 rock-merged,199 wall-other-merged,200 rug-merged"
+)
+_NAMED = dict(enumerate(_COCO)) | {int(id_): name for id_, name in (entry.split(" ") for entry in _STUFF.split(","))}
+
+COCO_PANOPTIC = Classes(tuple(_NAMED.get(label, "") for label in range(250)), tuple(range(250)))
+"""COCO's 80 categories of things and 53 of stuff by their ids, in a head of 250 labels as published models have it."""
+
+
+def is_thing(label: int) -> bool:
+    """Whether a label of COCO_PANOPTIC is of objects that can be counted; the others are stuff."""
+    return label < len(_COCO)
+
+
 @functools.cache
 def imagenet() -> Classes:
     """The 1,000 classes of ImageNet-1k, in the order that every published model has."""
@@ -39,7 +59,10 @@ def numbered(labels: int) -> Classes:
 
 
 def classes_of(labels: int, *, detection: bool) -> Classes:
-    """What so many labels of a published model most likely mean: COCO's, ImageNet's, or nothing that is known."""
-    if detection and labels == len(COCO):
-        return COCO
+    """What so many labels of a published model most likely mean: COCO's, ImageNet's, or nothing that is known.
+
+    Detectors with 250 labels are published for panoptic segmentation.
+    """
+    if detection and labels in (len(COCO), len(COCO_PANOPTIC)):
+        return COCO if labels == len(COCO) else COCO_PANOPTIC
     return imagenet() if labels == 1000 and not detection else numbered(labels)

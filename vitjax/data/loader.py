@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from absl import flags
 
 from vitjax.data.errors import DataError
 from vitjax.data.plan import Plan, StepPlan
-from vitjax.data.source import Sample, Source
+from vitjax.data.source import NO_LABEL, Sample, Source
 from vitjax.structs import Batch, Targets
 
 # A batch of large images is 50 MB, so few are kept ready.
@@ -88,6 +88,9 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
             if not step.replaces:
                 continue
             prepared = _next_readable(source, step, row, error)
+        if prepared.sample.label_map is not None and batch.label_maps is None:
+            maps: Any = np.full(batch.pixels.shape[:3], NO_LABEL, np.uint8)
+            batch = replace(batch, label_maps=maps)
         _fill(batch, place, prepared, source)
     return batch
 
@@ -121,7 +124,8 @@ def _iterate(ready: grain.IterDataset) -> Generator[Batch, None, None]:
 def _plain(batch: Batch) -> Batch:
     """Plain arrays: those from workers are a subclass that lives in shared memory; a plain view keeps that alive."""
     targets = {name: np.asarray(leaf) for name, leaf in vars(batch.targets).items()}
-    return _assemble({name: np.asarray(vars(batch)[name]) for name in vars(batch) if name != "targets"}, targets)
+    arrays = {name: leaf for name, leaf in vars(batch).items() if name != "targets" and leaf is not None}
+    return _assemble({name: np.asarray(leaf) for name, leaf in arrays.items()}, targets)
 
 
 def _assemble(arrays: dict[str, Any], targets: dict[str, Any]) -> Batch:
@@ -160,6 +164,8 @@ def _fill(batch: Batch, place: int, prepared: _Prepared, source: Source) -> None
         wish = f"set max_objects to {max(objects, source.max_objects)} or more"
         raise DataError(f"{source.name(record)} has {objects} objects, but max_objects is {limit}; {wish}")
     batch.pixels[place, :height, :width] = sample.image
+    if sample.label_map is not None and batch.label_maps is not None:
+        batch.label_maps[place, :height, :width] = sample.label_map
     batch.sizes[place] = height, width
     batch.records[place] = record
     batch.original_sizes[place] = original_size
@@ -210,7 +216,8 @@ def _require_shared_memory(plan: Plan, workers: int, hosts: int) -> None:
     if not _SHARED_MEMORY.is_dir():
         return
     pixels = max(height * width for height, width in plan.buckets) * plan.batch_size // hosts
-    needed, free = 3 * pixels * workers * _SHARED_PER_WORKER, shutil.disk_usage(_SHARED_MEMORY).free
+    # Three bytes of colour, and one of label where the source has maps.
+    needed, free = 4 * pixels * workers * _SHARED_PER_WORKER, shutil.disk_usage(_SHARED_MEMORY).free
     if free < needed:
         raise DataError(
             f"{workers} workers need up to {needed / 1e6:.0f} MB of shared memory, but {_SHARED_MEMORY} has only "

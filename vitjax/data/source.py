@@ -9,20 +9,32 @@ from jaxtyping import Float, Int, UInt8
 
 from vitjax.data.errors import DataError
 
+NO_LABEL = 255
+"""What a label map has where the class of a pixel is not known: it is neither trained on nor scored."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image and what is on it: boxes are xyxy in pixels of `image`, labels in [0, classes)."""
+    """One image and what is on it: boxes are xyxy in pixels of `image`, labels in [0, classes).
+
+    `label_map` is the class of every pixel, NO_LABEL where it is not known; None where the data have no such maps.
+    """
 
     image: UInt8[np.ndarray, "height width 3"]
     boxes: Float[np.ndarray, "objects 4"]
     labels: Int[np.ndarray, " objects"]
+    label_map: UInt8[np.ndarray, "height width"] | None = None
 
 
 def labelled(image: UInt8[np.ndarray, "height width 3"], label: int) -> Sample:
     """The sample of a labelled image: one object, which is all of it."""
     height, width = image.shape[:2]
     return Sample(image, np.array([[0, 0, width, height]], np.float32), np.array([label], np.int32))
+
+
+def mapped(image: UInt8[np.ndarray, "height width 3"], label_map: UInt8[np.ndarray, "height width"]) -> Sample:
+    """The sample of an image whose pixels are labelled; it has no objects."""
+    return Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32), label_map)
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,19 @@ class SizedSource(Source, Protocol):
     @property
     def sizes(self) -> Int[np.ndarray, "records 2"]:
         """Height and width of every image, as `source[record].image` will have them."""
+        ...
+
+
+@runtime_checkable
+class LabelMapSource(SizedSource, Protocol):
+    """A source of images with a label for every pixel."""
+
+    def label_map(self, record: int) -> UInt8[np.ndarray, "height width"]:
+        """The class of every pixel of a record's image, NO_LABEL where it is not known.
+
+        Raises:
+            DataError: the map cannot be read.
+        """
         ...
 
 

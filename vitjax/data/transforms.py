@@ -1,4 +1,4 @@
-"""Flip, resize and crop: drawn from an image's size before it is decoded, then applied to the image and its boxes."""
+"""Flip, resize and crop: drawn from an image's size before it is decoded, then applied to image, boxes and labels."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,7 +31,8 @@ class Geometry:
     def apply(self, sample: Sample, name: str = "image") -> Sample:
         """The image and boxes after the geometry; boxes without area inside the crop are left out, with their labels.
 
-        Boxes are computed in float32, as the published code does.
+        Boxes are computed in float32, as the published code does. A label map goes the way of the image, by the nearest
+        pixel.
 
         Raises:
             DataError: the image is not of the size that the geometry was drawn for.
@@ -52,7 +53,12 @@ class Geometry:
             kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
             boxes, labels = boxes[kept], labels[kept]
         image, boxes = _resize(image, boxes, self.output)
-        return Sample(image, boxes, labels)
+        return Sample(image, boxes, labels, None if sample.label_map is None else self._map(sample.label_map))
+
+    def _map(self, labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "out_h out_w"]:
+        top, left, height, width = self.crop
+        labels = resize_labels(cv2.flip(labels, 1) if self.flip else labels, self.resized)
+        return resize_labels(labels[top : top + height, left : left + width], self.output)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Resize:
     Source: DETR datasets/coco.py (800, 1333).
     """
 
-    task: ClassVar[str] = "detection"
+    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
 
     size: int | None = 800
     """Shorter side in pixels; None keeps the image as it is."""
@@ -119,7 +125,7 @@ class Augmentation:
     Source: DETR datasets/coco.py and transforms.py.
     """
 
-    task: ClassVar[str] = "detection"
+    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
 
     flip: float = 0.5
     """Probability of a mirror image."""
@@ -205,6 +211,13 @@ def resize_image(
     if height >= image.shape[0] and width >= image.shape[1]:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_labels(labels: UInt8[np.ndarray, "height width"], size: tuple[int, int]) -> UInt8[np.ndarray, "out_h out_w"]:
+    """A label map at (height, width): every pixel takes the label of the one whose centre is nearest to its own."""
+    if labels.shape == size:
+        return labels
+    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _resize(

@@ -1,7 +1,7 @@
 """DETR: object detection as set prediction. Source: Carion et al. 2020."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,16 @@ from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine
 from vitjax.structs import Feature, Images, Padding, Predictions
+
+
+class Inner(NamedTuple):
+    """What a DETR says of a batch of images, and the maps, tokens and queries on the way there."""
+
+    predictions: Predictions
+    features: tuple[Feature, ...]
+    projected: Float[Array, "batch h w channels"]
+    memory: Float[Array, "batch tokens channels"]
+    queries: Float[Array, "layers batch queries channels"]
 
 
 class DETR(nn.Module):
@@ -56,9 +66,17 @@ class DETR(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the transformer computes in; softmax, boxes, costs and losses are float32 always."""
 
-    @nn.compact
     def __call__(self, images: Images, *, train: bool) -> Predictions:
         """Logits over classes and 'no object' (last) and cxcywh boxes, for every decoder layer.
+
+        Raises:
+            ValueError: `num_classes` is still None.
+        """
+        return self.inner(images, train=train).predictions
+
+    @nn.compact
+    def inner(self, images: Images, *, train: bool) -> Inner:
+        """The predictions, with all that a head for masks needs besides: one pass gives both.
 
         Raises:
             ValueError: `num_classes` is still None.
@@ -67,7 +85,8 @@ class DETR(nn.Module):
             raise ValueError(
                 "DETR needs num_classes; got None. Training fills it in from the data, or set it yourself."
             )
-        feature = self.backbone(images, padding=self.padding, train=train)[-1]
+        features = self.backbone(images, padding=self.padding, train=train)
+        feature = features[-1]
         position = self._positions(feature)
         batch = feature.values.shape[0]
         projected = nn.Conv(
@@ -90,7 +109,7 @@ class DETR(nn.Module):
         asked = jnp.broadcast_to(embedding.astype(self.dtype), (batch, *embedding.shape))
         queries = Decoder(self.decoder_layers, *sizes, name="decoder")(asked, memory, position, valid, train=train)
         self.sow("intermediates", "queries", queries)
-        return self._heads(queries, self.num_classes + 1)
+        return Inner(self._heads(queries, self.num_classes + 1), features, projected, memory, queries)
 
     def _positions(self, feature: Feature) -> Float[Array, "batch height width channels"]:
         if self.position == "learned":

@@ -43,14 +43,14 @@ def draw_attention(found: AttentionMap, path: Path, *, dpi: int = 150) -> Path:
     figure = Figure(figsize=(width, max([top + down, *(y + high for _, y, _, high in heads)]) + GAP + _FOOT), dpi=dpi)
     axes = place(figure, GAP, top, across, down)
     norm = Normalize(0, float(found.mean.max()))
-    _draw_heat(axes, found, found.mean, norm)
+    draw_heat(axes, found.image, found.cells, found.mean, norm)
     draw_grid(axes, found)
     draw_asked(axes, found, tagged=True)
     bar = place(figure, GAP + across + 0.15, top, 0.18, down)
     figure.colorbar(ScalarMappable(norm, COLORMAP), cax=bar).set_label("attention weight of a cell", color=INK)
     for head, weights, where in zip(found.heads, found.weights, heads, strict=False):
         one, most = place(figure, *where), float(weights.max())
-        _draw_heat(one, found, weights, Normalize(0, most))
+        draw_heat(one, found.image, found.cells, weights, Normalize(0, most))
         draw_asked(one, found, line=1.0)
         one.set_title(f"Head {head}", loc="left", fontsize=9, fontweight="bold", color=INK, pad=3)
         one.set_title(f"to {most:.2g}", loc="right", fontsize=8.5, color=PALE, pad=3)
@@ -137,11 +137,17 @@ def draw_asked(axes: Any, found: AttentionMap, *, line: float = 2.0, tagged: boo
         axes.text(*corner, text, va="bottom", fontsize=9, color=INK, bbox=tag, parse_math=False, clip_on=True, zorder=6)
 
 
-def _draw_heat(axes: Any, found: AttentionMap, weights: Float[np.ndarray, "rows columns"], norm: Any) -> None:
+def draw_heat(
+    axes: Any,
+    image: SeenImage,
+    cells: Float[np.ndarray, "rows columns 4"],
+    weights: Float[np.ndarray, "rows columns"],
+    norm: Any,
+) -> None:
     """The image, and over it the weights, brought to its size; what has little weight is let through."""
-    draw_image(axes, found.image)
+    draw_image(axes, image)
     limits = axes.axis()
-    left, top, right, bottom = *found.cells[0, 0, :2], *found.cells[-1, -1, 2:]
+    left, top, right, bottom = *cells[0, 0, :2], *cells[-1, -1, 2:]
     axes.imshow(
         weights,
         cmap=COLORMAP,

@@ -17,6 +17,7 @@ from vitjax.data.source import Classes, Source
 from vitjax.evaluation.classification import evaluate
 from vitjax.evaluation.detection import Evaluation
 from vitjax.inference.group_maps import Groups, group
+from vitjax.inference.looks import Looks, looks
 from vitjax.inference.prediction import recognition
 from vitjax.inference.recognizer import Recognized, Recognizer
 from vitjax.training.parallel import data_mesh, place_state
@@ -82,3 +83,12 @@ class ClassPredictor:
             DataError: the image is missing or cannot be read.
         """
         return group(self.model, self._variables, picture, preprocess=self._crop, classes=self.classes)
+
+    def looks(self, picture: Picture) -> Looks:
+        """What the attention modules of the model do on one image: `.of_pixel(x, y)` tells it.
+
+        Raises:
+            ValueError: the model has none that tells it.
+            DataError: the image is missing or cannot be read.
+        """
+        return looks(self.model, self._variables, picture, preprocess=self._crop, classes=self.classes)

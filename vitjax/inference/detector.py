@@ -14,15 +14,19 @@ from vitjax.data.source import SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
 from vitjax.inference.sweep import sweep
+from vitjax.segmentation.detr_masks import MaskDETR
+from vitjax.segmentation.masks import Masks
+from vitjax.structs import MaskDetections
 from vitjax.training.parallel import compile_predict_step
-from vitjax.training.steps import make_predict_step
+from vitjax.training.steps import make_mask_step, make_predict_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
     """What was found on one record: scores, labels and boxes, xyxy in pixels of the original image.
 
-    Where the image could not be read `readable` is False and nothing was found.
+    There are masks where the model makes them. Where the image could not be read `readable` is False and nothing was
+    found.
     """
 
     record: int
@@ -30,6 +34,15 @@ class Found:
     labels: Int[np.ndarray, " detections"]
     boxes: Float[np.ndarray, "detections 4"]
     readable: bool = True
+    masks: Masks | None = None
+
+
+def _found(record: int, row: Any) -> Found:
+    if not isinstance(row, MaskDetections):
+        return Found(record, row.scores, row.labels, row.boxes)
+    logits: Any = row.masks[:, : int(row.valid.any(1).sum()), : int(row.valid.any(0).sum())]
+    seen, size = ((int(height), int(width)) for height, width in (row.sizes, row.original_sizes))
+    return dataclasses.replace(_found(record, row.detections), masks=Masks(logits, seen, size))
 
 
 def _unreadable(record: int) -> Found:
@@ -45,7 +58,8 @@ class Detector:
         self.threshold = postprocess.threshold
         self._resize = resize
         self._mesh = mesh
-        self._step: Callable = compile_predict_step(make_predict_step(model, postprocess), mesh)
+        make_step = make_mask_step if isinstance(model, MaskDETR) else make_predict_step
+        self._step: Callable = compile_predict_step(make_step(model, postprocess), mesh)
 
     def __call__(
         self, variables: dict[str, Any], source: SizedSource, *, batch_size: int, multiple: int = 32, workers: int = 0
@@ -58,4 +72,4 @@ class Detector:
             return
         plan = EvaluationPlan(source.sizes, batch_size, self._resize, multiple=multiple)
         for record, _, row in sweep(self._step, variables, source, plan, self._mesh, workers=workers):
-            yield _unreadable(record) if row is None else Found(record, row.scores, row.labels, row.boxes)
+            yield _unreadable(record) if row is None else _found(record, row)

@@ -22,6 +22,7 @@ from vitjax.data.transforms import Resize
 from vitjax.inference import run_exported
 from vitjax.inference.export_program import Outputs, Program, differences
 from vitjax.ops.images import DEVIATION, MEAN
+from vitjax.segmentation.label_map import BestLabel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LIMIT = 1e-4
@@ -61,23 +62,30 @@ def export_model(
     """Writes the folder `out`: the program model.bin, its description model.json, and run.py, which runs it.
 
     `size` is the (height, width) of the frames that images come in, see `frame_of`. Without `batch_size` any number of
-    images can be given at once. The program is compared with the model on this machine's CPU before anything is kept;
-    an earlier export in `out` is replaced at the end, as a whole.
+    images can be given at once. Of a model with masks the detector is exported. The program
+    is compared with the model on this machine's CPU before anything is kept; an earlier export in `out` is replaced at
+    the end, as a whole.
 
     Raises:
-        DataError: the program does not say what the model says, `out` is something else, or it cannot be written.
+        DataError: the model labels pixels, the program does not say what the model says, `out` is something else, or it
+            cannot be written.
     """
+    if isinstance(file.postprocess, BestLabel):
+        raise DataError("export writes detectors and classifiers; a segmentation model runs with vitjax only.")
+    given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size
     _check(out, height, width, batch_size)
     variables = jax.tree.map(np.asarray, file.variables)
-    program = Program(file.model, variables, height, width, preprocess, file.postprocess if postprocess else None)
+    ending: Any = file.postprocess if postprocess else None
+    program = Program(file.model, variables, height, width, preprocess, ending)
     exported, notes = _traced(program, batch_size)
+    notes = (*file.notes[len(given.notes) :], *notes)
     content = bytes(exported.serialize())
     found = _compared(program, content, batch_size=2 if _is_symbolic(exported) else exported.in_avals[0].shape[0])
     about = _description(file, program, exported) | {
         "sha256": hashlib.sha256(content).hexdigest(),
         "parity": {"platform": "cpu", "limit": LIMIT, "differences": found},
-        "notes": [*file.notes, *notes],
+        "notes": [*given.notes, *notes],
     }
     files = {_PROGRAM: content, _ABOUT: (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()}
     if preprocess and postprocess:

@@ -9,11 +9,14 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vitjax.data.memory import SizedSubset, Subset
-from vitjax.data.source import SizedSource, Source
+from vitjax.data.source import LabelMapSource, SizedSource, Source
 from vitjax.inference.detector import Detector
 from vitjax.inference.draw import contact_sheet, draw_boxes, enlarged, legible_scale
+from vitjax.inference.label_mapper import LabelMapper
+from vitjax.inference.map_picture import draw_label_map, legend, with_legend
 from vitjax.inference.prediction import name_of, select
 from vitjax.inference.recognizer import Recognizer
+from vitjax.inference.segment_predictor import segmentation
 
 
 def draw_detection_page(
@@ -56,6 +59,31 @@ def draw_class_page(
         wrong = one.truth not in (-1, one.labels[0])
         captions.append(taken_for + (f"\nwrong: is {name_of(source.classes, one.truth)}" if wrong else ""))
     _save([enlarged(shown[one.record].image) for one in readable], captions, path, columns=6, tile=200)
+
+
+def draw_map_page(
+    mapper: LabelMapper,
+    variables: dict[str, Any],
+    source: LabelMapSource,
+    path: Path,
+    *,
+    batch_size: int,
+    images: int = 8,
+) -> None:
+    """Writes a page of the source's first images, each beside its true and its found labels in colours, as a PNG."""
+    shown = SizedSubset(source, range(min(images, len(source))))
+    found = sorted(mapper(variables, shown, batch_size=batch_size), key=lambda one: one.record)
+    readable, names = [one for one in found if one.readable], source.classes.names
+    pictures = []
+    for one in readable:
+        image, maps = shown[one.record].image, (source.label_map(one.record), one.label_map)
+        drawn = [enlarged(image), *(draw_label_map(image, labels, names) for labels in maps)]
+        gap = np.full((len(drawn[0]), 8, 3), 255, np.uint8)
+        row = np.concatenate([drawn[0], gap, drawn[1], gap, drawn[2]], axis=1)
+        told = segmentation(np.concatenate(maps, axis=1), source.classes)
+        pictures.append(with_legend(row, legend(told, names)))
+    captions = [f"{shown.name(one.record)}: image, truth, found" for one in readable]
+    _save(pictures, captions, path, columns=2, tile=1200)
 
 
 def _save(

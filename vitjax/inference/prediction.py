@@ -8,16 +8,21 @@ from jaxtyping import Float, Int
 from vitjax.data.source import Classes
 from vitjax.inference.detector import Found
 from vitjax.inference.recognizer import Recognized
+from vitjax.segmentation.masks import Masks
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is found on one image, best first: boxes are xyxy in its pixels."""
+    """What is found on one image, best first: boxes are xyxy in its pixels.
+
+    Of a model that makes masks, `masks[i]` tells the pixels of the i-th detection.
+    """
 
     boxes: Float[np.ndarray, "detections 4"]
     scores: Float[np.ndarray, " detections"]
     labels: Int[np.ndarray, " detections"]
     names: tuple[str, ...]
+    masks: Masks | None = None
 
     def __len__(self) -> int:
         """The number of detections."""
@@ -26,7 +31,8 @@ class Prediction:
     def take(self, rows: Int[np.ndarray, " taken"]) -> "Prediction":
         """The detections of these numbers."""
         names = tuple(self.names[row] for row in rows)
-        return Prediction(self.boxes[rows], self.scores[rows], self.labels[rows], names)
+        masks = None if self.masks is None else self.masks.take(rows)
+        return Prediction(self.boxes[rows], self.scores[rows], self.labels[rows], names, masks)
 
 
 def select(found: Found, classes: Classes, threshold: float) -> Prediction:
@@ -34,7 +40,9 @@ def select(found: Found, classes: Classes, threshold: float) -> Prediction:
     order = np.argsort(-found.scores, kind="stable")
     order = order[found.scores[order] >= threshold]
     labels = found.labels[order]
-    return Prediction(found.boxes[order], found.scores[order], labels, tuple(name_of(classes, i) for i in labels))
+    names = tuple(name_of(classes, label) for label in labels)
+    masks = None if found.masks is None else found.masks.take(order)
+    return Prediction(found.boxes[order], found.scores[order], labels, names, masks)
 
 
 @dataclasses.dataclass(frozen=True)

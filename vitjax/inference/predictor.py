@@ -22,8 +22,12 @@ from vitjax.inference.attention_maps import Attention, attend
 from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.detector import Detector, Found
 from vitjax.inference.group_maps import Groups, group
+from vitjax.inference.looks import Looks, looks
 from vitjax.inference.prediction import select
 from vitjax.inference.sampling_points import Sampling, sample
+from vitjax.inference.segment_predictor import SegmentPredictor
+from vitjax.segmentation.detr_masks import MaskDETR, detector_inside
+from vitjax.segmentation.label_map import BestLabel
 from vitjax.training.parallel import data_mesh, place_state
 
 
@@ -48,7 +52,10 @@ class Predictor:
         self._resize = resize
         self._devices = mesh.size
         self._variables = place_state(variables, mesh)
-        self._detector = Detector(model, postprocess, resize, mesh)
+        self._detector = self._boxes = Detector(model, postprocess, resize, mesh)
+        self._inside = detector_inside(model, self._variables)
+        if isinstance(model, MaskDETR):
+            self._boxes = Detector(self._inside[0], postprocess, resize, mesh)
 
     def __call__(self, pictures: Picture | Sequence[Picture], *, threshold: float | None = None) -> Any:
         """The detections that reach the threshold: a Prediction, or a list of them for a list of images.
@@ -74,13 +81,16 @@ class Predictor:
         return self._detector.threshold
 
     def detect(self, source: SizedSource, *, batch_size: int, workers: int = 0) -> Iterator[Found]:
-        """What is found on every record of a source, unfiltered, in batches of about `batch_size`."""
-        batch_size = -(-batch_size // self._devices) * self._devices
-        return self._detector(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
+        """What is found on every record of a source, unfiltered, in batches of about `batch_size`.
+
+        A model that makes masks sees one image per device at a time: it needs more than a gigabyte for each.
+        """
+        batch_size = 1 if isinstance(self.model, MaskDETR) else batch_size
+        return self._run(self._detector, self._variables, source, batch_size, workers)
 
     def evaluate(self, source: DetectionSource, *, batch_size: int, workers: int = 0) -> Evaluation:
-        """COCO's scores on a source, with a progress bar where stderr is a terminal."""
-        found = self.detect(source, batch_size=batch_size, workers=workers)
+        """COCO's scores of the boxes on a source, with a progress bar where stderr is a terminal."""
+        found = self._run(self._boxes, self._inside[1], source, batch_size, workers)
         return evaluate(iter(tqdm(found, total=len(source), disable=None)), source)
 
     def sampling(self, picture: Picture) -> Sampling:
@@ -91,8 +101,7 @@ class Predictor:
             DataError: the image is missing or cannot be read.
         """
         return sample(
-            self.model,
-            self._variables,
+            *self._inside,
             picture,
             resize=self._resize,
             classes=self.classes,
@@ -106,9 +115,7 @@ class Predictor:
             ValueError: the model is no DETR.
             DataError: the image is missing or cannot be read.
         """
-        return attend(
-            self.model, self._variables, picture, resize=self._resize, classes=self.classes, multiple=self._multiple
-        )
+        return attend(*self._inside, picture, resize=self._resize, classes=self.classes, multiple=self._multiple)
 
     def groups(self, picture: Picture) -> Groups:
         """Which tokens of a CrossFormer backbone attend to each other on one image: `.of_pixel(x, y)` tells them.
@@ -117,9 +124,22 @@ class Predictor:
             ValueError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
-        return group(
-            self.model, self._variables, picture, preprocess=self._resize, classes=self.classes, multiple=self._multiple
-        )
+        return group(*self._inside, picture, preprocess=self._resize, classes=self.classes, multiple=self._multiple)
+
+    def looks(self, picture: Picture) -> Looks:
+        """What the attention modules of the backbone do on one image: `.of_pixel(x, y)` tells it.
+
+        Raises:
+            ValueError: the model has none that tells it.
+            DataError: the image is missing or cannot be read.
+        """
+        return looks(*self._inside, picture, preprocess=self._resize, classes=self.classes, multiple=self._multiple)
+
+    def _run(
+        self, detector: Detector, variables: dict[str, Any], source: SizedSource, batch_size: int, workers: int
+    ) -> Iterator[Found]:
+        batch_size = -(-batch_size // self._devices) * self._devices
+        return detector(variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
 
     @property
     def _multiple(self) -> int:
@@ -127,7 +147,7 @@ class Predictor:
         return 128 if (self._resize.size or 0) >= 512 else 32
 
 
-def load(source: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor:
+def load(source: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor | SegmentPredictor:
     """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
     Of a run its best checkpoint is taken, or that of a step.
@@ -140,6 +160,9 @@ def load(source: str | Path, *, step: int | None = None) -> Predictor | ClassPre
     for note in file.notes:
         print(note, file=sys.stderr)
     parts: dict[str, Any] = {"postprocess": file.postprocess, "step": file.step}
+    if isinstance(file.postprocess, BestLabel):
+        resize: Any = file.resize  # an experiment makes sure of it
+        return SegmentPredictor(file.model, file.variables, file.classes, resize=resize, **parts)
     if isinstance(file.resize, CenterCrop):
         return ClassPredictor(file.model, file.variables, file.classes, crop=file.resize, **parts)
     return Predictor(file.model, file.variables, file.classes, resize=file.resize, **parts)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
+from pycocotools import mask as coco_masks
 
 from vitjax.data.source import Classes
 from vitjax.inference.prediction import Prediction, Recognition
@@ -69,7 +71,10 @@ def result_files(out: Path, columns: Sequence[str] = ()) -> Iterator[Callable[[R
 
 
 def box_results(prediction: Prediction, place: Place, image_id: int, classes: Classes) -> Results:
-    """COCO's results with the file and the class name beside the ids, and rows with the corners; all in pixels."""
+    """COCO's results with the file and the class name beside the ids, and rows with the corners; all in pixels.
+
+    Masks, where there are any, are in the results as COCO's run lengths.
+    """
     corners = np.asarray(prediction.boxes, np.float64)
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).round(2).tolist()
     scores = [round(score, 6) for score in prediction.scores.tolist()]
@@ -77,10 +82,17 @@ def box_results(prediction: Prediction, place: Place, image_id: int, classes: Cl
     for row, (label, name, score) in enumerate(zip(prediction.labels.tolist(), prediction.names, scores, strict=True)):
         category = classes.category_ids[label] if label < len(classes) else label
         ids = {"image_id": image_id, "category_id": category, "bbox": boxes[row], "score": score}
-        entries.append({**ids, **place.keys, "category_name": name})
+        outline = {} if prediction.masks is None else {"segmentation": run_lengths(prediction.masks[row])}
+        entries.append({**ids, **outline, **place.keys, "category_name": name})
         sides = dict(zip(BOX_COLUMNS[-4:], corners[row].round(2).tolist(), strict=True))
         rows.append({**place.cells, "label": label, "name": name, "score": score, **sides})
     return entries, rows
+
+
+def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
+    """The mask as COCO has it: its (height, width), and the lengths of its runs down the columns, compressed."""
+    encoded = coco_masks.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
 
 
 def class_results(told: Recognition, place: Place) -> Results:

@@ -12,12 +12,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitjax.data.errors import DataError
+from vitjax.data.label_names import COCO_PANOPTIC, is_thing
 from vitjax.data.memory import Picture, Pictures
 from vitjax.data.plan import require_positive
 from vitjax.data.source import Classes, SizedSource, Source
 from vitjax.inference.choice import BoxChoice
 from vitjax.inference.detector import Found
 from vitjax.inference.draw import draw_boxes, legible_scale
+from vitjax.inference.draw_masks import draw_masks, draw_segments
 from vitjax.inference.inputs import is_video, picture_paths
 from vitjax.inference.kept import KeptPictures
 from vitjax.inference.prediction import Prediction, Recognition, recognition
@@ -33,6 +35,10 @@ from vitjax.inference.results import (
 )
 from vitjax.inference.saved import Saved
 from vitjax.inference.video import Frame, Video, look_through, open_video, written_video
+from vitjax.segmentation.panoptic import panoptic
+
+PANOPTIC = "panoptic"
+"""Folder for the pictures of a model that tells things and stuff, within that of the others."""
 
 # Photographs that wait to be drawn on take no more memory than this; those beyond are decoded once more.
 _WAITING_BYTES = 2**28
@@ -84,7 +90,8 @@ def save_predictions(
     `<out>/predictions.json` has the `top` boxes of every image as COCO's results, [x, y, width, height] in pixels, with
     the file and class name beside the ids; image_id counts from 1 the images and then the frames. Of a video every
     `every`-th frame is looked at, has its number and its time in seconds in the results, and its boxes stay on the
-    picture until the next. With `csv` there is a predictions.csv of the same boxes.
+    picture until the next. With `csv` there is a predictions.csv of the same boxes. Masks, where the model makes them,
+    are on the pictures and in the results; where it is a panoptic one, `<out>/panoptic/<name>.png` shows its segments.
 
     Raises:
         ValueError: `nms` is no IoU, or `top` or `every` no number of things.
@@ -95,6 +102,7 @@ def save_predictions(
     choice = BoxChoice(threshold, top, nms)
     images, videos = _opened(paths, predictor.classes, saved)
     pictures = picture_paths([*images, *(video.path for video in videos)], out)
+    picture_paths(images, out / PANOPTIC)  # refused before anything is written
     with result_files(out, _columns(BOX_COLUMNS, videos) if csv else ()) as write:
         run = _Boxes(predictor, choice, saved, write, batch_size)
         run.images(images, pictures, workers)
@@ -166,17 +174,19 @@ class _Boxes:
         classes = self.predictor.classes
         source = KeptPictures(paths, classes, room=0 if workers else _WAITING_BYTES)
         found = self.predictor.detect(source, batch_size=self.batch_size, workers=workers)
-        every: dict[int, Prediction] = {}
+        every: dict[int, Results] = {}
         for one in tqdm(found, total=len(source), unit="image", disable=None):
             image = source.take(one.record) if one.readable else None
             if image is None:
                 self.saved.unreadable.append(str(paths[one.record]))
                 continue
-            every[one.record] = self.choice.of(one, classes)
-            shown = self._shown(every[one.record])
+            kept = self.choice.of(one, classes)
+            every[one.record] = box_results(kept, Place(paths[one.record]), one.record + 1, classes)
+            shown = self._shown(kept)
             Image.fromarray(self._drawn(image, shown)).save(pictures[one.record])
+            self._save_panoptic(one, image, pictures[one.record])
         for record in sorted(every):
-            self.write(box_results(every[record], Place(paths[record]), record + 1, classes))
+            self.write(every[record])
         self.saved.images = len(every)
 
     def video(self, video: Video, picture: Path, first_id: int, every: int) -> int:
@@ -199,6 +209,15 @@ class _Boxes:
                 write_frame(self._drawn(frame.image, shown))
         return asked
 
+    def _save_panoptic(self, found: Found, image: np.ndarray, picture: Path) -> None:
+        """A picture of things and stuff beside that of the boxes, of a model that knows stuff."""
+        if found.masks is None or self.predictor.classes != COCO_PANOPTIC:
+            return
+        segments = panoptic(found.scores, found.labels, found.masks, is_thing=is_thing)
+        beside = picture.parent / PANOPTIC / picture.name
+        beside.parent.mkdir(exist_ok=True)
+        Image.fromarray(draw_segments(image, segments, COCO_PANOPTIC.names)).save(beside)
+
     def _shown(self, kept: Prediction) -> Prediction:
         shown = self.choice.shown(kept)
         self.saved.boxes += len(shown)
@@ -206,6 +225,7 @@ class _Boxes:
 
     def _drawn(self, image: np.ndarray, shown: Prediction) -> UInt8[np.ndarray, "height width 3"]:
         names, scale = self.predictor.classes.names, legible_scale(*image.shape[:2])
+        image = image if shown.masks is None else draw_masks(image, shown.masks, shown.names, names=names)
         return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=names, scale=scale)
 
 

@@ -1,5 +1,6 @@
 """A compiled prediction step over every batch of a plan."""
 
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -35,11 +36,12 @@ def sweep(
 ) -> Iterator[Answer]:
     """The answer for each record once, in the order of the plan, with the labels that the source has for it.
 
-    The device works on the next batch while the host reads this one's answer.
+    The device works on the next batch while the host reads this one's answer. Label maps stay on the host: a step needs
+    none, and it would be compiled anew for a batch of which no image can be read, which has none.
     """
     waiting: list[tuple[Batch, Any]] = []
     for batch in batches(source, plan, max_objects=max(source.max_objects, 1), workers=workers):
-        waiting.append((batch, step(variables, place_batch(batch, mesh))))
+        waiting.append((batch, step(variables, place_batch(dataclasses.replace(batch, label_maps=None), mesh))))
         if len(waiting) > 1:
             yield from _answers(*waiting.pop(0))
     for batch, answer in waiting:

@@ -38,13 +38,17 @@ def _row(config: Config) -> tuple[str, ...]:
     trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(params))
     model = config.experiment.model
     said = (config.said("Published"), config.said("Measured here"))
-    architecture = f"{type(model).__name__} {_backbone(model.backbone)}"
+    backbone, head = getattr(model, "backbone", None), getattr(model, "head", None)
+    parts = [_backbone(backbone)] if backbone else []
+    parts += [f"and {type(head).__name__}"] if head else []
+    architecture = " ".join([type(model).__name__, *parts])
     return (config.name, architecture, f"{trainable:,}", f"{trainable + frozen:,}", *said)
 
 
 def _backbone(backbone: nn.Module) -> str:
     if isinstance(backbone, ResNet):
-        return f"ResNet-{backbone.depth}{'-DC5' if backbone.dilation else ''}"
+        attention = f" with {type(backbone.attention).__name__}" if backbone.attention else ""
+        return f"ResNet-{backbone.depth}{'-DC5' if backbone.dilation else ''}{attention}"
     if isinstance(backbone, CrossFormer):
         family, depths = "CrossFormer++" if backbone.cooling else "CrossFormer", "+".join(map(str, backbone.depths))
         return f"{family}-{backbone.channels} of {depths} blocks"

@@ -9,12 +9,16 @@ import flax.linen as nn
 from vitjax.classification.erasing import Erasing
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.mixing import Mixing
+from vitjax.classification.policy_loss import PolicyLoss
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.coco import CocoFolder
 from vitjax.data.crops import CenterCrop, RandomCrop
+from vitjax.data.digit_canvas import DigitCanvas
 from vitjax.data.digit_images import DigitImages
+from vitjax.data.digit_maps import DigitMaps
 from vitjax.data.digits import Digits
 from vitjax.data.image_folder import ImageFolder
+from vitjax.data.label_map_folder import LabelMapFolder
 from vitjax.data.source import Source
 from vitjax.data.tfds import TfdsCoco
 from vitjax.data.tfds_labels import TfdsLabels
@@ -23,6 +27,8 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.segmentation.label_map import BestLabel
+from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.training.optimizer import AdamW
 
 
@@ -32,10 +38,18 @@ class Experiment:
 
     model: nn.Module = dataclasses.field(default_factory=DETR)
     """The network."""
-    data: CocoFolder | TfdsCoco | Digits | ImageFolder | TfdsLabels | DigitImages = dataclasses.field(
-        default_factory=CocoFolder
-    )
-    """Where images and boxes, or images and labels, come from."""
+    data: (
+        CocoFolder
+        | TfdsCoco
+        | Digits
+        | ImageFolder
+        | TfdsLabels
+        | DigitImages
+        | DigitCanvas
+        | LabelMapFolder
+        | DigitMaps
+    ) = dataclasses.field(default_factory=CocoFolder)
+    """Where images and boxes, images and labels, or images and label maps, come from."""
     augmentation: Augmentation | RandomCrop = dataclasses.field(default_factory=Augmentation)
     """What is done to training images."""
     erasing: Erasing = dataclasses.field(default_factory=functools.partial(Erasing, probability=0.0))
@@ -44,10 +58,12 @@ class Experiment:
     """How a classifier's training images are mixed with one another."""
     resize: Resize | CenterCrop = dataclasses.field(default_factory=Resize)
     """What is done to images in evaluation and prediction."""
-    loss: SetLoss | FocalSetLoss | CrossEntropy = dataclasses.field(default_factory=SetLoss)
+    loss: SetLoss | FocalSetLoss | CrossEntropy | PolicyLoss | PixelCrossEntropy = dataclasses.field(
+        default_factory=SetLoss
+    )
     """What is minimised."""
-    postprocess: BestClass | TopDetections | TopClasses = dataclasses.field(default_factory=BestClass)
-    """How predictions become detections, or the best classes."""
+    postprocess: BestClass | TopDetections | TopClasses | BestLabel = dataclasses.field(default_factory=BestClass)
+    """How predictions become detections, the best classes, or label maps."""
     optimizer: AdamW = dataclasses.field(default_factory=AdamW)
     """How it is minimised."""
     epochs: float = 300
@@ -68,7 +84,8 @@ class Experiment:
     log_every: int = 50
     """Steps between lines of metrics."""
     best: str | None = None
-    """The evaluation metric by which the best checkpoint is kept; None is AP, or top1 for a classifier."""
+    """The evaluation metric by which the best checkpoint is kept; None is AP, top1 for a classifier, or mIoU for a
+    segmentation model."""
     keep_last: int = 1
     """Latest checkpoints kept."""
     keep_best: int = 1
@@ -106,22 +123,27 @@ class Experiment:
 
     @property
     def task(self) -> str:
-        """'detection' or 'classification', as the model has it."""
+        """'detection', 'classification' or 'segmentation', as the model has it."""
         return getattr(self.model, "task", "detection")
+
+    def _is_stranger(self, part: object) -> bool:
+        """Whether a part is for another task; some are for several."""
+        return self.task not in getattr(part, "tasks", (getattr(part, "task", self.task),))
 
     def _require_one_task(self) -> None:
         parts = {field: getattr(self, field) for field in ("data", "augmentation", "resize", "loss", "postprocess")}
-        others = {field: part for field, part in parts.items() if getattr(part, "task", self.task) != self.task}
+        others = {field: part for field, part in parts.items() if self._is_stranger(part)}
         if others:
             strangers = [f"{field}={type(part).__name__}" for field, part in others.items()]
             raise ValueError(
                 f"{type(self.model).__name__} is for {self.task}, and these are not: {', '.join(strangers)}. "
                 "A detector goes with CocoFolder, TfdsCoco or Digits, Augmentation, Resize and a set loss; "
                 "a Classifier with ImageFolder, TfdsLabels or DigitImages, RandomCrop, CenterCrop, CrossEntropy and "
-                "TopClasses."
+                "TopClasses; a Segmenter with LabelMapFolder or DigitMaps, Augmentation, Resize, PixelCrossEntropy and "
+                "BestLabel."
             )
         if self.task != "classification" and (self.erasing.probability or self.mixing.probability):
-            raise ValueError("erasing and mixing are for classifiers; leave both at probability=0 for a detector.")
+            raise ValueError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:

@@ -11,8 +11,10 @@ from jaxtyping import Float
 from vitjax.classification.erasing import Erasing
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.mixing import Mixing
+from vitjax.classification.policy_loss import PolicyLoss
 from vitjax.detection.loss import Loss
 from vitjax.ops.images import normalize, valid_pixels
+from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.structs import Assignment, Batch, ClassTargets, Images, Predictions, Targets, Terms
 
 STATISTICS = "batch_stats"
@@ -54,15 +56,29 @@ def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Object
     return objective
 
 
-def classification_objective(model: nn.Module, loss: CrossEntropy, mixing: Mixing, erasing: Erasing) -> Objective:
+def classification_objective(
+    model: nn.Module, loss: CrossEntropy | PolicyLoss, mixing: Mixing, erasing: Erasing
+) -> Objective:
     """The loss of a classifier on images that are partly erased and mixed with one another."""
 
     def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
         erase, mix, dropout = jax.random.split(key, 3)
         targets = class_targets_of(batch, model.num_classes)
         images, targets = mixing(mix, erasing(erase, images_of(batch)), targets)
-        logits, changed = _forward(model, variables, images, dropout)
-        terms = loss(logits, targets)
+        answer, changed = _forward(model, variables, images, dropout)  # logits, or what the model's own loss takes
+        terms = loss(answer, targets)
+        return loss.total(terms), Evaluated(terms, changed)
+
+    return objective
+
+
+def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objective:
+    """The loss of a segmentation model on every labelled pixel."""
+
+    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
+        logits, changed = _forward(model, variables, images_of(batch), key)
+        labels: Any = batch.label_maps  # a segmentation source has them
+        terms = loss(logits, labels)
         return loss.total(terms), Evaluated(terms, changed)
 
     return objective

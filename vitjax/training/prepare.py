@@ -12,6 +12,7 @@ from vitjax.checkpoints.initial import initialize_from
 from vitjax.data.crop_plan import CropTrainPlan
 from vitjax.data.plan import TrainPlan
 from vitjax.data.source import Classes, Source
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.training.experiment import Experiment, with_classes
 from vitjax.training.parallel import (
     check_batch_size,
@@ -72,6 +73,11 @@ def prepare(experiment: Experiment) -> Prepared:
         DataError: the data cannot be trained on.
         ValueError: fields of the experiment contradict each other or the data.
     """
+    if isinstance(experiment.model, MaskDETR):
+        raise ValueError(
+            "MaskDETR cannot be trained: no data here have masks. Train a DETR, with --init-from the detector of a "
+            "published panoptic model if you like."
+        )
     jax.config.update("jax_default_matmul_precision", experiment.matmul_precision)
     mesh = data_mesh()
     parts = experiment.micro_batches

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 TOTAL = "loss"
 LEARNING_RATE = "learning_rate"
-SCORES = {"ap.png": ("AP", "AP50", "AP75"), "accuracy.png": ("top1", "top5")}
+SCORES = {"ap.png": ("AP", "AP50", "AP75"), "accuracy.png": ("top1", "top5"), "miou.png": ("mIoU", "accuracy")}
 COLORS = ("#1f2937", "#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#ca8a04", "#0891b2")
 # Scalars of a training step that are no term of the loss, and terms of single decoder layers, such as `box_3`.
 _NO_TERM = re.compile(rf"step|split|{TOTAL}|{LEARNING_RATE}|gradient_norm|images_per_second|seconds|.*_error|.*_\d+")
@@ -218,8 +218,8 @@ class Progress:
 def plot_curves(workdir: Path) -> list[Path]:
     """Draws `report/loss.png` (total, terms, learning rate) and a picture of the scores from metrics.jsonl.
 
-    Gives their paths: `report/ap.png` for a detector, `report/accuracy.png` for a classifier. A picture for which
-    nothing finite was logged is left out. Raises as `read_metrics`.
+    Gives their paths: `report/ap.png` for a detector, `report/accuracy.png` for a classifier, `report/miou.png` for
+    a segmentation model. A picture for which nothing finite was logged is left out. Raises as `read_metrics`.
     """
     records = read_metrics(workdir)
     train, val = ([record for record in records if record["split"] == split] for split in ("train", "val"))

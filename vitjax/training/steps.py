@@ -12,7 +12,8 @@ from jax import Array, lax
 
 from vitjax.classification.postprocess import TopClasses
 from vitjax.detection.postprocess import Postprocess
-from vitjax.structs import Batch, Detections, Mean, Ranking, Terms
+from vitjax.segmentation.label_map import BestLabel
+from vitjax.structs import Batch, Detections, MaskDetections, Mean, Ranking, Terms
 from vitjax.training.objectives import Evaluated, Objective, images_of
 from vitjax.training.optimizer import AdamW
 from vitjax.training.state import TrainState, averaged
@@ -100,6 +101,28 @@ def make_predict_step(model: nn.Module, postprocess: Postprocess) -> Callable[[d
         predictions = model.apply(variables, images_of(batch), train=False)
         last = jax.tree.map(lambda x: x[-1].astype(jnp.float32), predictions)
         return postprocess(last.logits, last.boxes, batch.original_sizes)
+
+    return step
+
+
+def make_mask_step(model: nn.Module, postprocess: Postprocess) -> Callable[[dict[str, Any], Batch], MaskDetections]:
+    """The function from (variables, batch) to detections, and mask logits of each; one detection per query."""
+
+    def step(variables: dict[str, Any], batch: Batch) -> MaskDetections:
+        answer: Any = model.apply(variables, images_of(batch), train=False)
+        logits, boxes = (x[-1].astype(jnp.float32) for x in (answer.predictions.logits, answer.predictions.boxes))
+        detections = postprocess(logits, boxes, batch.original_sizes)
+        return MaskDetections(detections, answer.masks, answer.valid, batch.sizes, batch.original_sizes)
+
+    return step
+
+
+def make_map_step(model: nn.Module, postprocess: BestLabel) -> Callable[[dict[str, Any], Batch], Array]:
+    """The function from (variables, batch) to the label maps of the images as the batch has them."""
+
+    def step(variables: dict[str, Any], batch: Batch) -> Array:
+        logits: Any = model.apply(variables, images_of(batch), train=False)
+        return postprocess(logits.outputs[0])
 
     return step
 

@@ -1,4 +1,4 @@
-"""What the runs of a detector and of a classifier do not share: plan, objective, scores and pictures."""
+"""What the runs of the three kinds of models do not share: plan, objective, scores and pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +8,21 @@ from jax.sharding import Mesh
 
 from vitjax.data.crop_plan import CropTrainPlan
 from vitjax.data.plan import TrainPlan
-from vitjax.data.source import DetectionSource, SizedSource, Source
+from vitjax.data.source import DetectionSource, LabelMapSource, SizedSource, Source
 from vitjax.detection.matcher import match
-from vitjax.evaluation import classification, detection
+from vitjax.evaluation import classification, detection, segmentation
 from vitjax.evaluation.detection import Evaluation
 from vitjax.inference.detector import Detector
-from vitjax.inference.page import draw_class_page, draw_detection_page
+from vitjax.inference.label_mapper import LabelMapper
+from vitjax.inference.page import draw_class_page, draw_detection_page, draw_map_page
 from vitjax.inference.recognizer import Recognizer
 from vitjax.training.experiment import Experiment
-from vitjax.training.objectives import Objective, classification_objective, detection_objective
+from vitjax.training.objectives import (
+    Objective,
+    classification_objective,
+    detection_objective,
+    segmentation_objective,
+)
 from vitjax.training.parallel import matching_per_device
 
 Tick = Callable[[], None]
@@ -112,6 +118,45 @@ class ClassificationTask:
         draw_class_page(self._recognizer, variables, source, path, batch_size=batch_size)
 
 
+class SegmentationTask:
+    """Labelling every pixel."""
+
+    headline: tuple[str, ...] = ("mIoU", "accuracy")
+
+    def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
+        """For the model of the experiment, which has its number of classes."""
+        self._experiment: Any = experiment  # it has made sure that its parts are those of a segmentation model
+        parts: Any = experiment
+        self._mapper = LabelMapper(parts.model, parts.postprocess, parts.resize, mesh)
+
+    def plan(self, source: SizedSource) -> TrainPlan:
+        """Buckets of image sizes."""
+        experiment = self._experiment
+        return TrainPlan(source.sizes, experiment.batch_size, experiment.augmentation, experiment.seed)
+
+    def objective(self) -> Objective:
+        """Cross entropy of every labelled pixel."""
+        return segmentation_objective(self._experiment.model, self._experiment.loss)
+
+    def evaluate(
+        self, variables: dict[str, Any], source: LabelMapSource, *, batch_size: int, workers: int = 0
+    ) -> Evaluation:
+        """mIoU and accuracy."""
+        found = self._mapper(variables, source, batch_size=batch_size, workers=workers)
+        return segmentation.evaluate(found, source)
+
+    def draw_page(self, variables: dict[str, Any], source: LabelMapSource, path: Path, *, batch_size: int) -> None:
+        """The first images, each with its true and its found labels."""
+        draw_map_page(self._mapper, variables, source, path, batch_size=batch_size)
+
+
+TASKS: dict[str, Callable[[Experiment, Mesh], Task]] = {
+    "detection": DetectionTask,
+    "classification": ClassificationTask,
+    "segmentation": SegmentationTask,
+}
+
+
 def task_of(experiment: Experiment, mesh: Mesh) -> Task:
     """The task of an experiment's model."""
-    return (DetectionTask if experiment.task == "detection" else ClassificationTask)(experiment, mesh)
+    return TASKS[experiment.task](experiment, mesh)

@@ -1,0 +1,15 @@
+"""Digits on cluttered canvases with criss-cross attention after the second stage: along column and row, twice.
+
+Source: Huang et al. 2019 (CCNet)
+Published: none, it is vitjax's own
+Measured here: not yet
+"""
+
+from vitjax.attention.criss_cross import CrissCrossAttention
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_digits, zoo_resnet
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_digits(zoo_resnet(CrissCrossAttention(), (2,)))

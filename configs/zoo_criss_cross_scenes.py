@@ -1,0 +1,15 @@
+"""Criss-cross attention for what it was made for: a class for every pixel, here of scenes of handwritten digits.
+
+Source: Huang et al. 2019 (CCNet), scaled down to 64 x 64 scenes of the digits of scikit-learn
+Published: none, it is vitjax's own
+Measured here: mIoU 0.872 with seed 0 (plain head: 0.855), in 4:15 minutes of processor time on two shared CPU cores
+"""
+
+from vitjax.segmentation.criss_cross_head import CrissCrossHead
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_scenes
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_scenes(CrissCrossHead(channels=32, hidden=64, norm="group"))

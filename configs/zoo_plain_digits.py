@@ -1,0 +1,14 @@
+"""Digits on cluttered canvases with the small ResNet that the zoo is compared with, without any attention.
+
+Source: He et al. 2016, section 4.2, scaled down
+Published: none, it is vitjax's own
+Measured here: not yet
+"""
+
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_digits, zoo_resnet
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_digits(zoo_resnet())

@@ -1,0 +1,15 @@
+"""A small FCN that labels every pixel of scenes of handwritten digits: what the attention heads are measured against.
+
+Source: Long et al. 2015, scaled down to 64 x 64 scenes of the digits of scikit-learn
+Published: none, it is vitjax's own
+Measured here: mIoU 0.855 with seed 0 (accuracy 0.978), in 3:02 minutes of processor time on two shared CPU cores
+"""
+
+from vitjax.segmentation.fcn_head import FCNHead
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_scenes
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_scenes(FCNHead(channels=64, norm="group"))

@@ -1,0 +1,26 @@
+"""Digits on cluttered canvases with a small residual attention network: trunk and soft masks, (1 + M) T.
+
+Source: Wang et al. 2017 (residual attention network)
+Published: none, it is vitjax's own
+Measured here: not yet
+"""
+
+from vitjax.backbones.residual_attention import ResidualAttentionNetwork
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_digits
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_digits(
+        ResidualAttentionNetwork(
+            stem="cifar",
+            stem_width=16,
+            attention_modules=(1, 1),
+            depths=(1, 1),
+            channels=(32, 64, 64),
+            last_blocks=1,
+            norm="batch",
+            last_stride=1,
+        )
+    )

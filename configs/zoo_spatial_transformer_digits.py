@@ -1,0 +1,16 @@
+"""Digits on cluttered canvases with a spatial transformer before the network: it turns and cuts out the image first.
+
+Source: Jaderberg et al. 2015 (spatial transformer networks)
+Published: none, it is vitjax's own
+Measured here: not yet
+"""
+
+from vitjax.attention.spatial_transformer import SpatialTransformer
+from vitjax.backbones.spatially_transformed import SpatiallyTransformed
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_digits, zoo_resnet
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_digits(SpatiallyTransformed(zoo_resnet(), SpatialTransformer()))

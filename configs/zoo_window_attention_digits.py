@@ -1,0 +1,15 @@
+"""Digits on cluttered canvases with Swin's window attention with its table of position biases after the second stage.
+
+Source: Liu et al. 2021 (Swin)
+Published: none, it is vitjax's own
+Measured here: not yet
+"""
+
+from vitjax.attention.window import WindowSelfAttention
+from vitjax.training.experiment import Experiment
+from vitjax.training.recipes import zoo_digits, zoo_resnet
+
+
+def experiment() -> Experiment:
+    """The run."""
+    return zoo_digits(zoo_resnet(WindowSelfAttention(heads=4, window=6), (2,)))

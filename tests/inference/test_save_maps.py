@@ -1,0 +1,63 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitjax.data.errors import DataError
+from vitjax.data.source import Classes
+from vitjax.inference.label_mapper import Mapped
+from vitjax.inference.save_maps import save_label_maps
+
+
+class Labelling:
+    """Finds a cat in the left quarter of every image, the last image first."""
+
+    classes = Classes(("background", "cat"), (0, 1))
+
+    def label(self, source, *, batch_size, workers=0):
+        for record in reversed(range(len(source))):
+            try:
+                labels = np.zeros(source[record].image.shape[:2], np.uint8)
+            except DataError:
+                yield Mapped(record, np.zeros((0, 0), np.uint8), readable=False)
+                continue
+            labels[:, : labels.shape[1] // 4] = 1
+            yield Mapped(record, labels)
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = [tmp_path / name for name in ("a.png", "b.png", "cut.png", "text.png")]
+    for path in paths[:3]:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(path)
+    paths[2].write_bytes(paths[2].read_bytes()[:2000])
+    paths[3].write_text("no image")
+    return paths
+
+
+def test_images_get_a_picture_a_label_map_and_the_shares_of_classes(images, tmp_path):
+    out = tmp_path / "out"
+    saved = save_label_maps(Labelling(), images, out, csv=True)
+    assert saved.images == 2 and sorted(saved.unreadable) == [str(path) for path in images[2:]]
+    assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "labels", "predictions.json", "predictions.csv"}
+    labels = Image.open(out / "labels" / "b.png")
+    assert labels.size == (64, 48) and np.asarray(labels).mean() == 0.25
+    entries = json.loads((out / "predictions.json").read_text())
+    assert [entry["file_name"] for entry in entries] == [str(path) for path in images[:2]]
+    assert entries[1]["label_map"] == "labels/b.png"
+    assert entries[1]["classes"] == [
+        {"label": 0, "name": "background", "share": 0.75},
+        {"label": 1, "name": "cat", "share": 0.25},
+    ]
+    with (out / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["background", "cat"] * 2 and rows[0]["file"] == str(images[0])
+
+
+def test_videos_and_pictures_that_would_be_overwritten_are_refused(images, tmp_path):
+    with pytest.raises(DataError, match=r"film\.mp4 is a video"):
+        save_label_maps(Labelling(), [tmp_path / "film.mp4"], tmp_path / "out")
+    with pytest.raises(DataError, match="would overwrite"):
+        save_label_maps(Labelling(), images[:1], tmp_path)

@@ -1,0 +1,167 @@
+"""A folder of images with a label map for each: a PNG of the same name whose pixels are the labels."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from vitjax.data.decode import decode, read_size
+from vitjax.data.errors import DataError, Tally
+from vitjax.data.memory import SUFFIXES
+from vitjax.data.source import NO_LABEL, Classes, Sample, mapped
+
+CLASSES_FILE = "classes.txt"
+LAYOUT = f"Lay the data out as <split>/images/a.jpg and <split>/labels/a.png, and name the classes in {CLASSES_FILE}"
+
+_READERS = 16  # threads that read headers; on a network disk they wait most of the time
+
+
+@dataclass(frozen=True)
+class LabelMapFolder:
+    """Images in `<split>/images`, and for each a PNG of the same stem in `<split>/labels`, grey or with a palette.
+
+    A pixel of it is the label, 255 where there is none. `classes.txt` has the name of label 0 in its first line, that
+    of label 1 in its second, and so on; a class that is called background is left uncoloured in pictures.
+    """
+
+    task: ClassVar[str] = "segmentation"
+
+    root: str = ""  # the folder that holds classes.txt, and a folder for each split with images and labels in it
+    train_split: str = "train"  # split to train on
+    split: str = "val"  # split to evaluate on
+
+    def open(self, split: str) -> "MappedImages":
+        """The images of a split that have a label map of their size; what is left out is in its `problems`.
+
+        Raises:
+            DataError: a folder or classes.txt is missing or not what it should be, or no image can be used.
+        """
+        if not self.root:
+            raise DataError(f"no data folder is given; name one with --data.root FOLDER. {LAYOUT}.")
+        root = Path(self.root).expanduser()
+        classes, folder, tally = _read_classes(root / CLASSES_FILE), root / split, Tally()
+        for path in (folder / "images", folder / "labels"):
+            if not path.is_dir():
+                raise DataError(f"there is no folder {path}. {LAYOUT}.")
+        paths = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in SUFFIXES)
+        with ThreadPoolExecutor(_READERS) as pool:
+            looked = list(pool.map(_look, paths))
+        for one in looked:
+            if isinstance(one, _Fault):
+                tally.add(one.kind, one.example)
+        pairs = [one for one in looked if isinstance(one, _Pair)]
+        problems = tally.lines(str(folder))
+        if not pairs:
+            raise DataError(" ".join([f"{folder} has no image with a label map. {LAYOUT}.", *problems]))
+        sizes = np.array([pair.size for pair in pairs], np.int32)
+        return MappedImages(folder, classes, tuple(pair.image for pair in pairs), sizes, problems)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedImages:
+    """One split of a `LabelMapFolder`, opened; a LabelMapSource."""
+
+    folder: Path
+    classes: Classes
+    names: tuple[str, ...]
+    sizes: Int[np.ndarray, "records 2"]
+    problems: tuple[str, ...] = ()
+    max_objects: int = 0
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The names of the images."""
+        return self.names
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.names)
+
+    def __getitem__(self, record: int) -> Sample:
+        """The image as it is stored, and its label map.
+
+        Raises:
+            DataError: one of the files cannot be read, or they are not of one size.
+        """
+        path = self.folder / "images" / self.names[record]
+        image, labels = decode(_bytes(path), str(path)), self.label_map(record)
+        if image.shape[:2] != labels.shape:
+            raise DataError(f"{path} and its label map differ in size: {image.shape[:2]} and {labels.shape}.")
+        return mapped(image, labels)
+
+    def label_map(self, record: int) -> UInt8[np.ndarray, "height width"]:
+        """The pixels of the label map.
+
+        Raises:
+            DataError: the file cannot be read, or it has a label that is no class.
+        """
+        path = _map_of(self.folder / "images" / self.names[record])
+        try:
+            picture = Image.open(io.BytesIO(_bytes(path)))
+            labels = np.array(picture)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"{path} cannot be read as a label map ({error}).") from error
+        if picture.mode not in ("L", "P"):
+            raise DataError(
+                f"{path} has pixels of Pillow's mode {picture.mode!r}; a label map is grey or has a palette."
+            )
+        strange = labels[(labels >= len(self.classes)) & (labels != NO_LABEL)]
+        if strange.size:
+            known = f"{CLASSES_FILE} names {len(self.classes)} classes, and {NO_LABEL} is for no label"
+            raise DataError(f"{path} has the label {strange[0]}, but {known}.")
+        return labels
+
+    def name(self, record: int) -> str:
+        """The path of the image in the folder of the split."""
+        return f"images/{self.names[record]}"
+
+
+class _Pair(NamedTuple):
+    """An image, and its (height, width)."""
+
+    image: str
+    size: tuple[int, int]
+
+
+class _Fault(NamedTuple):
+    """Why an image is left out."""
+
+    kind: str
+    example: str
+
+
+def _map_of(image: Path) -> Path:
+    return image.parent.parent / "labels" / f"{image.stem}.png"
+
+
+def _look(path: Path) -> _Pair | _Fault:
+    if not _map_of(path).is_file():
+        return _Fault("left out images without a label map", path.name)
+    try:
+        with path.open("rb") as image, _map_of(path).open("rb") as labels:
+            size, other = read_size(image, str(path)), read_size(labels, str(_map_of(path)))
+    except (DataError, OSError) as error:
+        return _Fault("left out images that cannot be read", str(error))
+    if size != other:
+        return _Fault("left out images whose label map has another size", path.name)
+    return _Pair(path.name, size)
+
+
+def _read_classes(path: Path) -> Classes:
+    lines = _bytes(path).decode("utf-8", errors="replace").splitlines()
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not 2 <= len(names) <= NO_LABEL:
+        raise DataError(f"{path} names {len(names)} classes, one per line; label maps have from 2 to {NO_LABEL}.")
+    return Classes(names, tuple(range(len(names))))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. {LAYOUT}.") from error

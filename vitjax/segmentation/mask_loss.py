@@ -1,0 +1,56 @@
+"""The losses of masks. Sources: Carion et al. 2020, section 4.4; Milletari et al. 2016 (dice), section 3."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from vitjax.detection.focal_loss import sigmoid_focal
+from vitjax.detection.loss import at_least_one_object, weighted_sum
+from vitjax.ops.resize import resize_bilinear
+from vitjax.structs import Mean, Targets, Terms
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskLoss:
+    """Focal and dice loss of the masks of matched queries, each per object; nothing here trains with it yet.
+
+    The loss of a mask is the mean over pixels of the focal loss, and 1 - (2 sum p t + 1) / (sum p + sum t + 1), where p
+    is the probability and t the truth of a pixel. As in the published code, pixels of the padding count, where there is
+    nothing.
+    """
+
+    mask: float = 1.0
+    """Weight of the focal loss."""
+    dice: float = 1.0
+    """Weight of the dice loss."""
+    alpha: float = 0.25
+    """Weight of pixels of the object inside the focal loss; the others have one minus that."""
+    gamma: float = 2.0
+    """How much less the focal loss cares about what is nearly right already."""
+
+    def __call__(
+        self,
+        masks: Float[Array, "batch queries h w"],
+        targets: Targets,
+        target_masks: Bool[Array, "batch objects height width"],
+        queries: Int[Array, "batch objects"],
+    ) -> Terms:
+        """The terms `mask` and `dice` of the last layer, whose objects have these queries; logits are resized."""
+        matched = jnp.take_along_axis(masks, queries[..., None, None], axis=1)
+        size = (target_masks.shape[2], target_masks.shape[3])
+        resized = resize_bilinear(jnp.moveaxis(matched, 1, -1), size, align_corners=False)
+        logits = jnp.moveaxis(resized, -1, 1).reshape(*queries.shape, -1)
+        truth = target_masks.reshape(logits.shape).astype(logits.dtype)
+        focal = sigmoid_focal(logits, truth, self.alpha, self.gamma).mean(-1)
+        probability = jax.nn.sigmoid(logits)
+        shared, both = (probability * truth).sum(-1), probability.sum(-1) + truth.sum(-1)
+        losses = {"mask": focal, "dice": 1 - (2 * shared + 1) / (both + 1)}
+        count = at_least_one_object(targets)[None]
+        return {name: Mean(jnp.where(targets.valid, x, 0).sum()[None], count) for name, x in losses.items()}
+
+    def total(self, terms: Terms) -> Float[Array, ""]:
+        """The weighted sum that is minimised, besides the loss of classes and boxes."""
+        return weighted_sum(terms, {"mask": self.mask, "dice": self.dice})

@@ -1,0 +1,100 @@
+"""Semantic segmentation: a class for every pixel, by a dense head on the coarsest feature map of a backbone."""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from vitjax.backbones.resnet import ResNet
+from vitjax.ops.resize import resize_bilinear
+from vitjax.segmentation.fcn_head import FCNHead
+from vitjax.structs import Feature, Images, Padding, PixelLogits
+
+MOST_CLASSES = 255  # a label map is a byte per pixel, and 255 says that a label is not known
+
+
+class Segmenter(nn.Module):
+    """Backbone, dense head, and an auxiliary head for training, enlarged to the pixels of the image.
+
+    The enlargement is bilinear with the centres of the corner cells on those of the corner pixels (align_corners). In
+    exact padding these are the corners of each image, not those of the batch.
+
+    Sources: Long et al. 2015 (FCN); Zhao et al. 2017, section 3.3 (auxiliary head on the second coarsest stage).
+    """
+
+    task: ClassVar[str] = "segmentation"
+    scores: ClassVar[str] = "classes"
+
+    backbone: nn.Module = dataclasses.field(default_factory=functools.partial(ResNet, dilation=True))
+    """What turns the image into feature maps; the coarsest is used."""
+    head: nn.Module = dataclasses.field(default_factory=FCNHead)
+    """What turns the coarsest map into logits of its cells: FCNHead, DualAttentionHead or CrissCrossHead."""
+    auxiliary: FCNHead | None = None
+    """A head on the second coarsest map, which only helps to train; None has none."""
+    num_classes: int | None = None
+    """Number of class labels, the background included, 255 at most; None takes it from the data."""
+    padding: Padding = "exact"
+    """'exact': a padded image gives what it gives alone; 'reference': padding leaks as in the published code."""
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> PixelLogits:
+        """Logits of every pixel over the classes, in float32: the head's outputs, the main one first.
+
+        Raises:
+            ValueError: `num_classes` is still None or too many, or there is no map for the auxiliary head.
+        """
+        classes = self._classes()
+        features = self.backbone(images, padding=self.padding, train=train)
+
+        def logits_of(head: nn.Module, feature: Feature) -> list[Array]:
+            valid = feature.valid if self.padding == "exact" else None
+            outputs = head(feature.values, valid, num_classes=classes, train=train)
+            return [self._enlarged(cells, feature.valid, images.valid) for cells in outputs]
+
+        outputs = jnp.stack(logits_of(self.head, features[-1]))
+        if self.auxiliary is None:
+            return PixelLogits(outputs)
+        if len(features) < 2:
+            raise ValueError(
+                "the auxiliary head sits on the second coarsest map and the backbone gives only one; "
+                "leave out auxiliary or take a backbone of two stages or more."
+            )
+        return PixelLogits(outputs, logits_of(self.auxiliary, features[-2])[0])
+
+    def _classes(self) -> int:
+        if self.num_classes is None:
+            raise ValueError(
+                "Segmenter needs num_classes; got None. Training fills it in from the data, or set it yourself."
+            )
+        if self.num_classes > MOST_CLASSES:
+            raise ValueError(f"a label map has {MOST_CLASSES} classes at most; got num_classes={self.num_classes}.")
+        return self.num_classes
+
+    def _enlarged(
+        self,
+        cells: Float[Array, "batch h w classes"],
+        valid: Bool[Array, "batch h w"],
+        pixels: Bool[Array, "batch H W"],
+    ) -> Float[Array, "batch H W classes"]:
+        if self.padding == "reference":
+            height, width = pixels.shape[1:3]
+            return resize_bilinear(cells, (height, width), align_corners=True)
+        rows, columns = (
+            _shares(valid.any(3 - axis).sum(1), valid.shape[axis], pixels.any(3 - axis).sum(1), pixels.shape[axis])
+            for axis in (1, 2)
+        )
+        tall = jnp.einsum("bij,bjkc->bikc", rows, cells, precision="highest")
+        return jnp.einsum("bij,bkjc->bkic", columns, tall, precision="highest")
+
+
+def _shares(
+    given: Int[Array, " batch"], cells: int, wanted: Int[Array, " batch"], pixels: int
+) -> Float[Array, "batch pixels cells"]:
+    """What each cell gives to each pixel of a line when the first `given` cells are spread over `wanted` pixels."""
+    step = (given - 1) / jnp.maximum(wanted - 1, 1)
+    place = jnp.minimum(jnp.arange(pixels) * step[:, None], given[:, None] - 1.0)
+    return jnp.maximum(0, 1 - jnp.abs(place[..., None] - jnp.arange(cells)))
