@@ -2,7 +2,8 @@
 
 Source: Mnih et al. 2014 (RAM) on cluttered translated MNIST, scaled down to the digits that come with scikit-learn.
 Published: none, it is vitjax's own
-Measured here: not yet
+Measured here: top-1 95.6, 95.9 and 94.6 % with seeds 0, 1 and 2, in 3:24 to 5:31 on two busy CPU cores
+With seed 0, --model.policy gumbel 91.1 %, central glimpses 36.0 %, random ones 35.9 %.
 """
 
 from vitjax.classification.policy_loss import PolicyLoss

@@ -15,10 +15,10 @@ def experiment() -> Experiment:
     return zoo_digits(
         ResidualAttentionNetwork(
             stem="cifar",
-            stem_width=16,
+            stem_width=8,
             attention_modules=(1, 1),
             depths=(1, 1),
-            channels=(32, 64, 64),
+            channels=(16, 32, 32),
             last_blocks=1,
             norm="batch",
             last_stride=1,

@@ -27,6 +27,7 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.structs import Images
+from vitjax.training.configs import load_config, override
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 NAMES = ("attention", "detect", "finetune")
@@ -121,12 +122,19 @@ def test_attention_draws_a_picture_of_each_kind(tmp_path, monkeypatch):
     }
     for name, model in models.items():
         write_run_folder(file_of(model), Path("runs", name))
-    run("attention", RUNS={name: [] for name in models})
-    assert {path.name for path in tmp_path.glob("*.png")} == {"query.png", "pixel.png", "sampling.png", "groups.png"}
+    run("attention", RUNS=dict.fromkeys(models, ""))
+    assert {path.name for path in tmp_path.glob("*.png")} == {"attention.png", "sampling.png", "groups.png"}
+
+
+def test_the_runs_of_attention_are_configs_with_fields_that_are_there():
+    names: dict[str, Any] = {}
+    exec(text_of(cells("attention", "code")[1]), names)
+    for config, words in names["RUNS"].items():
+        assert override(load_config(config), words.split()) != load_config(config).experiment
 
 
 def test_these_are_all_the_notebooks():
-    assert sorted(path.stem for path in NOTEBOOKS.iterdir()) == sorted(NAMES)
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == sorted(NAMES)
 
 
 @every_notebook

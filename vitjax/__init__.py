@@ -1,4 +1,4 @@
-"""vitjax: the vision-transformer family for detection and classification in JAX."""
+"""vitjax: the vision-transformer family for detection, classification and segmentation in JAX."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

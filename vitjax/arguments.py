@@ -101,7 +101,8 @@ class DoctorArguments:
 class ExplainArguments:
     """Draws what a model looks at in an image, by its kind. DETR: what the query of its best detection, another query,
     or the encoder's token at a pixel attends to. Deformable DETR: where they sample, on every level. CrossFormer, in a
-    classifier or with --stage in a detector: which tokens share a group with a pixel's, and their attention weights."""
+    classifier or with --stage in a detector: which tokens share a group with a pixel's, and their attention weights.
+    Other classifiers and segmenters: what each attention module does for a pixel."""
 
     model: tyro.conf.Positional[str]
     """Run folder, published file, or folder or repository in Hugging Face's layout."""
@@ -118,7 +119,7 @@ class ExplainArguments:
     head: int | None = None
     """The one attention head to draw; all, or their mean, if left out."""
     stage: int | None = None
-    """Stage of a CrossFormer, whose groups are drawn; 1, the finest, if left out."""
+    """Stage of the backbone: of a CrossFormer 1, the finest, if left out; of others all."""
     block: int | None = None
     """Block of the stage, from 0; the first with short and the first with long distance groups if left out."""
     zoom: float | None = None

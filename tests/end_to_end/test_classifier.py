@@ -1,5 +1,6 @@
 """A classifier of a user's image folder: trained, interrupted, evaluated, asked, and started from."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,8 @@ from PIL import Image
 
 import vitjax
 from vitjax.checkpoints.initial import read_weights
+from vitjax.classification.loss import CrossEntropy
+from vitjax.classification.policy_loss import PolicyLoss
 from vitjax.cli import main, train
 from vitjax.training.configs import load_config, override
 from vitjax.training.experiment import Experiment
@@ -206,3 +209,11 @@ def test_parts_of_different_tasks_are_refused():
         Experiment(mixing=load_config("crossformer_tiny_imagenet").experiment.mixing)
     with pytest.raises(ValueError, match="divided among micro_batches evenly; got 16 and 3"):
         Experiment(micro_batches=3)
+
+
+def test_glimpses_are_trained_by_their_own_loss():
+    glimpses = load_config("zoo_hard_attention_digits").experiment
+    with pytest.raises(ValueError, match="RecurrentAttention goes with PolicyLoss.*got RecurrentAttention with Cross"):
+        dataclasses.replace(glimpses, loss=CrossEntropy())
+    with pytest.raises(ValueError, match="got Classifier with PolicyLoss"):
+        dataclasses.replace(load_config("crossformer_tiny_digits").experiment, loss=PolicyLoss())

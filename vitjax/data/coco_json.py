@@ -29,8 +29,8 @@ class ListedImage:
     size: tuple[int, int] | None
 
 
-def read_instances(path: Path) -> dict[str, list]:
-    """The lists `images`, `annotations` and `categories` of a COCO instances file.
+def read_instances(path: Path) -> dict[str, Any]:
+    """The document with the lists `images`, `annotations` and `categories` of a COCO instances file.
 
     Raises:
         DataError: the file cannot be read, is not JSON, or lacks one of the lists.

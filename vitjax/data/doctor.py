@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -225,7 +225,7 @@ def _as_listed(listed: Sequence[ListedImage], fault: Finding) -> _Images:
 
 
 def _classes(
-    document: Mapping[str, list], path: Path, tally: Tally, found: list[Finding]
+    document: Mapping[str, Any], path: Path, tally: Tally, found: list[Finding]
 ) -> tuple[Classes | None, dict[Key, int]]:
     """The classes and the label of each category; where none are listed, those that the annotations refer to."""
     try:

@@ -167,7 +167,7 @@ class Looks:
         return Outline(module, "what is read of the image", self.image.extent[:2] + pixels * self.image.scale)
 
     def _glimpses(self, module: str, places: np.ndarray) -> Glimpses:
-        middle = self.image.extent[:2] + places * np.array(self.bucket[::-1]) * self.image.scale
+        middle = self.image.extent[:2] + places * np.array(self.image.size[::-1]) * self.image.scale
         half = self.glimpse_size / 2 * self.image.scale
         return Glimpses(module, f"{len(places)} glimpses", np.concatenate([middle - half, middle + half], 1))
 

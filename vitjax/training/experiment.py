@@ -11,6 +11,7 @@ from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.mixing import Mixing
 from vitjax.classification.policy_loss import PolicyLoss
 from vitjax.classification.postprocess import TopClasses
+from vitjax.classification.recurrent_attention import RecurrentAttention
 from vitjax.data.coco import CocoFolder
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.digit_canvas import DigitCanvas
@@ -114,6 +115,11 @@ class Experiment:
                     f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
                     "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
                 )
+        if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
+            raise ValueError(
+                f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
+                f"with {type(self.loss).__name__}."
+            )
         if self.micro_batches < 1 or self.batch_size % self.micro_batches:
             raise ValueError(
                 f"batch_size is divided among micro_batches evenly; got {self.batch_size} and {self.micro_batches}."

@@ -1,0 +1,57 @@
+"""A published or own checkpoint goes on with attention in its backbone, from the very outputs that it had."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from quick import drawn
+
+from vitjax.attention.criss_cross import CrissCrossAttention
+from vitjax.attention.non_local import NonLocal
+from vitjax.backbones.resnet import ResNet
+from vitjax.checkpoints.convert import write_run_folder
+from vitjax.checkpoints.initial import initialize_from
+from vitjax.checkpoints.model_file import ModelFile
+from vitjax.checkpoints.recognize import table_for
+from vitjax.data.source import Classes
+from vitjax.data.transforms import Resize
+from vitjax.detection.detr import DETR
+from vitjax.detection.postprocess import BestClass
+from vitjax.structs import Images
+from vitjax.training.state import initial_variables
+
+BACKBONE = ResNet(depth=18, width=4, stage_blocks=(1, 1))
+PLAIN = DETR(
+    BACKBONE, 3, num_queries=4, channels=16, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=16, dropout=0.0
+)
+PLUG_INS = [NonLocal(norm="frozen_batch"), CrissCrossAttention()]  # the others' own tests tell how they start
+IMAGES = Images(
+    jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32),
+    jnp.ones((1, 32, 32), bool).at[:, 20:].set(False),
+)
+
+
+def predict(model, variables):
+    return jax.jit(lambda values: model.apply(values, IMAGES, train=False))(variables)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A run folder of the plain detector, and its variables."""
+    variables = drawn(jax.eval_shape(lambda: PLAIN.init(jax.random.key(0), IMAGES, train=False)))
+    classes = Classes(("", "cat", "dog"), (0, 1, 2))
+    file = ModelFile(PLAIN, variables, classes, table_for(PLAIN), Resize(size=32, max_side=32), BestClass())
+    path = tmp_path_factory.mktemp("run")
+    write_run_folder(file, path)
+    return path, variables
+
+
+@pytest.mark.parametrize("attention", PLUG_INS, ids=lambda one: type(one).__name__)
+def test_a_detector_with_new_attention_starts_with_the_predictions_of_its_checkpoint(checkpoint, attention):
+    path, variables = checkpoint
+    assert attention.starts_as_identity
+    model = PLAIN.clone(backbone=BACKBONE.clone(attention=attention, attention_stages=(2,)))
+    loaded, notes = initialize_from(str(path), initial_variables(model, seed=1))
+    assert "new" in "".join(notes)
+    wanted, found = (predict(one, values) for one, values in ((PLAIN, variables), (model, loaded)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, wanted)
