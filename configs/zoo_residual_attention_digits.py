@@ -14,11 +14,11 @@ def experiment() -> Experiment:
     """The run."""
     return zoo_digits(
         ResidualAttentionNetwork(
-            stem="cifar",
-            stem_width=8,
+            stem="cifar_pool",
+            stem_width=16,
             attention_modules=(1, 1),
             depths=(1, 1),
-            channels=(16, 32, 32),
+            channels=(32, 64, 64),
             last_blocks=1,
             norm="batch",
             last_stride=1,

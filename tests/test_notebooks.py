@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from quick import drawn
 
+from vitjax.attention.squeeze_excitation import SqueezeExcitation
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.convert import write_run_folder
@@ -27,10 +28,10 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.structs import Images
-from vitjax.training.configs import load_config, override
+from vitjax.training.configs import load_config, names, override
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-NAMES = ("attention", "detect", "finetune")
+NAMES = ("attention", "detect", "finetune", "zoo")
 # The account on GitHub is not known here. Where it is, it takes the place of OWNER in the notebooks and in this line.
 REPOSITORY = "OWNER/vitjax"
 MOST_LINES, MOST_BYTES = 60, 150_000
@@ -131,6 +132,18 @@ def test_the_runs_of_attention_are_configs_with_fields_that_are_there():
     exec(text_of(cells("attention", "code")[1]), names)
     for config, words in names["RUNS"].items():
         assert override(load_config(config), words.split()) != load_config(config).experiment
+
+
+def test_zoo_draws_a_picture_of_each_module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gated = ResNet(20, stem="small", width=4, stage_blocks=(1,), attention=SqueezeExcitation(), attention_stages=(1,))
+    file = file_of(Classifier(gated, num_classes=3, norm=False))
+    configs = [name for name in names() if name.startswith("zoo_") and name.endswith("_digits")]
+    for name in set(configs) - {"zoo_plain_digits"}:
+        write_run_folder(file, Path("runs", name))
+    left = run("zoo")
+    assert {f"zoo_{name}_digits" for name in left["models"]} == set(configs) - {"zoo_plain_digits"}
+    assert Path("look.png").exists()
 
 
 def test_these_are_all_the_notebooks():

@@ -213,7 +213,7 @@ def test_parts_of_different_tasks_are_refused():
 
 def test_glimpses_are_trained_by_their_own_loss():
     glimpses = load_config("zoo_hard_attention_digits").experiment
-    with pytest.raises(ValueError, match="RecurrentAttention goes with PolicyLoss.*got RecurrentAttention with Cross"):
+    with pytest.raises(ValueError, match=r"RecurrentAttention goes with PolicyLoss.*got RecurrentAttention with Cross"):
         dataclasses.replace(glimpses, loss=CrossEntropy())
     with pytest.raises(ValueError, match="got Classifier with PolicyLoss"):
         dataclasses.replace(load_config("crossformer_tiny_digits").experiment, loss=PolicyLoss())

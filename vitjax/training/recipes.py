@@ -55,9 +55,9 @@ def crossformer_imagenet(backbone: CrossFormer) -> Experiment:
 
 
 def zoo_digits(backbone: nn.Module, *, slow: str | None = None) -> Experiment:
-    """A small backbone that learns to name the one digit, turned and moved, on a canvas with fragments of others.
+    """A small backbone that learns to name a digit, turned and among fragments of others.
 
-    The same for every module of the zoo, so that what differs is the module alone: about a minute on two CPU cores.
+    The same for every module of the zoo, so that what differs is the module alone: a minute or two on two CPU cores.
     Parameters that match the pattern `slow` learn at a fifth of the rate: at the full one a module that starts as the
     identity unsettles the network around it.
     """
