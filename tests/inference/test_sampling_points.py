@@ -309,7 +309,7 @@ def test_explain_draws_what_a_query_of_a_detr_attends_to(detr, picture, tmp_path
     ("words", "answer"),
     [
         (["--zoom", "2"], "--zoom is not for the attention of a DETR; these take --query"),
-        (["--stage", "1"], "this model is a DETR with a ResNet"),
+        (["--stage", "1"], "this model, a DETR with a ResNet, has none"),
     ],
     ids=["zoom", "groups"],
 )

@@ -148,8 +148,8 @@ def run_module(
         return jnp.asarray(total, jnp.result_type(float)), outputs
 
     moving = {name: inputs[name] for name in gradients}
-    by_tensor, by_input = jax.jit(jax.grad(lambda *a: weighed(*a)[0], argnums=(0, 1)))(flat, moving)
-    outputs = jax.jit(lambda *a: weighed(*a)[1])(flat, moving)
+    run = jax.jit(jax.value_and_grad(weighed, argnums=(0, 1), has_aux=True))
+    (_, outputs), (by_tensor, by_input) = run(flat, moving)
     values = {name: np.asarray(value) for name, value in outputs.items()}
     values |= {f"grad_{name}": np.asarray(value) for name, value in by_input.items()}
     norms = {

@@ -38,7 +38,16 @@ OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
 
 
-shapes = functools.cache(catalogue.shapes)  # tracing a ResNet-101 takes seconds, so once is enough
+@functools.cache  # tracing a ResNet-101 takes seconds, so once is enough
+def traced(experiment):
+    """What a config's model predicts for two images, and its variables, both without numbers."""
+    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
+    images = Images(jnp.zeros((2, 160, 160, 3)), jnp.ones((2, 160, 160), bool))
+    return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), images)
+
+
+def shapes(experiment):
+    return traced(experiment)[1]
 
 
 def test_the_promised_configs_are_there():
@@ -48,16 +57,14 @@ def test_the_promised_configs_are_there():
 @pytest.mark.parametrize("name", names())
 def test_every_config_builds_a_model_that_predicts(name):
     experiment = load_config(name).experiment
-    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
-    images = Images(jnp.zeros((2, 256, 320, 3)), jnp.ones((2, 256, 320), bool))
-    variables = shapes(experiment)
-    predictions = jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
+    model, labels = experiment.model, experiment.model.num_classes or 91
+    predictions, variables = traced(experiment)
     if experiment.task == "classification":
-        assert predictions.shape == (2, model.num_classes)
+        assert predictions.shape == (2, labels)
     elif experiment.task == "segmentation":
-        assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 256, 320, model.num_classes)
+        assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 160, 160, labels)
     else:
-        classes = model.num_classes + isinstance(model, DETR)  # 'no object' is one more
+        classes = labels + isinstance(model, DETR)  # 'no object' is one more
         assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)
         assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
     trainable, _ = experiment.optimizer.partition(variables["params"])
