@@ -86,7 +86,7 @@ def timed(calls: list[Callable[[], Any]], repetitions: int) -> list[list[float]]
 def accuracy(runs: Path, name: str, seed: int) -> float:
     """Top-1 at the end of a run, in per cent; the run is trained if it is not there."""
     run = runs / f"{name}_{seed}"
-    if not (run / "report").exists():
+    if not (run / "report" / "summary.json").exists():
         command = [sys.executable, str(HOUSE / "train.py"), name, "--seed", str(seed), "--workdir", str(run)]
         print(" ".join(command[1:]), flush=True)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
