@@ -83,4 +83,4 @@ class CrissCrossAttention(nn.Module):
             crossed, weights = criss_cross(query(x), key(x), value(x), valid)
             self.sow("intermediates", "attention", weights)
             x = x + (gamma * crossed).astype(x.dtype)
-        return x if valid is None else clear(x, valid)
+        return clear(x, valid)

@@ -17,19 +17,11 @@ from vitjax.layers.linear import linear
 from vitjax.ops.masks import clear
 
 
-class PositionAttention(nn.Module):
-    """x + gamma * softmax(q . k) v over all pixels; the products are not scaled, gamma starts at 0.
-
-    The weights [batch h*w h*w] are sown into `intermediates` as "attention".
-    """
+class _Added(nn.Module):
+    """Adds its `residual` to a map."""
 
     place: ClassVar[str] = "stage"
     starts_as_identity: ClassVar[bool] = True
-
-    key_channels: int | None = None
-    """Width of queries and keys; an eighth of the map's channels, and at least 1, if None."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What is computed in; parameters, the softmax and sums over pixels are float32 always."""
 
     def __call__(
         self,
@@ -38,10 +30,27 @@ class PositionAttention(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "batch h w channels"]:
-        """The map with what every pixel has gathered; only pixels on the image are looked at."""
+        """The map with what has been gathered; only pixels on the image are looked at."""
         del train  # it does the same in training
-        y = x + self.residual(x, valid)
-        return y if valid is None else clear(y, valid)
+        return clear(x + self.residual(x, valid), valid)
+
+    def residual(
+        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None
+    ) -> Float[Array, "batch h w channels"]:
+        """What is added to `x`."""
+        raise NotImplementedError
+
+
+class PositionAttention(_Added):
+    """x + gamma * softmax(q . k) v over all pixels; the products are not scaled, gamma starts at 0.
+
+    The weights [batch h*w h*w] are sown into `intermediates` as "attention".
+    """
+
+    key_channels: int | None = None
+    """Width of queries and keys; an eighth of the map's channels, and at least 1, if None."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What is computed in; parameters, the softmax and sums over pixels are float32 always."""
 
     @nn.compact
     def residual(
@@ -62,37 +71,22 @@ class PositionAttention(nn.Module):
         return (gamma * mix(weights, value)).astype(x.dtype).reshape(x.shape)
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(_Added):
     """x + gamma * softmax(rowmax(E) - E) x with E = x^T x over pixels: a channel gathers those least like itself.
 
     Nothing is projected, and gamma starts at 0. The weights [batch channels channels] are sown into `intermediates` as
     "channel_attention".
     """
 
-    place: ClassVar[str] = "stage"
-    starts_as_identity: ClassVar[bool] = True
-
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; the parameter, the softmax and sums over pixels are float32 always."""
-
-    def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch h w channels"]:
-        """The map with what every channel has gathered; only pixels on the image count."""
-        del train  # it does the same in training
-        y = x + self.residual(x, valid)
-        return y if valid is None else clear(y, valid)
 
     @nn.compact
     def residual(
         self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None
     ) -> Float[Array, "batch h w channels"]:
         """What is added to `x`."""
-        seen = (x if valid is None else clear(x, valid)).astype(self.dtype)
+        seen = clear(x, valid).astype(self.dtype)
         energy = jnp.einsum("bhwi,bhwj->bij", seen, seen, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(-energy, axis=-1)  # adding the row's maximum changes nothing
         self.sow("intermediates", "channel_attention", weights)
@@ -127,4 +121,4 @@ class DualAttention(nn.Module):
         del train  # it does the same in training
         y = x + PositionAttention(self.key_channels, self.dtype, name="position").residual(x, valid)
         y = y + ChannelAttention(self.dtype, name="channel").residual(x, valid)
-        return y if valid is None else clear(y, valid)
+        return clear(y, valid)

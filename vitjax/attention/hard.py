@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array, lax
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from vitjax.ops.padded_maps import extents
 from vitjax.ops.policy_gradient import categorical_log_prob, gaussian_log_prob, straight_through_gumbel
 from vitjax.structs import Images
 
@@ -53,11 +54,6 @@ class GlimpseSensor(nn.Module):
         return jnp.concatenate([windows(images, places, self.size, 2**scale) for scale in range(self.scales)], -1)
 
 
-def extents(valid: Bool[Array, "batch h w"]) -> Float[Array, "batch 2"]:
-    """Width and height in pixels of the image inside each frame."""
-    return jnp.stack([valid.any(1).sum(1), valid.any(2).sum(1)], -1).astype(jnp.float32)
-
-
 def windows(
     images: Images, centres: Float[Array, "batch places 2"], points: int, step: int
 ) -> Float[Array, "batch places places {points} {points} channels"]:
@@ -66,10 +62,9 @@ def windows(
     A point is the mean of step x step bilinear readings. Readings are products of two tents, so a window is two matrix
     products: no gather, and gradients to centres and pixels alike.
     """
-    size = extents(images.valid)
-    columns, rows = (
-        _tents(centres[..., axis], size[:, axis], length, points, step)
-        for axis, length in ((0, images.pixels.shape[2]), (1, images.pixels.shape[1]))
+    rows, columns = (
+        _tents(centres[..., 1 - axis], size, images.pixels.shape[1 + axis], points, step)
+        for axis, size in enumerate(extents(images.valid).T)
     )
     lines = jnp.einsum("brih,bhwc->briwc", rows, images.pixels)
     return jnp.einsum("bkjw,briwc->brkijc", columns, lines)
@@ -90,8 +85,9 @@ def _tents(centres: Array, size: Array, length: int, points: int, step: int) -> 
 
 def overview(images: Images, side: int) -> Float[Array, "batch {side} {side} channels"]:
     """The whole image at side x side pixels, each the mean over its part of the image."""
-    size = extents(images.valid)
-    columns, rows = (_parts(size[:, axis], images.pixels.shape[2 - axis], side) for axis in (0, 1))
+    rows, columns = (
+        _parts(size, images.pixels.shape[1 + axis], side) for axis, size in enumerate(extents(images.valid).T)
+    )
     return jnp.einsum("bih,bhwc,bjw->bijc", rows, images.pixels, columns)
 
 

@@ -14,6 +14,7 @@ from vitjax.attention.self_attention import mix, pair_scores, softmax_over_keys
 from vitjax.layers.linear import linear
 from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm
 from vitjax.ops.initializers import torch_bias, torch_kernel
+from vitjax.ops.masks import clear
 
 Kernel = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
 
@@ -75,7 +76,7 @@ class NonLocal(nn.Module):
         self.sow("intermediates", "attention", weights)
         mixed = mix(weights, _tokens(value)).astype(value.dtype)
         y = x + self._expand(mixed, valid, inputs, train=train).astype(x.dtype).reshape(x.shape)
-        return y if valid is None else jnp.where(valid[..., None], y, 0)
+        return clear(y, valid)
 
     def _check(self, x: Array) -> None:
         if x.ndim - 2 not in WINDOWS:

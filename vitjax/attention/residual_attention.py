@@ -13,9 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm
-from vitjax.ops.convolution import conv_general_dilated
-from vitjax.ops.initializers import torch_kernel
+from vitjax.layers.conv_norm import convolution
+from vitjax.layers.norms import normalize
 from vitjax.ops.masks import clear
 from vitjax.ops.padded_maps import resize_within
 from vitjax.ops.resize import resize_bilinear
@@ -26,34 +25,9 @@ Map = Float[Array, "batch h w channels"]
 Valid = Bool[Array, "batch h w"]
 
 
-def convolution(features: int, kernel: int, stride: int = 1, *, dtype: str, name: str) -> nn.Conv:
-    """A convolution without bias, padded on every side as torch does it, that starts as torch's do."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=[(kernel // 2,) * 2] * 2,
-        use_bias=False,
-        kernel_init=torch_kernel,
-        conv_general_dilated=conv_general_dilated,
-        dtype=dtype,
-        name=name,
-    )
-
-
 def normalized(x: Map, valid: Valid | None, name: str, *, norm: Norm, train: bool) -> Map:
-    """`x` after a batch norm and ReLU, zero on padding."""
-    if norm == "frozen_batch":
-        y = nn.relu(FrozenBatchNorm(name=name)(x))
-    else:
-        known = jnp.ones(x.shape[:3], bool) if valid is None else valid
-        y = nn.relu(MaskedBatchNorm(name=name)(x, known, train=train))
-    return cleared(y, valid)
-
-
-def cleared(x: Map, valid: Valid | None) -> Map:
-    """`x` with zeros on padding, if there is any."""
-    return x if valid is None else clear(x, valid)
+    """`x` after a norm and ReLU, zero on padding."""
+    return clear(nn.relu(normalize(x, valid, name, norm=norm, train=train)), valid)
 
 
 def coarser(valid: Valid | None) -> Bool[Array, "batch height width"] | None:
@@ -64,7 +38,7 @@ def coarser(valid: Valid | None) -> Bool[Array, "batch height width"] | None:
 def halved(x: Map, valid: Valid | None) -> Float[Array, "batch height width channels"]:
     """The largest value around every second pixel, of those on the image; odd sides round up."""
     x = x if valid is None else jnp.where(valid[..., None], x, jnp.finfo(x.dtype).min)
-    return cleared(nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)]), coarser(valid))
+    return clear(nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)]), coarser(valid))
 
 
 class PreactivationBlock(nn.Module):
@@ -94,7 +68,7 @@ class PreactivationBlock(nn.Module):
         y = convolution(self.channels // 4, 3, self.stride, dtype=self.dtype, name="conv_2")(y)
         y = after(y, coarse, "norm_3")
         y = convolution(self.channels, 1, dtype=self.dtype, name="conv_3")(y)
-        return cleared(y + shortcut.astype(y.dtype), coarse)
+        return clear(y + shortcut.astype(y.dtype), coarse)
 
 
 class ResidualAttention(nn.Module):
@@ -125,7 +99,7 @@ class ResidualAttention(nn.Module):
         for i in (1, 2):
             trunk = block(name=f"trunk_{i}")(trunk, valid, train=train)
         mask = self._mask(x, trunk, valid, train=train)
-        self.sow("intermediates", "mask", cleared(mask, valid))
+        self.sow("intermediates", "mask", clear(mask, valid))
         return block(name="last")((1 + mask.astype(trunk.dtype)) * trunk, valid, train=train)
 
     def _mask(self, x: Array, trunk: Array, valid: Array | None, *, train: bool) -> Array:

@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.ops.initializers import torch_kernel
+from vitjax.ops.masks import clear
 
 
 def pair_scores(
@@ -58,7 +59,7 @@ class SelfAttention(nn.Module):
         weights = softmax_over_keys(pair_scores(query, key) / math.sqrt(self.key_channels), valid)
         self.sow("intermediates", "attention", weights)
         mixed = mix(weights, value).astype(value.dtype)
-        return mixed if valid is None else jnp.where(valid[..., None], mixed, 0)
+        return clear(mixed, valid)
 
     def _project(self, x: Array, features: int, name: str) -> Array:
         return nn.Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)(x)

@@ -43,7 +43,7 @@ class SqueezeExcitation(nn.Module):
         gate = nn.sigmoid(self._dense(channels, "excite")(hidden).astype(jnp.float32))
         self.sow("intermediates", "gate", gate)
         gated = x * gate.astype(x.dtype)[:, None, None]
-        return gated if valid is None else clear(gated, valid)
+        return clear(gated, valid)
 
     def _dense(self, features: int, name: str) -> nn.Dense:
         return nn.Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)

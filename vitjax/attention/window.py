@@ -128,4 +128,4 @@ class WindowSelfAttention(nn.Module):
             shared = weights.mean(1).reshape(*y.shape[:3], -1)
             self.sow("intermediates", "attention", windows.pairs(shared))
         out = x + windows.join(mixed.reshape(y.shape)).astype(x.dtype)
-        return out if valid is None else clear(out, valid)
+        return clear(out, valid)

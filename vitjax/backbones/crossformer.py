@@ -81,7 +81,7 @@ class CrossFormerBlock(nn.Module):
             dtype=self.dtype,
             name="cooling_conv",
         )
-        return _norm(self.dtype, "cooling_norm")(convolution(x if valid is None else clear(x, valid)))
+        return _norm(self.dtype, "cooling_norm")(convolution(clear(x, valid)))
 
 
 class CrossFormerStage(nn.Module):

@@ -15,10 +15,10 @@ from vitjax.attention.residual_attention import (
     Norm,
     PreactivationBlock,
     ResidualAttention,
-    convolution,
     halved,
     normalized,
 )
+from vitjax.layers.conv_norm import convolution
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
 

@@ -1,7 +1,6 @@
 """Residual networks. Source: He et al. 2016, in version 1.5 (the stride sits on the 3x3 convolution)."""
 
 import functools
-import math
 from typing import Literal
 
 import flax.linen as nn
@@ -9,39 +8,16 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm, MaskedGroupNorm
-from vitjax.ops.convolution import conv_general_dilated
+from vitjax.layers.conv_norm import convolution
+from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
-
-Norm = Literal["frozen_batch", "batch", "group"]
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SMALL_BLOCKS = {20: (3, 3, 3), 32: (5, 5, 5), 56: (9, 9, 9)}
 
 
-def _conv(features: int, kernel: int, stride: int = 1, dilation: int = 1, *, dtype: str, name: str) -> nn.Conv:
-    """A convolution without bias, padded on every side as torch does it (XLA's SAME shifts strided features)."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=[(dilation * (kernel // 2),) * 2] * 2,
-        kernel_dilation=dilation,
-        use_bias=False,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        conv_general_dilated=conv_general_dilated,
-        dtype=dtype,
-        name=name,
-    )
-
-
-def _normalize(x: Array, valid: Array, name: str, *, norm: Norm, train: bool) -> Array:
-    if norm == "frozen_batch":
-        return FrozenBatchNorm(name=name)(x)
-    if norm == "batch":
-        return MaskedBatchNorm(name=name)(x, valid, train=train)
-    return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name=name)(x, valid)
+_conv = functools.partial(convolution, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"))
 
 
 def _relu(x: Array, valid: Array) -> Array:
@@ -65,14 +41,14 @@ class ResidualBlock(nn.Module):
         self, x: Float[Array, "batch h w c"], valid: Bool[Array, "batch h w"], *, train: bool
     ) -> tuple[Array, Array]:
         """The block's output and the pixels of it that lie on the image."""
-        normalize = functools.partial(_normalize, norm=self.norm, train=train)
+        normalized = functools.partial(normalize, norm=self.norm, train=train)
         kernels = (1, 3, 1) if self.bottleneck else (3, 3)
         features = 4 * self.width if self.bottleneck else self.width
         coarse = valid[:, :: self.stride, :: self.stride]
         shortcut = x
         if self.stride > 1 or x.shape[-1] != features:
             shortcut = _conv(features, 1, self.stride, dtype=self.dtype, name="shortcut_conv")(x)
-            shortcut = normalize(shortcut, coarse, "shortcut_norm")
+            shortcut = normalized(shortcut, coarse, "shortcut_norm")
         strided = kernels.index(3)
         for i, kernel in enumerate(kernels):
             last = i == len(kernels) - 1
@@ -86,7 +62,7 @@ class ResidualBlock(nn.Module):
                 name=f"conv_{i + 1}",
             )
             valid = coarse if i >= strided else valid
-            x = normalize(conv(x), valid, f"norm_{i + 1}")
+            x = normalized(conv(x), valid, f"norm_{i + 1}")
             x = x if last else _relu(x, valid)
         if self.attention is not None:
             x = self.attention(x, coarse, train=train)
@@ -213,7 +189,7 @@ class ResNet(nn.Module):
         large = self.stem == "large"
         x = _conv(self.width, 7 if large else 3, 2 if large else 1, dtype=self.dtype, name="stem_conv")(x)
         valid = valid[:, ::2, ::2] if large else valid
-        x = _relu(_normalize(x, valid, "stem_norm", norm=self.norm, train=train), valid)
+        x = _relu(normalize(x, valid, "stem_norm", norm=self.norm, train=train), valid)
         if large:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
             valid = valid[:, ::2, ::2]

@@ -1,22 +1,45 @@
-"""A 3x3 convolution with norm and activation, as heads over dense maps are built of."""
+"""Convolutions without bias, and one with norm and activation, as heads over dense maps are built of."""
 
-import math
 from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
+from flax.typing import Initializer
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm, MaskedGroupNorm
+from vitjax.layers.norms import Norm, normalize
+from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import clear
 
-Norm = Literal["batch", "frozen_batch", "group"]
+
+def convolution(
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    *,
+    kernel_init: Initializer = torch_kernel,
+    dtype: str,
+    name: str,
+) -> nn.Conv:
+    """A convolution without bias, padded on every side as torch does it (XLA's SAME shifts strided features)."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=[(dilation * (kernel // 2),) * 2] * 2,
+        kernel_dilation=dilation,
+        use_bias=False,
+        kernel_init=kernel_init,
+        conv_general_dilated=conv_general_dilated,
+        dtype=dtype,
+        name=name,
+    )
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, norm, activation; padding is zero before and after."""
+    """A 3x3 convolution, norm, activation; padding is zero before and after."""
 
     features: int
     """Channels of the result."""
@@ -33,23 +56,7 @@ class ConvNorm(nn.Module):
         self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None = None, *, train: bool
     ) -> Float[Array, "batch h w features"]:
         """The map after convolution, norm and activation; without `valid` all pixels are."""
-        everywhere = jnp.ones(x.shape[:3], bool) if valid is None else valid
-        conv = nn.Conv(
-            self.features,
-            (3, 3),
-            padding=1,
-            use_bias=False,
-            kernel_init=torch_kernel,
-            dtype=self.dtype,
-            name="conv",
-        )
-        y = self._normalize(conv(x if valid is None else clear(x, valid)), everywhere, train=train)
-        y = nn.relu(y) if self.activation == "relu" else nn.leaky_relu(y, 0.01)
-        return y if valid is None else clear(y, valid)
-
-    def _normalize(self, x: Array, valid: Array, *, train: bool) -> Array:
-        if self.norm == "frozen_batch":
-            return FrozenBatchNorm(name="norm")(x)
-        if self.norm == "group":
-            return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name="norm")(x, valid)
-        return MaskedBatchNorm(magnitude=self.activation == "in_place", name="norm")(x, valid, train=train)
+        in_place = self.activation == "in_place"
+        y = convolution(self.features, 3, dtype=self.dtype, name="conv")(clear(x, valid))
+        y = normalize(y, valid, "norm", norm=self.norm, train=train, magnitude=in_place)
+        return clear(nn.leaky_relu(y, 0.01) if in_place else nn.relu(y), valid)

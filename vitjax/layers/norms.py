@@ -1,9 +1,14 @@
 """Normalisation layers that know about padding or do not learn."""
 
+import math
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float
+
+Norm = Literal["frozen_batch", "batch", "group"]
 
 
 class FrozenBatchNorm(nn.Module):
@@ -94,3 +99,24 @@ class MaskedGroupNorm(nn.Module):
         var = grouped.var((1, 2, 4), where=where, keepdims=True)
         normalized = ((grouped - mean) * lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         return (normalized * scale + bias).astype(x.dtype)
+
+
+def normalize(
+    x: Float[Array, "batch h w channels"],
+    valid: Bool[Array, "batch h w"] | None,
+    name: str,
+    *,
+    norm: Norm,
+    train: bool,
+    magnitude: bool = False,
+) -> Float[Array, "batch h w channels"]:
+    """`x` after the norm of this kind, a submodule called `name`; statistics are those of valid pixels, or of all.
+
+    Groups are 32, or as many as divide the channels. `magnitude` is for 'batch' and nothing to the others.
+    """
+    if norm == "frozen_batch":
+        return FrozenBatchNorm(name=name)(x)
+    valid = jnp.ones(x.shape[:3], bool) if valid is None else valid
+    if norm == "batch":
+        return MaskedBatchNorm(magnitude=magnitude, name=name)(x, valid, train=train)
+    return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name=name)(x, valid)

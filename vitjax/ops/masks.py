@@ -6,9 +6,14 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 
-def clear(x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"]) -> Float[Array, "batch h w channels"]:
-    """`x` with zeros on padding, which is what a convolution sees beyond the rim of an image that is alone."""
-    return jnp.where(valid[..., None], x, 0)
+def clear(
+    x: Float[Array, "batch *space channels"], valid: Bool[Array, " batch *space"] | None
+) -> Float[Array, "batch *space channels"]:
+    """`x` with zeros on padding, which is what a convolution sees beyond the rim of an image that is alone.
+
+    Without `valid` there is no padding.
+    """
+    return x if valid is None else jnp.where(valid[..., None], x, 0)
 
 
 def nearest_rows(size: int, resized: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.attention.criss_cross import CrissCrossAttention
-from vitjax.layers.conv_norm import ConvNorm, Norm
-from vitjax.layers.linear import linear
-from vitjax.ops.masks import clear
+from vitjax.layers.conv_norm import ConvNorm
+from vitjax.layers.norms import Norm
+from vitjax.segmentation.pixel_classes import pixel_classes
 
 
 class CrissCrossHead(nn.Module):
@@ -54,6 +54,7 @@ class CrissCrossHead(nn.Module):
         y = CrissCrossAttention(self.passes, dtype=self.dtype, name="attention")(y, valid, train=train)
         y = convolve(y, width, "gather")
         y = convolve(jnp.concatenate([x.astype(y.dtype), y], axis=-1), self.hidden, "bottleneck")
-        y = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(y.astype(jnp.float32), deterministic=not train)
-        logits = linear(num_classes, self.hidden, dtype="float32", name="classes")(y)
-        return (logits if valid is None else clear(logits, valid),)
+        classes = pixel_classes(
+            y, valid, "classes", num_classes=num_classes, dropout=self.dropout, whole_channels=True, train=train
+        )
+        return (classes,)

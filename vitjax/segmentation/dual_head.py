@@ -3,17 +3,17 @@
 Source: Fu et al. 2019 (DANet), section 3.4 (reference: junfu1115/DANet @ b0a0fa0, `danet.py`).
 """
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.attention.dual import ChannelAttention, PositionAttention
-from vitjax.layers.conv_norm import ConvNorm, Norm
-from vitjax.layers.linear import linear
-from vitjax.ops.masks import clear
+from vitjax.layers.conv_norm import ConvNorm
+from vitjax.layers.norms import Norm
+from vitjax.segmentation.pixel_classes import pixel_classes
 
 
 class DualAttentionHead(nn.Module):
@@ -43,17 +43,20 @@ class DualAttentionHead(nn.Module):
         def convolve(y: Array, name: str) -> Array:
             return ConvNorm(width, self.norm, dtype=self.dtype, name=name)(y, valid, train=train)
 
-        def classify(y: Array, name: str) -> Array:
-            y = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(y.astype(jnp.float32), deterministic=not train)
-            logits = linear(num_classes, width, dtype="float32", name=name)(y)
-            return logits if valid is None else clear(logits, valid)
-
+        classify = partial(
+            pixel_classes,
+            valid=valid,
+            num_classes=num_classes,
+            dropout=self.dropout,
+            whole_channels=True,
+            train=train,
+        )
         position = PositionAttention(dtype=self.dtype, name="position_attention")
         channel = ChannelAttention(dtype=self.dtype, name="channel_attention")
         of_position = convolve(position(convolve(x, "position_in"), valid, train=train), "position_out")
         of_channel = convolve(channel(convolve(x, "channel_in"), valid, train=train), "channel_out")
         return (
-            classify(of_position + of_channel, "classes"),
-            classify(of_position, "position_classes"),
-            classify(of_channel, "channel_classes"),
+            classify(of_position + of_channel, name="classes"),
+            classify(of_position, name="position_classes"),
+            classify(of_channel, name="channel_classes"),
         )

@@ -6,13 +6,12 @@ Source: Long et al. 2015 (FCN), in the form of torchvision's FCNHead, which is a
 from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.layers.conv_norm import ConvNorm, Norm
-from vitjax.layers.linear import linear
-from vitjax.ops.masks import clear
+from vitjax.layers.conv_norm import ConvNorm
+from vitjax.layers.norms import Norm
+from vitjax.segmentation.pixel_classes import pixel_classes
 
 
 class FCNHead(nn.Module):
@@ -39,6 +38,7 @@ class FCNHead(nn.Module):
         """The logits, alone in a tuple; zero on padding."""
         width = self.channels or max(x.shape[-1] // 4, 1)
         y = ConvNorm(width, self.norm, dtype=self.dtype, name="conv")(x, valid, train=train)
-        y = nn.Dropout(self.dropout)(y.astype(jnp.float32), deterministic=not train)
-        logits = linear(num_classes, width, dtype="float32", name="classes")(y)
-        return (logits if valid is None else clear(logits, valid),)
+        classes = pixel_classes(
+            y, valid, "classes", num_classes=num_classes, dropout=self.dropout, whole_channels=False, train=train
+        )
+        return (classes,)

@@ -7,9 +7,10 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from vitjax.backbones.resnet import ResNet
+from vitjax.ops.padded_maps import resize_within
 from vitjax.ops.resize import resize_bilinear
 from vitjax.segmentation.fcn_head import FCNHead
 from vitjax.structs import Feature, Images, Padding, PixelLogits
@@ -83,18 +84,4 @@ class Segmenter(nn.Module):
         if self.padding == "reference":
             height, width = pixels.shape[1:3]
             return resize_bilinear(cells, (height, width), align_corners=True)
-        rows, columns = (
-            _shares(valid.any(3 - axis).sum(1), valid.shape[axis], pixels.any(3 - axis).sum(1), pixels.shape[axis])
-            for axis in (1, 2)
-        )
-        tall = jnp.einsum("bij,bjkc->bikc", rows, cells, precision="highest")
-        return jnp.einsum("bij,bkjc->bkic", columns, tall, precision="highest")
-
-
-def _shares(
-    given: Int[Array, " batch"], cells: int, wanted: Int[Array, " batch"], pixels: int
-) -> Float[Array, "batch pixels cells"]:
-    """What each cell gives to each pixel of a line when the first `given` cells are spread over `wanted` pixels."""
-    step = (given - 1) / jnp.maximum(wanted - 1, 1)
-    place = jnp.minimum(jnp.arange(pixels) * step[:, None], given[:, None] - 1.0)
-    return jnp.maximum(0, 1 - jnp.abs(place[..., None] - jnp.arange(cells)))
+        return resize_within(cells, valid, pixels)
