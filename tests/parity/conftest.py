@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from .families import KEY_LISTS
+from .families import KEY_LISTS, ZOO_LISTS
 from .golden import find_cases, find_key_lists, model_and_case
 
 SMALL = Path(__file__).parent / "golden"
@@ -30,9 +30,10 @@ def pytest_generate_tests(metafunc):
     if "golden_case" in metafunc.fixturenames:
         cases = [case for root in roots for case in find_cases(root)]
         metafunc.parametrize("golden_case", cases, ids=[case.id for case in cases])
-    if "key_list" in metafunc.fixturenames:
-        lists = [path for root in roots for path in find_key_lists(root) if KEY_LISTS.fullmatch(path.stem)]
-        metafunc.parametrize("key_list", lists, ids=[path.stem for path in lists])
+    for fixture, pattern in (("key_list", KEY_LISTS), ("zoo_list", ZOO_LISTS)):
+        if fixture in metafunc.fixturenames:
+            lists = [path for root in roots for path in find_key_lists(root) if pattern.fullmatch(path.stem)]
+            metafunc.parametrize(fixture, lists, ids=[path.stem for path in lists])
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,6 @@ def pytest_terminal_summary(terminalreporter, config):
         ratio, where = max(entries)
         terminalreporter.line(f"{model:40} {len(entries):3} cases  {ratio:8.2g}  {where}")
     lists = [path.stem for root in golden_folders(config) for path in find_key_lists(root)]
-    if others := [name for name in lists if not KEY_LISTS.fullmatch(name)]:
+    if others := [name for name in lists if not KEY_LISTS.fullmatch(name) and not ZOO_LISTS.fullmatch(name)]:
         terminalreporter.section("lists of names that no test of this suite reads")
         terminalreporter.line(", ".join(others))

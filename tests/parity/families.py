@@ -99,6 +99,8 @@ RUNNERS: dict[str, Runner] = {
 
 # Lists of published names that have a table in `vitjax.checkpoints.tables`.
 KEY_LISTS = re.compile(rf"(deformable_)?detr_.*|{PUBLISHED}")
+# Lists of residual attention networks: names, or numbers of parameters.
+ZOO_LISTS = re.compile(r"ResidualAttentionModel_.*|ran_parameter_counts")
 
 
 def run(case: Case) -> Results:

@@ -2,6 +2,7 @@ import json
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.checkpoints.published import from_published, table_of, to_published, with_copies
@@ -11,6 +12,8 @@ from vitjax.ops.groups import Grouping
 from .comparison import compare, require_equal
 from .families import run
 from .models import Detector, published_of, shapes_of, table_for
+from .zoo_images import CLASSES, network_place
+from .zoo_images import shapes_of as network_shapes
 
 
 def test_the_official_numbers_are_reproduced(golden_case, record_property):
@@ -54,3 +57,19 @@ def test_every_published_state_dict_tells_its_model_and_is_written_again(key_lis
     assert back.keys() == {name for name in state if not found.table.drops(name)}
     for name, tensor in back.items():
         assert tensor.dtype == state[name].dtype and np.array_equal(tensor, state[name]), name
+
+
+def test_residual_attention_networks_have_every_tensor_that_is_used(zoo_list):
+    """The published blocks all have the convolution of a shortcut (`conv4`), and use it where shapes change."""
+    published = json.loads(zoo_list.read_text())
+    networks = {zoo_list.stem: published} if "state_dict" in published else published
+    for name, numbers in networks.items():
+        model = CLASSES[name]()
+        ours = flatten_dict(network_shapes(model, classes=10), sep="/")
+        used = sum(leaf.size for place, leaf in ours.items() if place.startswith("params"))
+        assert (used, numbers["parameters"] - used) == (numbers["used_parameters"], numbers["unused_conv4_parameters"])
+        tensors = {key: shape for key, shape, dtype in numbers.get("state_dict", []) if dtype.startswith("float")}
+        placed = {place: tensors[key] for key in tensors if (place := network_place(key, model))}
+        if tensors:
+            wanted = {place: sorted(leaf.shape) for place, leaf in ours.items()}
+            assert {place: sorted(shape) for place, shape in placed.items()} == wanted

@@ -10,7 +10,14 @@ import numpy as np
 from vitjax.attention.relative_position import RelativePositionBias, pairs
 from vitjax.attention.residual_attention import PreactivationBlock, ResidualAttention
 from vitjax.attention.window import WindowAttention
-from vitjax.backbones.residual_attention import ResidualAttentionNetwork, ran_92_cifar, ran_92_cifar_pool
+from vitjax.backbones.residual_attention import (
+    ResidualAttentionNetwork,
+    ran_56,
+    ran_92,
+    ran_92_cifar,
+    ran_92_cifar_pool,
+    ran_448,
+)
 from vitjax.ops.affine import affine_grid, distance_from_identity, sample
 from vitjax.structs import Images
 
@@ -28,6 +35,13 @@ NORM = {
 }
 HEAD = {"0": "mask_norm_1", "2": "mask_conv_1", "3": "mask_norm_2", "5": "mask_conv_2"}
 NETWORKS = {"ran92_cifar": ran_92_cifar, "ran92_cifar_pool": ran_92_cifar_pool}
+CLASSES = {
+    "ResidualAttentionModel_92_32input_update": ran_92_cifar,
+    "ResidualAttentionModel_92_32input": ran_92_cifar_pool,
+    "ResidualAttentionModel_56": ran_56,
+    "ResidualAttentionModel_92": ran_92,
+    "ResidualAttentionModel_448input": ran_448,
+}
 
 
 def require_known(config: dict[str, Any], known: set[str]) -> None:
@@ -149,6 +163,15 @@ def run_residual_attention_network(case: Case) -> Results:
         return run_network(case, "float64")
 
 
+def shapes_of(model: ResidualAttentionNetwork, classes: int) -> dict[str, Any]:
+    """Shapes of a network's variables with a linear head beside the backbone."""
+    images = Images(jnp.zeros((1, 32, 32, 3)), jnp.ones((1, 32, 32), bool))
+    shapes = {name: {"backbone": tree} for name, tree in jax.eval_shape(model.init, jax.random.key(0), images).items()}
+    head = {"kernel": (model.channels[-1], classes), "bias": (classes,)}
+    shapes["params"]["head"] = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in head.items()}
+    return shapes
+
+
 def run_network(case: Case, dtype: str) -> Results:
     """The case in one precision; batch norms have fixed statistics, which are computed in either."""
     model = NETWORKS[case.model.rpartition("/")[2]](norm="frozen_batch", dtype=dtype)
@@ -169,13 +192,7 @@ def run_network(case: Case, dtype: str) -> Results:
         found = network_place(name, model)
         return found and re.sub(r"^(batch_stats|params)/(?=.*norm)", "frozen/", found)
 
-    images = Images(jnp.zeros((1, 32, 32, 3)), jnp.ones((1, 32, 32), bool))
-    like = jax.eval_shape(model.init, jax.random.key(0), images)
-    like = {name: {"backbone": tree} for name, tree in like.items()}
-    width = model.channels[-1]
-    shapes = {"kernel": (width, classes), "bias": (classes,)}
-    like["params"]["head"] = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    results = run_module(case, forward, place, like=like)
+    results = run_module(case, forward, place, like=shapes_of(model, classes))
     wanted = {name.rpartition(".")[0] for name in case.outputs if name.endswith((".chmean", ".chstd"))}
     statistics = [channel_statistics(name, results.values[name]) for name in wanted & results.values.keys()]
     return Results({name: value for values in (results.values, *statistics) for name, value in values.items()})
