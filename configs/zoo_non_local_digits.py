@@ -12,4 +12,4 @@ from vitjax.training.recipes import zoo_digits, zoo_resnet
 
 def experiment() -> Experiment:
     """The run."""
-    return zoo_digits(zoo_resnet(NonLocal(), (2,)), slow="/attention/")
+    return zoo_digits(zoo_resnet(NonLocal(), (2,)))

@@ -13,4 +13,4 @@ from vitjax.training.recipes import zoo_digits, zoo_resnet
 
 def experiment() -> Experiment:
     """The run."""
-    return zoo_digits(SpatiallyTransformed(zoo_resnet(), SpatialTransformer()), slow="/transformer/")
+    return zoo_digits(SpatiallyTransformed(zoo_resnet(), SpatialTransformer()))

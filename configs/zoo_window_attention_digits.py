@@ -12,4 +12,4 @@ from vitjax.training.recipes import zoo_digits, zoo_resnet
 
 def experiment() -> Experiment:
     """The run."""
-    return zoo_digits(zoo_resnet(WindowSelfAttention(heads=4, window=6), (2,)), slow="/attention/")
+    return zoo_digits(zoo_resnet(WindowSelfAttention(heads=4, window=6), (2,)))

@@ -3,6 +3,7 @@
 Source: Fu et al. 2019 (DANet), sections 3.2 and 3.3 (reference: junfu1115/DANet @ b0a0fa0, `da_att.py`).
 """
 
+from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import flax.linen as nn
@@ -34,11 +35,11 @@ class _Added(nn.Module):
         del train  # it does the same in training
         return clear(x + self.residual(x, valid), valid)
 
+    @abstractmethod
     def residual(
         self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None
     ) -> Float[Array, "batch h w channels"]:
         """What is added to `x`."""
-        raise NotImplementedError
 
 
 class PositionAttention(_Added):
