@@ -22,6 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from vitjax.backbones.resnet import ResNet
+from vitjax.backbones.spatially_transformed import SpatiallyTransformed
 from vitjax.data.loader import load
 from vitjax.training.configs import load_config, names
 from vitjax.training.objectives import images_of
@@ -39,6 +41,7 @@ class Row(NamedTuple):
     """A config, what is known of its model without timing it, and two compiled programs to be timed."""
 
     name: str
+    in_resnet: bool  # whether it is the plain network with a module, and no network of its own
     parameters: int
     flops: float  # of one image's forward pass
     forward: Callable[[], Any]
@@ -68,7 +71,8 @@ def row(name: str) -> Row:
     def train() -> None:
         kept[0] = jax.block_until_ready(prepared.train_step(kept[0], batch))[0]
 
-    return Row(name, parameters, flops, lambda: jax.block_until_ready(compiled(variables, batch)), train)
+    in_resnet = isinstance(getattr(model, "backbone", None), ResNet | SpatiallyTransformed)
+    return Row(name, in_resnet, parameters, flops, lambda: jax.block_until_ready(compiled(variables, batch)), train)
 
 
 def timed(calls: list[Callable[[], Any]], repetitions: int) -> list[list[float]]:
@@ -106,7 +110,7 @@ def table(rows: list[Row], scores: dict[str, list[float]], repetitions: int) -> 
         cells = [
             f"`{one.name}`",
             f"{one.parameters:,}",
-            f"{one.parameters - rows[0].parameters:+,}" if place else "",
+            f"{one.parameters - rows[0].parameters:+,}" if place and one.in_resnet else "",
             f"{one.flops / 1e6:.1f}",
             f"{forward[place] / forward[0]:.2f}x",
             f"{train[place] / train[0]:.2f}x",

@@ -25,7 +25,7 @@ def experiment() -> Experiment:
         optimizer=AdamW(
             learning_rate=2e-4,
             multipliers={"^backbone/": 0.1, "sampling_offsets|reference_points": 0.1},
-            frozen=("^backbone/stem", "^backbone/stage_1/"),
+            frozen=("^backbone/stem", "^backbone/stage_1/(?!.*attention/)"),
             schedule=StepSchedule(drop_epochs=(40,)),
         ),
         epochs=50,

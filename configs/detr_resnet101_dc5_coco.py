@@ -20,7 +20,7 @@ def experiment() -> Experiment:
         data=CocoFolder(labels="category_id"),
         optimizer=AdamW(
             multipliers={"^backbone/": 0.1},
-            frozen=("^backbone/stem", "^backbone/stage_1/"),
+            frozen=("^backbone/stem", "^backbone/stage_1/(?!.*attention/)"),
             schedule=StepSchedule(drop_epochs=(400,)),
         ),
         epochs=500,

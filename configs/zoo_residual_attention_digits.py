@@ -15,10 +15,10 @@ def experiment() -> Experiment:
     return zoo_digits(
         ResidualAttentionNetwork(
             stem="cifar_pool",
-            stem_width=16,
+            stem_width=32,
             attention_modules=(1, 1),
             depths=(1, 1),
-            channels=(32, 64, 64),
+            channels=(64, 128, 128),
             last_blocks=1,
             norm="batch",
             last_stride=1,

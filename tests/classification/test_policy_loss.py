@@ -51,6 +51,43 @@ def test_a_choice_is_rewarded_for_its_glimpse_and_those_after_it(reward):
     np.testing.assert_allclose(gradient["logits"], plain, atol=1e-6)  # a reward is no way to be paid for better logits
 
 
+def test_over_all_choices_each_climbs_the_expectation_of_its_own_reward():
+    """Two glimpses of three places each, all nine ways to look counted: the mean gradient is the exact one."""
+    first, second = jnp.asarray(GENERATOR.normal(size=3)), jnp.asarray(GENERATOR.normal(size=(3, 3)))
+    ways = np.array([(a, b) for a in range(3) for b in range(3)])
+    logits = jnp.asarray(GENERATOR.normal(size=(9, 2, 4)), jnp.float32)
+    logits = logits.at[:, 0].set(logits[::3, 0].repeat(3, 0))  # after the first glimpse the second is not known
+    reward = np.asarray(logits.argmax(-1) == 1, float)
+    target = ClassTargets(jax.nn.one_hot(jnp.array([1]), 4), jnp.array([True]))
+
+    def log_probs(first, second):
+        return jnp.stack([jax.nn.log_softmax(first)[ways[:, 0]], jax.nn.log_softmax(second)[ways[:, 0], ways[:, 1]]], 1)
+
+    chance = np.exp(log_probs(first, second).sum(1))
+
+    def estimate(first, second, baselines):
+        """The policy's term summed over all ways by their chances, negative as what is climbed is."""
+        of_way = jax.vmap(
+            lambda *answer: PolicyLoss()(Glimpsed(*(part[None] for part in answer)), target)["policy"].total
+        )
+        return -(of_way(logits, log_probs(first, second), baselines).sum(1) * chance).sum()
+
+    def of_first(first):
+        """The expected mean of both rewards, as the first choice sees it."""
+        return (
+            jax.nn.softmax(first)[ways[:, 0]] * jax.nn.softmax(second)[ways[:, 0], ways[:, 1]] * reward.mean(1)
+        ).sum()
+
+    def of_second(second):
+        """The expected reward of the second glimpse."""
+        return (jax.nn.softmax(first)[ways[:, 0]] * jax.nn.softmax(second)[ways[:, 0], ways[:, 1]] * reward[:, 1]).sum()
+
+    baselines = jnp.stack([jnp.full(9, 0.4), jnp.asarray([0.1, 0.7, 0.3])[ways[:, 0]]], 1)  # known before the choice
+    found = jax.jit(jax.grad(estimate, argnums=(0, 1)))(first, second, baselines)
+    np.testing.assert_allclose(found[0], jax.grad(of_first)(first), atol=1e-6)
+    np.testing.assert_allclose(found[1], jax.grad(of_second)(second), atol=1e-6)
+
+
 def test_a_batch_without_a_valid_image_costs_nothing():
     loss = PolicyLoss()
     assert loss.total(loss(Glimpsed(LOGITS, LOG_PROBS, BASELINES), TARGETS.replace(valid=jnp.zeros(3, bool)))) == 0

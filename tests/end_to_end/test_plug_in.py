@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from quick import drawn
 
+from vitjax.attention.criss_cross import CrissCrossAttention
+from vitjax.attention.dual import DualAttention
 from vitjax.attention.non_local import NonLocal
+from vitjax.attention.spatial_transformer import SpatialTransformer
+from vitjax.attention.window import WindowSelfAttention
 from vitjax.backbones.resnet import ResNet
+from vitjax.backbones.spatially_transformed import SpatiallyTransformed
 from vitjax.checkpoints.convert import write_run_folder
 from vitjax.checkpoints.initial import initialize_from
 from vitjax.checkpoints.model_file import ModelFile
@@ -35,20 +40,31 @@ def predict(model, variables):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A run folder of the plain detector, and its variables."""
+    """A run folder of the plain detector, and its predictions."""
     variables = drawn(jax.eval_shape(lambda: PLAIN.init(jax.random.key(0), IMAGES, train=False)))
     classes = Classes(("", "cat", "dog"), (0, 1, 2))
     file = ModelFile(PLAIN, variables, classes, table_for(PLAIN), Resize(size=32, max_side=32), BestClass())
     path = tmp_path_factory.mktemp("run")
     write_run_folder(file, path)
-    return path, variables
+    return path, predict(PLAIN, variables)
 
 
-def test_a_detector_with_new_attention_starts_with_the_predictions_of_its_checkpoint(checkpoint):
-    path, variables = checkpoint
-    backbone = BACKBONE.clone(attention=NonLocal(norm="frozen_batch"), attention_stages=(2,))
-    model = PLAIN.clone(backbone=backbone)
+STARTS_AS_IDENTITY = {
+    "non-local": NonLocal(norm="frozen_batch"),
+    "dual": DualAttention(),
+    "criss-cross": CrissCrossAttention(),
+    "windows": WindowSelfAttention(heads=2, window=3),
+    "a spatial transformer in a stage": SpatialTransformer(),
+}
+BACKBONES = {
+    name: BACKBONE.clone(attention=module, attention_stages=(2,)) for name, module in STARTS_AS_IDENTITY.items()
+} | {"a spatial transformer in front": SpatiallyTransformed(BACKBONE)}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_detector_with_new_attention_starts_with_the_predictions_of_its_checkpoint(checkpoint, name):
+    path, wanted = checkpoint
+    model = PLAIN.clone(backbone=BACKBONES[name])
     loaded, notes = initialize_from(str(path), initial_variables(model, seed=1))
     assert "new" in "".join(notes)
-    wanted, found = (predict(one, values) for one, values in ((PLAIN, variables), (model, loaded)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), predict(model, loaded), wanted)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
 from vitjax.structs import Images
@@ -80,6 +81,14 @@ def test_published_configs_have_the_published_number_of_trainable_parameters(nam
     assert score in config.said("Published")
 
 
+@pytest.mark.parametrize("name", [name for name in names() if load_config(name).experiment.optimizer.frozen])
+def test_attention_that_is_put_into_a_frozen_stage_learns(name):
+    optimizer = load_config(name).experiment.optimizer
+    assert optimizer.multiplier("backbone/stage_1/block_0/conv_1/kernel") == 0
+    assert optimizer.multiplier("backbone/stage_1/block_0/attention/squeeze/kernel") > 0
+    assert optimizer.multiplier("backbone/stage_1/attention/gamma") > 0
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_config_says_what_is_published_and_what_was_measured(name):
     config = load_config(name)
@@ -102,6 +111,11 @@ def test_the_command_line_overrides_nested_fields():
     assert experiment.data.root == "somewhere"
     unchanged = dataclasses.replace(experiment.optimizer, learning_rate=1e-4)
     assert unchanged == config.experiment.optimizer
+
+
+def test_the_command_line_reaches_the_fields_of_attention_in_a_backbone():
+    experiment = override(load_config("zoo_criss_cross_digits"), ["--model.backbone.attention.passes", "3"])
+    assert experiment.model.backbone.attention == CrissCrossAttention(passes=3)
 
 
 def test_a_mistyped_field_gets_the_nearest_name(capsys):

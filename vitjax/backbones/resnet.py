@@ -1,17 +1,37 @@
 """Residual networks. Source: He et al. 2016, in version 1.5 (the stride sits on the 3x3 convolution)."""
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.attention.criss_cross import CrissCrossAttention
+from vitjax.attention.dual import ChannelAttention, DualAttention, PositionAttention
+from vitjax.attention.non_local import NonLocal
+from vitjax.attention.residual_attention import ResidualAttention
+from vitjax.attention.spatial_transformer import SpatialTransformer
+from vitjax.attention.squeeze_excitation import SqueezeExcitation
+from vitjax.attention.window import WindowSelfAttention
 from vitjax.layers.conv_norm import convolution
 from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
+
+Attention = (
+    SqueezeExcitation
+    | NonLocal
+    | DualAttention
+    | PositionAttention
+    | ChannelAttention
+    | CrissCrossAttention
+    | WindowSelfAttention
+    | SpatialTransformer
+    | ResidualAttention
+)
+"""What can stand in a ResNet."""
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SMALL_BLOCKS = {20: (3, 3, 3), 32: (5, 5, 5), 56: (9, 9, 9)}
@@ -133,7 +153,7 @@ class ResNet(nn.Module):
     norm: Norm = "frozen_batch"
     """'frozen_batch' for published weights; 'batch' as ResNets are trained for ImageNet; 'group' to train from scratch
     in small batches."""
-    attention: nn.Module | None = None
+    attention: Attention | nn.Module | None = None
     """A module of `vitjax.attention` for some of the stages, such as SqueezeExcitation(); each has parameters of its
     own."""
     attention_stages: tuple[int, ...] = (3, 4)
@@ -177,12 +197,19 @@ class ResNet(nn.Module):
             known = ", ".join(map(str, depths))
             raise ValueError(f"ResNet with a {self.stem} stem has depths {known}; got depth={self.depth}.")
         blocks = self.stage_blocks or depths[self.depth]
-        strangers = set(self.attention_stages) - set(range(1, len(blocks) + 1)) if self.attention else set()
-        if strangers:
-            raise ValueError(
-                f"attention_stages are stages of the ResNet, 1 to {len(blocks)}; got {self.attention_stages}."
-            )
+        self._check_attention(len(blocks))
         return blocks
+
+    def _check_attention(self, stages: int) -> None:
+        asked = self.attention_stages
+        if self.attention is None:
+            if asked not in ((), ResNet.attention_stages):
+                raise ValueError(f"attention_stages says where attention stands, and there is none; got {asked}.")
+        elif not hasattr(self.attention, "place"):
+            known = ", ".join(kind.__name__ for kind in get_args(Attention))
+            raise ValueError(f"what can stand in a ResNet is one of {known}; got {self.attention}.")
+        elif set(asked) - set(range(1, stages + 1)):
+            raise ValueError(f"attention_stages are stages of the ResNet, 1 to {stages}; got {asked}.")
 
     def _stemmed(self, x: Array, valid: Array, *, train: bool) -> tuple[Array, Array]:
         """What the first stage sees, and the pixels of it that lie on the image."""

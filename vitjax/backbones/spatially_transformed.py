@@ -11,14 +11,20 @@ from vitjax.structs import Feature, Images, Padding
 
 
 class SpatiallyTransformed(nn.Module):
-    """A backbone that sees the image as a spatial transformer has turned it, shifted it and cut it out."""
+    """A backbone that sees the image as a spatial transformer has turned it, shifted it and cut it out.
+
+    The backbone's variables have the places that they have without the transformer, so that its checkpoints fit.
+    """
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)
     """What turns the transformed image into feature maps."""
     transformer: SpatialTransformer = dataclasses.field(default_factory=SpatialTransformer)
     """What transforms the image; with `size` every image has this size from there on, and nothing is padding."""
 
-    @nn.compact
+    def setup(self) -> None:
+        """Puts the backbone's variables beside those of the transformer."""
+        nn.share_scope(self, self.backbone)
+
     def __call__(self, images: Images, *, padding: Padding = "exact", train: bool = False) -> tuple[Feature, ...]:
         """The backbone's feature maps of the transformed images."""
         seen = images.valid if padding == "exact" else None

@@ -18,7 +18,9 @@ from vitjax.structs import ClassTargets, Mean, Terms
 class PolicyLoss:
     """Cross entropy after every glimpse, and for choices that are rewarded -log pi (R - b) and (R - b)^2.
 
-    R is the mean reward of a glimpse and those after it. Source: Mnih et al. 2014, section 3.1, equations 2 and 3.
+    R is the mean reward of a glimpse and those after it: every glimpse earns, where RAM rewards the last one alone, so
+    that early choices learn sooner. Each choice climbs the expectation of its own R, of which its term is an unbiased
+    gradient. Source: Mnih et al. 2014, section 3.1, equations 2 and 3, with this reward.
     """
 
     task: ClassVar[str] = "classification"
@@ -27,8 +29,8 @@ class PolicyLoss:
     smoothing: float = 0.0
     """Share of the target's probability that goes to all classes alike."""
     reward: Literal["correct", "log_probability"] = "correct"
-    """What a glimpse earns: 1 if the class is right after it (RAM), or the log of its probability against
-    that of a guess (Ba et al. 2015)."""
+    """What a glimpse earns: 1 if the class is right after it, or the log of its probability against that of a guess
+    (Ba et al. 2015)."""
     reinforce: float = 1.0
     """Weight of the policy's term."""
     baseline: float = 1.0
