@@ -1,12 +1,15 @@
 """What attention that can be put into a network is asked in the same words: oracle, padding, start, gradients."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
+import pytest
 from quick import drawn
 
 CHANNELS = 16
@@ -90,6 +93,32 @@ def require_gradients_in_bfloat16(module: Any) -> None:
     np.testing.assert_allclose(y, wanted, atol=0.03 * np.abs(wanted).max())
     for gradient in jax.tree.leaves(gradients):
         assert gradient.dtype == jnp.float32 and np.isfinite(gradient).all() and np.any(gradient)
+
+
+def require_no_harm_by_padding_alone(module: Any) -> None:
+    """Beside an image of nothing but padding, which gives zeros, another stays as it is, and gradients are finite."""
+    x, valid = maps()
+
+    def energy(variables: Any, x: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = module.apply(variables, x, valid)
+        return jnp.square(y).sum(), y
+
+    run = jax.jit(jax.value_and_grad(energy, argnums=(0, 1), has_aux=True))
+    (_, wanted), _ = run(variables_of(module), x, valid)
+    (_, y), gradients = run(variables_of(module), x, valid.at[1].set(False))
+    np.testing.assert_array_equal(y[0], wanted[0])
+    assert not np.any(y[1]) and all(np.isfinite(gradient).all() for gradient in jax.tree.leaves(gradients))
+
+
+@contextlib.contextmanager
+def refusal(message: str) -> Iterator[None]:
+    """Requires a ValueError in these words; annotations are not checked, as they are not where programs run."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(ValueError, match=message):
+            yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:

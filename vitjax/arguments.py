@@ -102,7 +102,8 @@ class ExplainArguments:
     """Draws what a model looks at in an image, by its kind. DETR: what the query of its best detection, another query,
     or the encoder's token at a pixel attends to. Deformable DETR: where they sample, on every level. CrossFormer, in a
     classifier or with --stage in a detector: which tokens share a group with a pixel's, and their attention weights.
-    Other classifiers and segmenters: what each attention module does for a pixel."""
+    Other classifiers and segmenters, and with --stage the backbones of other detectors: what each attention module does
+    for a pixel; --stage 0 takes all that a backbone has, a spatial transformer in front too."""
 
     model: tyro.conf.Positional[str]
     """Run folder, published file, or folder or repository in Hugging Face's layout."""
@@ -111,7 +112,7 @@ class ExplainArguments:
     query: int | None = None
     """Decoder query; that of the best detection if left out. The queries of all detections are printed."""
     pixel: tuple[int, int] | None = None
-    """X and Y of a pixel of the image, in place of a decoder query; for groups the middle if left out."""
+    """X and Y of a pixel of the image, in place of a decoder query; for groups and modules the middle if left out."""
     level: int | None = None
     """Of Deformable DETR with --pixel, the level whose token holds it; the finest, 0, if left out."""
     layer: int | None = None
@@ -119,7 +120,7 @@ class ExplainArguments:
     head: int | None = None
     """The one attention head to draw; all, or their mean, if left out."""
     stage: int | None = None
-    """Stage of the backbone: of a CrossFormer 1, the finest, if left out; of others all."""
+    """Stage of the backbone, 0 for all; if left out a detector's decoder, a CrossFormer's stage 1, or every module."""
     block: int | None = None
     """Block of the stage, from 0; the first with short and the first with long distance groups if left out."""
     zoom: float | None = None

@@ -2,7 +2,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plug_ins import CHANNELS, maps, require_gradients_in_bfloat16, require_identity_start, run, shapes, variables_of
+from plug_ins import (
+    CHANNELS,
+    maps,
+    refusal,
+    require_gradients_in_bfloat16,
+    require_identity_start,
+    run,
+    shapes,
+    variables_of,
+)
 
 from vitjax.attention.non_local import WINDOWS, NonLocal
 
@@ -98,13 +107,15 @@ def test_parameters_follow_the_options():
 
 
 @pytest.mark.parametrize(
-    ("module", "space", "message"),
+    ("options", "space", "message"),
     [
-        (NonLocal(), (2, 2, 2, 2), r"one to three axes of space; got an array of shape \(1, 2, 2, 2, 2, 8\)"),
-        (NonLocal(subsample=True), (4, 1), r"two places along every pooled axis; got a space of \(4, 1\)"),
+        ({}, (2, 2, 2, 2), r"one to three axes of space; got an array of shape \(1, 2, 2, 2, 2, 8\)"),
+        ({"subsample": True}, (4, 1), r"two places along every pooled axis; got a space of \(4, 1\)"),
+        ({"kernel": "cosine"}, (2, 2), "kernel of a non-local block is one of gaussian, .*; got kernel='cosine'"),
+        ({"norm": "layer"}, (2, 2), "norm of a non-local block is one of batch, .*; got norm='layer'"),
     ],
-    ids=["axes", "too small"],
+    ids=["axes", "too small", "kernel", "norm"],
 )
-def test_what_cannot_be_done_is_refused_in_words(module, space, message):
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.ones((1, *space, 8))))
+def test_what_cannot_be_done_is_refused_in_words(options, space, message):
+    with refusal(message):
+        jax.eval_shape(lambda: NonLocal(**options).init(jax.random.key(0), jnp.ones((1, *space, 8))))

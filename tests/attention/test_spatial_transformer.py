@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from plug_ins import refusal
 from quick import drawn
 
 from vitjax.attention.spatial_transformer import SpatialTransformer
@@ -39,6 +40,25 @@ def test_it_starts_as_the_identity():
     np.testing.assert_allclose(found, x, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"convention": "edges"}, {"convention": "open"}, {"size": (9, 8)}], ids=str)
+def test_it_says_whether_it_starts_as_the_identity(options):
+    assert SMALL.clone(**options).starts_as_identity == (options.get("convention") != "open" and "size" not in options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel": 4}, "an odd side; got kernel=4"),
+        ({"kernel": -1}, "an odd side; got kernel=-1"),
+        ({"convention": "middle"}, "one of corners, edges, open; got convention='middle'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_in_words(options, message):
+    with refusal(message):
+        shapes_of(SMALL.clone(**options))
+
+
 def test_the_sown_theta_tells_where_it_looked():
     module, x = SMALL.clone(size=(5, 4), convention="edges"), picture(9, 8)
     found, sown = jax.jit(lambda x: module.apply(moved(), x, mutable=["intermediates"]))(x)
@@ -46,6 +66,19 @@ def test_the_sown_theta_tells_where_it_looked():
     assert np.abs(theta - np.eye(2, 3)).max() > 0.1
     grid = affine_grid(theta, (5, 4), convention="edges")
     np.testing.assert_allclose(found, sample(jnp.asarray(x), grid, convention="edges"), atol=1e-6)
+
+
+@pytest.mark.parametrize("convention", ["corners", "edges", "open"])
+def test_the_sown_outline_has_the_places_of_the_corners_as_shares_of_each_image(convention):
+    x, valid = padded()
+    params = moved()["params"]
+    params["last"] = {"kernel": np.zeros((4, 6), np.float32), "bias": np.float32([0.5, 0, 0.5, 0.1, 1, 0])}
+    module = SMALL.clone(convention=convention)
+    _, sown = jax.jit(lambda: module.apply({"params": params}, x, valid, mutable=["intermediates"]))()
+    for outline, (height, width) in zip(sown["intermediates"]["outline"][0], SIZES, strict=True):
+        rim = np.array([0, 0] if convention == "edges" else [0.5 / width, 0.5 / height])
+        places = np.array([[0, -1.1], [1, -0.9], [1, 1.1], [0, 0.9]])  # x' = (x + 1) / 2, y' = y + x / 10
+        np.testing.assert_allclose(outline, rim + (places + 1) / 2 * (1 - 2 * rim), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [None, (5, 4)], ids=str)

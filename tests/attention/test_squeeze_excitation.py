@@ -43,6 +43,11 @@ def test_the_hidden_layer_never_vanishes():
     assert {name: leaf["kernel"].shape for name, leaf in shapes.items()} == {"squeeze": (8, 1), "excite": (1, 8)}
 
 
+def test_a_reduction_below_one_is_refused():
+    with pytest.raises(ValueError, match="reduction of at least 1; got reduction=0"):
+        variables_of(SqueezeExcitation(reduction=0))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_it_computes_in_the_dtype_of_the_map_and_has_gradients(dtype):
     module, x = SqueezeExcitation(4, dtype=dtype), MAP.astype(dtype)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from plug_ins import refusal
 from quick import drawn
 
 from vitjax.attention.window import WindowAttention, WindowSelfAttention
@@ -115,3 +116,18 @@ def test_channels_and_tokens_that_do_not_fit_are_refused():
         params_of(WindowAttention(3, (3, 3)), tokens(9))
     with pytest.raises(ValueError, match="has 9 tokens; got 8"):
         params_of(WindowAttention(HEADS, (3, 3)), tokens(8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "at least one pixel wide; got window=0"),
+        ({"heads": 0}, "at least one head; got heads=0"),
+        ({"heads": -2}, "at least one head; got heads=-2"),
+        ({"projection": "shared"}, "fused or separate; got projection='shared'"),
+    ],
+    ids=str,
+)
+def test_windows_that_cannot_be_are_refused_in_words(options, message):
+    with refusal(message):
+        params_of(MAP.clone(**options), picture(7, 5))

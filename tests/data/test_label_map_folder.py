@@ -4,7 +4,10 @@ from PIL import Image
 
 from vitjax.data.errors import DataError
 from vitjax.data.label_map_folder import LabelMapFolder
+from vitjax.data.loader import batches
+from vitjax.data.plan import EvaluationPlan, TrainPlan
 from vitjax.data.source import LabelMapSource
+from vitjax.data.transforms import Augmentation, Resize
 
 LABELS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
 
@@ -52,17 +55,60 @@ def test_images_that_cannot_be_used_are_left_out_and_counted(root):
     assert all(any(words in line for line in source.problems) for words in wanted)
 
 
-def test_maps_that_break_later_are_named(root):
+def test_a_map_that_cannot_be_read_any_more_is_named(root):
     source = LabelMapFolder(str(root)).open("train")
-    write_map(root / "train" / "labels" / "a.png", np.full((2, 3), 9, np.uint8))
-    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(root / "train" / "labels" / "b.png")
-    with pytest.raises(DataError, match=r"a\.png has the label 9, but classes\.txt names 3 classes"):
-        source[0]
-    with pytest.raises(DataError, match=r"b\.png has pixels of Pillow's mode 'RGB'"):
-        source[1]
     (root / "train" / "labels" / "b.png").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"b\.png cannot be read as a label map"):
         source.label_map(1)
+
+
+GREY = np.zeros((2, 3), np.uint8)
+WRONG = {
+    "RGB": (Image.fromarray(np.stack([GREY] * 3, -1)), "8-bit RGB"),
+    "RGBA": (Image.fromarray(np.stack([GREY] * 4, -1)), "8-bit RGB and alpha"),
+    "LA": (Image.fromarray(np.stack([GREY] * 2, -1)), "8-bit grey and alpha"),
+    "16-bit": (Image.fromarray(GREY.astype(np.uint16)), "16-bit grey"),
+    "1-bit": (Image.fromarray(GREY > 0), "1-bit grey"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_maps_whose_pixels_are_no_labels_are_refused_when_opened_and_later(root, kind):
+    picture, found = WRONG[kind]
+    later = LabelMapFolder(str(root)).open("train")
+    picture.save(root / "train" / "labels" / "b.png")
+    message = rf"b\.png is a PNG with {found} pixels; save label maps as PNG with 8-bit grey or palette pixels"
+    with pytest.raises(ValueError, match=message):
+        LabelMapFolder(str(root)).open("train")
+    with pytest.raises(ValueError, match=message):
+        later.label_map(1)
+
+
+def test_maps_are_looked_at_by_their_headers_alone(root):
+    path = root / "train" / "labels" / "a.png"
+    path.write_bytes(path.read_bytes()[:45])
+    assert len(LabelMapFolder(str(root)).open("train")) == 2
+
+
+def test_small_palettes_are_labels_and_other_formats_are_no_maps(root):
+    path = root / "train" / "labels" / "b.png"
+    picture = Image.fromarray(np.minimum(LABELS, 2))
+    picture.putpalette(bytes(range(9)))
+    picture.save(path, bits=2)
+    assert LabelMapFolder(str(root)).open("train").label_map(1).tolist() == [[0, 1, 2], [2, 2, 0]]
+    Image.fromarray(LABELS).save(path, format="JPEG")
+    with pytest.raises(ValueError, match=r"b\.png is no PNG; save label maps as PNG"):
+        LabelMapFolder(str(root)).open("train")
+
+
+@pytest.mark.parametrize("replaces", [True, False], ids=["training", "evaluation"])
+def test_a_label_that_is_no_class_is_an_error_and_not_an_image_to_replace(root, replaces):
+    write_map(root / "train" / "labels" / "a.png", np.full((2, 3), 9, np.uint8))
+    source = LabelMapFolder(str(root)).open("train")
+    as_it_is = EvaluationPlan(source.sizes, 2, Resize(size=None))
+    plan = TrainPlan(source.sizes, 2, Augmentation(sizes=(8,), max_side=None, crop=0.0)) if replaces else as_it_is
+    with pytest.raises(ValueError, match=r"a\.png has the label 9, but classes\.txt names 3 classes"):
+        next(batches(source, plan, max_objects=0))
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,16 @@ def test_an_image_that_cannot_be_read_is_missed_where_its_labels_are_known():
     assert results == [{"image": "a.png", "accuracy": 1.0, "IoU": {"background": 1.0, "cat": 1.0, "dog": 1.0}}]
 
 
+def test_a_label_that_is_no_class_stops_the_scoring_of_an_image_that_cannot_be_read_too():
+    class Mislabelled(Pictures):
+        def label_map(self, record):
+            raise ValueError("c.png has the label 7, but classes.txt names 4 classes")
+
+    for found in (Mapped(0, maps(0)[0]), unreadable(2)):
+        with pytest.raises(ValueError, match="has the label 7"):
+            evaluate([found], Mislabelled())
+
+
 def test_without_labelled_pixels_there_are_no_scores():
     scores = score_confusion(np.zeros((4, 5), np.int64), CLASSES)
     assert all(math.isnan(score) for score in scores.summary.values())

@@ -9,14 +9,21 @@ from quick import drawn
 
 from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.attention.non_local import NonLocal
+from vitjax.attention.spatial_transformer import SpatialTransformer
 from vitjax.attention.squeeze_excitation import SqueezeExcitation
 from vitjax.backbones.resnet import ResNet
+from vitjax.backbones.spatially_transformed import SpatiallyTransformed
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.recurrent_attention import RecurrentAttention
 from vitjax.data.crops import CenterCrop
 from vitjax.data.source import Classes
-from vitjax.inference.looks import Gates, Glimpses, Heat, Looks, Outline, gathered, looks
+from vitjax.data.transforms import Resize
+from vitjax.detection.deformable_detr import DeformableDETR
+from vitjax.detection.postprocess import TopDetections
+from vitjax.inference.explain import explain
+from vitjax.inference.looks import Gates, Glimpses, Heat, Looks, Outline, gathered, looks, stride_of
 from vitjax.inference.looks_picture import draw_looks
+from vitjax.inference.predictor import Predictor
 from vitjax.inference.seen_image import SeenImage
 from vitjax.structs import Images
 
@@ -34,10 +41,11 @@ def seen(attention, stages=(1,)):
     return looks(model, variables, PICTURE, preprocess=CROP, classes=CLASSES)
 
 
-def by_hand(sown, **fields):
-    """Looks at an image of 32 x 32 pixels that the model sees whole."""
-    image = SeenImage(np.zeros((32, 32, 3), np.uint8), (32, 32), np.array([0.0, 0.0, 32.0, 32.0]), (32, 32))
-    return Looks(image, (32, 32), sown, **fields)
+def by_hand(sown, side=32):
+    """Looks at a square image that the model sees whole."""
+    extent = np.array([0.0, 0.0, side, side])
+    image = SeenImage(np.zeros((side, side, 3), np.uint8), (side, side), extent, (side, side))
+    return Looks(image, (side, side), sown)
 
 
 def test_a_pixel_is_told_the_row_of_its_cell():
@@ -53,6 +61,32 @@ def test_pooled_keys_lie_on_coarser_cells():
     (heat,) = by_hand({("attention",): (np.eye(16, 4, dtype=np.float32),)}).of_pixel(9, 1)
     np.testing.assert_array_equal(heat.values, [[0, 1], [0, 0]])
     np.testing.assert_array_equal(heat.cells[1, 1], [16, 16, 32, 32])
+
+
+@pytest.mark.parametrize("side", [32, 36, 50, 56, 224, 225], ids=str)
+def test_the_stride_of_a_map_is_found_where_the_last_cells_reach_beyond_the_image(side):
+    cells = side
+    for stride in (1, 2, 4, 8, 16, 32):
+        assert stride_of((cells, 3 * cells), (side, 3 * side)) == stride
+        cells = -(-cells // 2)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(50, 4), (56, 8), (224, 32)], ids=["50 px", "56 px", "224 px"])
+def test_cells_lie_at_their_stride_where_it_does_not_divide_the_sides(side, stride):
+    cells = -(-side // stride)
+    place = (4 * stride + 1, 2 * stride + 1)
+    whole, pooled = np.eye(cells**2), np.eye(cells**2, (cells // 2) ** 2)
+    row = 2 * cells + 4
+    pooled[row], pooled[row, cells // 2 + 2] = 0, 1
+    cross, mask = np.zeros((cells, cells, 2 * cells)), np.zeros((cells, cells, 1))
+    cross[2, 4, cells + 4] = mask[2, 4] = 1
+    names = {"stage_1/attention": whole, "stage_2/attention": pooled, "stage_3/attention": cross, "stage_4/mask": mask}
+    heats = by_hand({tuple(name.split("/")): (one,) for name, one in names.items()}, side).of_pixel(*place)
+    left, top = 4 * stride, 2 * stride
+    for heat, wide in zip(heats, (1, 2, 1, 1), strict=True):
+        box = heat.cells[np.unravel_index(heat.values.argmax(), heat.values.shape)]
+        np.testing.assert_array_equal(box, [left, top, left + wide * stride, top + wide * stride])
+        assert heat.box is None or (heat.box[:2] == [left, top]).all()
 
 
 def test_criss_cross_passes_are_followed_to_what_they_gather():
@@ -73,12 +107,11 @@ def test_criss_cross_passes_are_followed_to_what_they_gather():
 
 
 def test_a_transformation_is_drawn_as_what_it_reads():
-    half = np.array([[0.5, 0, 0.5], [0, 0.5, -0.5]])  # the upper right quarter
-    (outline,) = by_hand({("backbone", "transformer", "theta"): (half,)}, convention="edges").of_pixel(0, 0)
-    assert isinstance(outline, Outline)
-    np.testing.assert_allclose(outline.values, [[16, 0], [32, 0], [32, 16], [16, 16]])
-    (outline,) = by_hand({("theta",): (np.eye(2, 3),)}).of_pixel(0, 0)
-    np.testing.assert_allclose(outline.values[[0, 2]], [[0.5, 0.5], [31.5, 31.5]])
+    quarter = np.array([[0.5, 0], [1, 0], [1, 0.5], [0.5, 0.5]])  # the upper right one
+    cut = SeenImage(np.zeros((32, 64, 3), np.uint8), (32, 64), np.array([16.0, 0, 48, 32]), (16, 16))
+    (outline,) = Looks(cut, (16, 16), {("backbone", "transformer", "outline"): (quarter,)}).of_pixel(20, 0)
+    assert isinstance(outline, Outline) and outline.module == "Transformer"
+    np.testing.assert_allclose(outline.values, [[32, 0], [48, 0], [48, 16], [32, 16]])
 
 
 def test_modules_come_in_the_order_of_the_network():
@@ -107,6 +140,45 @@ def test_weights_over_pixels_sum_to_one_and_lie_on_what_the_model_sees(attention
         found.of_pixel(3, 3)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "embedded_gaussian", "dot_product", "concatenation"])
+def test_weights_of_every_kernel_can_be_drawn(kernel, tmp_path):
+    module, x = NonLocal(kernel, norm="none"), jax.random.normal(jax.random.key(0), (1, 4, 4, 6))
+    variables = drawn(jax.eval_shape(module.init, jax.random.key(0), x))
+    _, kept = module.apply(variables, x, mutable=["intermediates"])
+    weights = np.asarray(kept["intermediates"]["attention"][0][0])
+    (heat,) = draw_looks(by_hand({("stage_1", "attention"): (weights,)}), (9, 25), tmp_path / "kernel.png", dpi=30)
+    np.testing.assert_array_equal(heat.values.ravel(), weights[3 * 4 + 1])
+    assert heat.signed == heat.kind.startswith("signed") == (kernel == "dot_product") == (weights.min() < 0)
+
+
+def test_stage_0_of_a_detector_is_all_of_its_backbone(tmp_path):
+    inner = ResNet(18, width=4, stage_blocks=(1,), attention=SqueezeExcitation(2), attention_stages=(1,))
+    backbone = SpatiallyTransformed(inner, SpatialTransformer(features=(3,), hidden=4, convention="edges"))
+    sizes = {"channels": 8, "heads": 2, "feed_forward": 8, "encoder_layers": 0, "decoder_layers": 1}
+    model = DeformableDETR(backbone, 2, num_queries=2, levels=1, backbone_levels=1, **sizes)
+    variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), WHOLE, train=False)))
+    variables["params"]["backbone"]["transformer"]["last"] = {
+        "kernel": np.zeros((4, 6), np.float32),
+        "bias": np.float32([0.5, 0, 0.5, 0, 0.5, -0.5]),  # the upper right quarter
+    }
+    resize = Resize(size=24, max_side=64)  # 24 x 36 pixels, padded to 32 x 64
+    predictor = Predictor(model, variables, CLASSES, resize=resize, postprocess=TopDetections())
+    found = predictor.looks(PICTURE)
+    assert [type(one) for one in found.of_pixel(0, 0)] == [Gates, Outline]  # and nothing of where the decoder samples
+    np.testing.assert_allclose(found.of_pixel(0, 0)[1].values, [[48, 0], [96, 0], [96, 32], [48, 32]], atol=1e-4)
+    said = explain(predictor, PICTURE, str(tmp_path / "all.png"), stage=0)
+    assert "Stage 1, block 0: factors" in said[0] and "Transformer: what is read of the image" in said[0]
+
+
+def test_stage_0_leaves_out_what_is_not_in_the_backbone():
+    gate = (np.ones(3, np.float32),)
+    found = by_hand({("backbone", "stage_2", "gate"): gate, ("head", "gate"): gate})
+    assert [one.module for one in found.of_pixel(0, 0)] == ["Stage 2", "Head"]
+    assert [one.module for one in found.of_stage(0).of_pixel(0, 0)] == ["Stage 2"]
+    with pytest.raises(ValueError, match="no attention module in the backbone of this model"):
+        by_hand({("head", "gate"): gate}).of_stage(0)
+
+
 def test_glimpses_are_boxes_of_the_original_image():
     model = RecurrentAttention(2, glimpses=2, glimpse_size=8, channels=8)
     variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), WHOLE, train=False)))
@@ -117,7 +189,7 @@ def test_glimpses_are_boxes_of_the_original_image():
 
 def test_a_model_without_such_modules_is_told_so():
     with pytest.raises(ValueError, match="a Classifier with a ResNet, has none that tells it"):
-        seen(None)
+        seen(None, stages=ResNet.attention_stages)
 
 
 def test_the_picture_has_a_panel_for_every_module(tmp_path):

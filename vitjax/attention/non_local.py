@@ -3,7 +3,7 @@
 Source: Wang et al. 2018 (Non-local neural networks), section 3 (reference: AlexHex7/Non-local_pytorch @ ec15789).
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
 
 Kernel = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
+Norm = Literal["batch", "frozen_batch", "none"]
 
 # Keys are pooled over pairs of pixels, and not over time.
 WINDOWS = {1: (2,), 2: (2, 2), 3: (1, 2, 2)}
@@ -32,7 +33,8 @@ class NonLocal(nn.Module):
     The weights [batch queries keys], places row by row, are sown into `intermediates` as "attention".
 
     Raises:
-        ValueError: the space has no or more than three axes, or an axis is too short to pool.
+        ValueError: the space has no or more than three axes, an axis is too short to pool, or there is no such kernel
+            or norm.
     """
 
     place: ClassVar[str] = "stage"
@@ -44,7 +46,7 @@ class NonLocal(nn.Module):
     """Pool keys and values over windows of 2 (1, 2, 2 on clips); a last odd row or column is left out."""
     channels: int | None = None
     """Width of queries, keys and values; half the channels of the map, and at least 1, if None."""
-    norm: Literal["batch", "frozen_batch", "none"] = "batch"
+    norm: Norm = "batch"
     """What follows the output layer. Identity at the start comes from the scale of a batch norm, and from the output
     layer if the norm is frozen or there is none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -83,6 +85,9 @@ class NonLocal(nn.Module):
             raise ValueError(f"non-local blocks work on one to three axes of space; got an array of shape {x.shape}.")
         if self.subsample and any(side < pool for side, pool in zip(x.shape[1:-1], WINDOWS[x.ndim - 2], strict=True)):
             raise ValueError(f"subsample needs two places along every pooled axis; got a space of {x.shape[1:-1]}.")
+        for name, value, known in (("kernel", self.kernel, get_args(Kernel)), ("norm", self.norm, get_args(Norm))):
+            if value not in known:
+                raise ValueError(f"the {name} of a non-local block is one of {', '.join(known)}; got {name}={value!r}.")
 
     def _weights(self, query: Array, key: Array, valid: Array | None) -> Array:
         """The weight of every key for every query, in float32 [batch queries keys]."""

@@ -3,7 +3,7 @@
 Source: Jaderberg et al. 2015 (spatial transformer networks).
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -24,11 +24,15 @@ class SpatialTransformer(nn.Module):
     The network: convolutions, each followed by ReLU and max pooling, means over cells of the image, two dense layers.
     The last one starts at the identity, which with the conventions 'corners' and 'edges' returns the image. `theta`,
     `[batch 2 3]`, is sown; `affine_grid(theta, size, convention=...)` of `vitjax.ops.affine` tells where it looked.
+    So is "outline", `[batch 4 2]`: where theta takes the corners (-1, -1), (1, -1), (1, 1) and (-1, 1), as (x, y) from
+    0 to 1 between the edges of each image.
     Source: Jaderberg et al. 2015, section 3; the network is free there.
+
+    Raises:
+        ValueError: the kernel's side is even or less than 1, or there is no such convention.
     """
 
     place: ClassVar[str] = "stage"
-    starts_as_identity: ClassVar[bool] = True
 
     features: tuple[int, ...] = (8, 10)
     """Channels of the convolutions, each followed by a pooling that halves the map."""
@@ -46,6 +50,11 @@ class SpatialTransformer(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the convolutions are computed in; theta and the places are float32 always."""
 
+    @property
+    def starts_as_identity(self) -> bool:
+        """Whether the first theta returns the map: not at another size, nor where the identity shrinks the image."""
+        return self.size is None and self.convention != "open"
+
     @nn.compact
     def __call__(
         self,
@@ -55,16 +64,33 @@ class SpatialTransformer(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch height width channels"]:
         """The transformed map, zero where theta leads off the image; with `size` given all of it is valid."""
+        self._check()
         known = jnp.ones(x.shape[:3], bool) if valid is None else valid
         x = clear(x, known)
         theta = self._theta(x, known)
         self.sow("intermediates", "theta", theta)
+        self.sow("intermediates", "outline", self._outline(theta, known))
         given = None if valid is None else extents(valid)
         wanted = given if self.size is None else None
         size = self.size or (x.shape[1], x.shape[2])
         grid = affine_grid(theta, size, convention=self.convention, extents=wanted)
         out = sample(x, grid, convention=self.convention, extents=given)
         return clear(out, known) if self.size is None else out
+
+    def _check(self) -> None:
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"the kernel of a spatial transformer has an odd side; got kernel={self.kernel}.")
+        known = get_args(Convention)
+        if self.convention not in known:
+            raise ValueError(f"the convention is one of {', '.join(known)}; got convention={self.convention!r}.")
+
+    def _outline(self, theta: Array, valid: Array) -> Array:
+        """Where theta takes the corners, clockwise from the upper left, as shares of the sides of each image."""
+        corners = jnp.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], theta.dtype)
+        places = jnp.einsum("bij,cj->bci", theta, corners, precision="highest")
+        sides = jnp.maximum(extents(valid), 1)[:, None, ::-1]
+        rim = 0.0 if self.convention == "edges" else 0.5  # pixels from the edge of the image to what is called -1
+        return ((places + 1) / 2 * (sides - 2 * rim) + rim) / sides
 
     def _theta(self, x: Array, valid: Array) -> Array:
         for i, features in enumerate(self.features, start=1):

@@ -34,11 +34,17 @@ class SqueezeExcitation(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "batch h w channels"]:
-        """The gated map; means are those of the pixels on the image."""
+        """The gated map; means are those of the pixels on the image, and zero where there are none.
+
+        Raises:
+            ValueError: the reduction is less than 1.
+        """
         del train  # it does the same in training
-        channels = x.shape[-1]
-        where = None if valid is None else valid[..., None]
-        mean = x.mean((1, 2), dtype=jnp.float32, where=where)
+        if self.reduction < 1:
+            raise ValueError(f"squeeze-and-excitation needs a reduction of at least 1; got reduction={self.reduction}.")
+        height, width, channels = x.shape[1:]
+        count = height * width if valid is None else jnp.maximum(valid.sum((1, 2)), 1)[:, None]
+        mean = clear(x, valid).sum((1, 2), dtype=jnp.float32) / count
         hidden = nn.relu(self._dense(max(1, channels // self.reduction), "squeeze")(mean))
         gate = nn.sigmoid(self._dense(channels, "excite")(hidden).astype(jnp.float32))
         self.sow("intermediates", "gate", gate)

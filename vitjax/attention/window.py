@@ -5,7 +5,7 @@ Source: Liu et al. 2021 (Swin), section 3.2.
 
 import math
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from vitjax.ops.groups import Size
 from vitjax.ops.masks import clear
 from vitjax.ops.windows import Windows
 
+Projection = Literal["fused", "separate"]
 Mask = Float[Array, "windows tokens tokens"] | Bool[Array, "windows tokens tokens"]
 
 
@@ -31,7 +32,7 @@ class WindowAttention(nn.Module):
     """Number of heads, which share the channels."""
     window: Size = (7, 7)
     """Rows and columns of a window; its tokens follow each other row by row."""
-    projection: Literal["fused", "separate"] = "fused"
+    projection: Projection = "fused"
     """Whether query, key and value are one layer, in this order, as published, or three."""
     starts_at_zero: bool = False
     """Whether the output's kernel starts at zero, for what is to start as the identity."""
@@ -56,13 +57,11 @@ class WindowAttention(nn.Module):
         """What a call gives, and the weights.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads, or the tokens are no window.
+            ValueError: the channels cannot be divided among the heads, the tokens are no window, or there is no such
+                projection.
         """
-        tokens, channels = x.shape[1:]
-        if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
-        if tokens != math.prod(self.window):
-            raise ValueError(f"a window of {self.window} has {math.prod(self.window)} tokens; got {tokens}.")
+        self._check(*x.shape[1:])
+        channels = x.shape[-1]
         q, k, v = (part.reshape(*x.shape[:2], self.heads, -1) for part in self._projected(x))
         scores = jnp.einsum("bqhd,bkhd->bhqk", q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
         scores = scores + RelativePositionBias(self.heads, self.window, name="position_bias").of_group(self.window)
@@ -70,6 +69,17 @@ class WindowAttention(nn.Module):
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
         initializer = nn.initializers.zeros if self.starts_at_zero else nn.initializers.normal(0.02)
         return nn.Dense(channels, kernel_init=initializer, dtype=self.dtype, name="output")(mixed), weights
+
+    def _check(self, tokens: int, channels: int) -> None:
+        if self.heads < 1:
+            raise ValueError(f"attention needs at least one head; got heads={self.heads}.")
+        if channels % self.heads:
+            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+        if tokens != math.prod(self.window):
+            raise ValueError(f"a window of {self.window} has {math.prod(self.window)} tokens; got {tokens}.")
+        if self.projection not in get_args(Projection):
+            known = " or ".join(get_args(Projection))
+            raise ValueError(f"the projection of window attention is {known}; got projection={self.projection!r}.")
 
     def _projected(self, x: Array) -> list[Array]:
         channels = x.shape[-1]
@@ -93,6 +103,9 @@ class WindowSelfAttention(nn.Module):
     The map is rolled by half a window, and what comes from opposite ends does not see each other (Swin's mask). Maps
     are padded to whole windows at the end, and padding is not seen. The mean of the heads' weights, `[batch queries
     keys]` over the pixels of the map, is sown as "attention" when `intermediates` is mutable.
+
+    Unlike Swin's, an image no larger than a window is shifted too, and so cut: where windows begin would else depend on
+    the padding, since images of a batch are rolled as one.
     """
 
     place: ClassVar[str] = "stage"
@@ -103,8 +116,9 @@ class WindowSelfAttention(nn.Module):
     window: int = 7
     """Side of a window in pixels of the map."""
     shift: bool = False
-    """Whether windows begin half a window later; by turns with False, neighbours in different windows meet."""
-    projection: Literal["fused", "separate"] = "fused"
+    """Whether windows begin half a window later, so that what plain windows part can meet. Swin has both by turns; a
+    ResNet has one module for all of its `attention_stages`, and so the same in each."""
+    projection: Projection = "fused"
     """Whether query, key and value are one layer or three."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters, norm, scores and softmax are float32 always."""
@@ -117,7 +131,13 @@ class WindowSelfAttention(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "batch h w channels"]:
-        """Each pixel with the mixture of its window added to it, zero on padding."""
+        """Each pixel with the mixture of its window added to it, zero on padding.
+
+        Raises:
+            ValueError: windows have no pixels, or as `WindowAttention` does.
+        """
+        if self.window < 1:
+            raise ValueError(f"windows are at least one pixel wide; got window={self.window}.")
         windows = Windows(x.shape[1], x.shape[2], self.window, self.window // 2 if self.shift else 0)
         y = windows.cut(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x))
         attention = WindowAttention(

@@ -19,11 +19,15 @@ CLASSES_FILE = "classes.txt"
 LAYOUT = f"Lay the data out as <split>/images/a.jpg and <split>/labels/a.png, and name the classes in {CLASSES_FILE}"
 
 _READERS = 16  # threads that read headers; on a network disk they wait most of the time
+_PNG = b"\x89PNG\r\n\x1a\n"
+_START = 26  # the bytes of a PNG that end with bit depth and colour type
+_GREY, _PALETTE = 0, 3
+_COLOURS = {_GREY: "grey", 2: "RGB", _PALETTE: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
 
 
 @dataclass(frozen=True)
 class LabelMapFolder:
-    """Images in `<split>/images`, and for each a PNG of the same stem in `<split>/labels`, grey or with a palette.
+    """Images in `<split>/images`, and for each a PNG of its stem in `<split>/labels`, 8-bit grey or with a palette.
 
     A pixel of it is the label, 255 where there is none. `classes.txt` has the name of label 0 in its first line, that
     of label 1 in its second, and so on; a class that is called background is left uncoloured in pictures.
@@ -40,6 +44,7 @@ class LabelMapFolder:
 
         Raises:
             DataError: a folder or classes.txt is missing or not what it should be, or no image can be used.
+            ValueError: the header of a label map tells of pixels that are no labels.
         """
         if not self.root:
             raise DataError(f"no data folder is given; name one with --data.root FOLDER. {LAYOUT}.")
@@ -87,6 +92,7 @@ class MappedImages:
 
         Raises:
             DataError: one of the files cannot be read, or they are not of one size.
+            ValueError: as `label_map`.
         """
         path = self.folder / "images" / self.names[record]
         image, labels = decode(_bytes(path), str(path)), self.label_map(record)
@@ -98,22 +104,21 @@ class MappedImages:
         """The pixels of the label map.
 
         Raises:
-            DataError: the file cannot be read, or it has a label that is no class.
+            DataError: the file cannot be read.
+            ValueError: its pixels are no labels, or one is no class. A loader would replace the record at a DataError,
+                and so hide it.
         """
         path = _map_of(self.folder / "images" / self.names[record])
+        data = _bytes(path)
         try:
-            picture = Image.open(io.BytesIO(_bytes(path)))
-            labels = np.array(picture)
+            labels = np.array(Image.open(io.BytesIO(data)))
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path} cannot be read as a label map ({error}).") from error
-        if picture.mode not in ("L", "P"):
-            raise DataError(
-                f"{path} has pixels of Pillow's mode {picture.mode!r}; a label map is grey or has a palette."
-            )
+        _require_labels(data[:_START], path)
         strange = labels[(labels >= len(self.classes)) & (labels != NO_LABEL)]
         if strange.size:
             known = f"{CLASSES_FILE} names {len(self.classes)} classes, and {NO_LABEL} is for no label"
-            raise DataError(f"{path} has the label {strange[0]}, but {known}.")
+            raise ValueError(f"{path} has the label {strange[0]}, but {known}.")
         return labels
 
     def name(self, record: int) -> str:
@@ -145,11 +150,26 @@ def _look(path: Path) -> _Pair | _Fault:
     try:
         with path.open("rb") as image, _map_of(path).open("rb") as labels:
             size, other = read_size(image, str(path)), read_size(labels, str(_map_of(path)))
+            labels.seek(0)
+            start = labels.read(_START)
     except (DataError, OSError) as error:
         return _Fault("left out images that cannot be read", str(error))
+    _require_labels(start, _map_of(path))
     if size != other:
         return _Fault("left out images whose label map has another size", path.name)
     return _Pair(path.name, size)
+
+
+def _require_labels(start: bytes, path: Path) -> None:
+    """Nothing, if a file that starts so has a label in each pixel (Source: PNG specification, section 11.2.1: IHDR)."""
+    if not start.startswith(_PNG):
+        found = "no PNG"
+    else:
+        depth, colour = start[-2:]
+        if colour == _PALETTE or (depth, colour) == (8, _GREY):
+            return
+        found = f"a PNG with {depth}-bit {_COLOURS[colour]} pixels"
+    raise ValueError(f"{path} is {found}; save label maps as PNG with 8-bit grey or palette pixels, the labels.")
 
 
 def _read_classes(path: Path) -> Classes:

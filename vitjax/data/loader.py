@@ -47,6 +47,7 @@ def batches(
 
     Raises:
         DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
+        ValueError: the source has one for a record that can be read but is wrong; no other takes its place.
     """
     _check(plan, start_step, workers, host, hosts)
     stop = _ENDLESS if plan.length is None else plan.length
@@ -74,6 +75,7 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
 
     Raises:
         DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
+        ValueError: the source has one for a record that can be read but is wrong; no other takes its place.
     """
     share = len(step.records) // hosts
     rows = range(host * share, (host + 1) * share)

@@ -131,6 +131,7 @@ class LabelMapSource(SizedSource, Protocol):
 
         Raises:
             DataError: the map cannot be read.
+            ValueError: it has a label that is no class.
         """
         ...
 

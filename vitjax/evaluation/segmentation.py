@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from vitjax.data.errors import DataError
 from vitjax.data.source import NO_LABEL, Classes, LabelMapSource
 from vitjax.evaluation.detection import Evaluation
 from vitjax.inference.label_mapper import Mapped
@@ -79,6 +80,9 @@ def evaluate(found: Iterable[Mapped], source: LabelMapSource) -> Evaluation:
     """Scores of label maps against those of a source, both as large as the images that the source has.
 
     The pixels of an image that could not be read count as missed where its labels can be read.
+
+    Raises:
+        ValueError: a label map of the source has a label that is no class.
     """
     classes = len(source.classes)
     counts = np.zeros((classes, classes + 1), np.int64)
@@ -100,7 +104,7 @@ def _missed(record: int, source: LabelMapSource) -> Int[np.ndarray, "classes cla
     classes = len(source.classes)
     try:
         truth = source.label_map(record)
-    except ValueError:
+    except DataError:  # a label that is no class is none, and is told
         return np.zeros((classes, classes + 1), np.int64)
     return confusion(truth, np.full_like(truth, NO_LABEL), classes)
 

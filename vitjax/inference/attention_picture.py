@@ -20,6 +20,7 @@ _PANEL, _BAR, _FOOT = 5.6, 1.0, 0.72  # inches: side of a square panel; others h
 _HEAD, _APART, _TITLE = 1.2, 0.2, 0.28  # inches: least width of a head's panel, space between them and above
 _MAGNIFIED = 320  # pixels: fewer are enlarged so far that they are to be seen as such
 _CELLS = 48  # a grid of more is too fine
+_SIGNED = ("#38bdf8", "#1f2937", "#fb923c")  # below 0, at 0 and above it, where weights have both signs
 
 
 def draw_attention(found: AttentionMap, path: Path, *, dpi: int = 150) -> Path:
@@ -144,15 +145,21 @@ def draw_heat(
     weights: Float[np.ndarray, "rows columns"],
     norm: Any,
 ) -> None:
-    """The image, and over it the weights, brought to its size; what has little weight is let through."""
+    """The image, and over it the weights, brought to its size; what has little weight is let through.
+
+    A norm from below 0, which has 0 in its middle, gives weights of either sign a colour.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
     draw_image(axes, image)
     limits = axes.axis()
+    most = max(-norm.vmin, norm.vmax, 1e-12)
     left, top, right, bottom = *cells[0, 0, :2], *cells[-1, -1, 2:]
     axes.imshow(
         weights,
-        cmap=COLORMAP,
+        cmap=COLORMAP if norm.vmin >= 0 else LinearSegmentedColormap.from_list("signed", _SIGNED),
         norm=norm,
-        alpha=0.35 + 0.55 * np.sqrt(weights / max(norm.vmax, 1e-12)),
+        alpha=0.35 + 0.55 * np.sqrt(np.abs(weights) / most),
         extent=(left, right, bottom, top),
         interpolation="catrom",  # as smooth as cubic, and a cell's centre keeps its weight
         aspect="auto",

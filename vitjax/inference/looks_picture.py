@@ -26,6 +26,7 @@ from vitjax.inference.sampling_picture import COLORMAP, INK, PALE, QUERY
 
 _PANEL, _TITLE, _FOOT, _LEAST = 3.6, 0.52, 0.6, 5.4  # inches; the last is the least width of the picture
 _ROW = 3  # panels in a row, at most
+_BEYOND = 0.015  # of a panel: how far lines reach beyond it, so that one at its edge is whole
 
 
 def draw_looks(found: Looks, pixel: tuple[int, int], path: Path, *, dpi: int = 150) -> tuple[Look, ...]:
@@ -57,7 +58,9 @@ def draw_looks(found: Looks, pixel: tuple[int, int], path: Path, *, dpi: int = 1
         axes.text(0, 1.02, _told(look), transform=axes.transAxes, fontsize=9, color=PALE)
     write_lines(figure, lines)
     if asked:
-        write_foot(figure, [frame_key("cell of the pixel")], "Each map has a scale of its own, from 0 to its maximum.")
+        signed = any(isinstance(look, Heat) and look.signed for look in drawn)
+        text = f"Each map has a scale of its own, from 0 to its maximum{'; blue is below 0' if signed else ''}."
+        write_foot(figure, [frame_key("cell of the pixel")], text)
     saved(figure, path)
     return drawn
 
@@ -66,17 +69,11 @@ def _draw(axes: Any, found: Looks, look: Look) -> None:
     from matplotlib.colors import Normalize
 
     if isinstance(look, Heat):
-        least = 0.0 if look.box is not None else float(look.values.min())
-        draw_heat(axes, found.image, look.cells, look.values, Normalize(least, float(look.values.max())))
+        draw_heat(axes, found.image, look.cells, look.values, Normalize(*_scale(look)))
         if look.box is not None:
             _frame(axes, look.box)
     elif isinstance(look, Outline):
-        draw_image(axes, found.image)
-        limits = axes.axis()
-        closed = np.concatenate([look.values, look.values[:1]])
-        for color, line in (("white", 3.6), (QUERY, 2.0)):
-            axes.plot(*closed.T, color=color, linewidth=line, clip_on=False)
-        axes.axis(limits)
+        _draw_outline(axes, found, look)
     elif isinstance(look, Glimpses):
         _draw_glimpses(axes, found, look)
     elif isinstance(look, Gates):
@@ -90,6 +87,29 @@ def _draw(axes: Any, found: Looks, look: Look) -> None:
         axes.imshow(look.values, cmap=COLORMAP, vmin=0, aspect="auto", interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
+
+
+def _scale(look: Heat) -> tuple[float, float]:
+    """The values of the first and the last colour: of a mask its least and greatest; of weights 0 and the greatest, or
+    as far below 0 as above it if the module has negative ones."""
+    low, high = float(look.values.min()), float(look.values.max())
+    if look.signed:
+        most = max(-low, high, 1e-12)
+        return -most, most
+    return (low if look.box is None else 0.0), high
+
+
+def _draw_outline(axes: Any, found: Looks, look: Outline) -> None:
+    """The rim of what is read, as far as it lies on the panel."""
+    from matplotlib.transforms import Bbox, TransformedBbox
+
+    draw_image(axes, found.image)
+    limits = axes.axis()
+    closed = np.concatenate([look.values, look.values[:1]])
+    room = TransformedBbox(Bbox.from_extents(-_BEYOND, -_BEYOND, 1 + _BEYOND, 1 + _BEYOND), axes.transAxes)
+    for color, width in (("white", 3.6), (QUERY, 2.0)):
+        axes.plot(*closed.T, color=color, linewidth=width)[0].set_clip_box(room)
+    axes.axis(limits)
 
 
 def _draw_glimpses(axes: Any, found: Looks, look: Glimpses) -> None:
@@ -118,7 +138,8 @@ def _frame(axes: Any, box: np.ndarray, color: Any = QUERY) -> None:
 
 def _told(look: Look) -> str:
     if isinstance(look, Heat) and look.box is not None:
-        return f"{look.kind}, to {look.values.max():.2g}"
+        low = f"{look.values.min():.2g} " if look.signed else ""
+        return f"{look.kind}, {low}to {look.values.max():.2g}"
     if isinstance(look, Heat | Gates):
         return f"{look.kind}: {look.values.min():.2f} to {look.values.max():.2f}"
     return look.kind

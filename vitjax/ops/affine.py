@@ -67,7 +67,7 @@ def distance_from_identity(theta: Float[Array, "batch 2 3"]) -> Float[Array, " b
 
 def _sides(size: tuple[int, int], extents: Array | None) -> tuple[Array, Array]:
     """Rows and columns of each image [batch 1], or of all [1 1]."""
-    rows, columns = jnp.array(size)[:, None, None] if extents is None else extents.T[..., None]
+    rows, columns = jnp.array(size)[:, None, None] if extents is None else jnp.maximum(extents, 1).T[..., None]
     return rows, columns
 
 
