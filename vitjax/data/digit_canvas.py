@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from vitjax.data.digit_images import TEN_DIGITS
 from vitjax.data.digits import SPLITS, handwritten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, labelled
@@ -77,16 +78,8 @@ class DigitCanvases:
     ink: Float[np.ndarray, "digits side side"]
     digits: Int[np.ndarray, " digits"]
     problems: tuple[str, ...] = ()
-
-    @property
-    def classes(self) -> Classes:
-        """The ten digits."""
-        return Classes(tuple("0123456789"), tuple(range(10)))
-
-    @property
-    def max_objects(self) -> int:
-        """One: an image is labelled as a whole."""
-        return 1
+    classes: Classes = TEN_DIGITS
+    max_objects: int = 1  # an image is labelled as a whole
 
     @property
     def image_ids(self) -> range:

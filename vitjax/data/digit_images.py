@@ -10,6 +10,9 @@ from vitjax.data.digits import SPLITS, handwritten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, labelled
 
+TEN_DIGITS = Classes(tuple("0123456789"), tuple(range(10)))
+"""The classes of an image that shows one digit."""
+
 
 @dataclass(frozen=True)
 class DigitImages:
@@ -40,16 +43,8 @@ class DigitScans:
     ink: UInt8[np.ndarray, "records 8 8"]
     labels: Int[np.ndarray, " records"]
     problems: tuple[str, ...] = ()
-
-    @property
-    def classes(self) -> Classes:
-        """The ten digits."""
-        return Classes(tuple("0123456789"), tuple(range(10)))
-
-    @property
-    def max_objects(self) -> int:
-        """One: an image is labelled as a whole."""
-        return 1
+    classes: Classes = TEN_DIGITS
+    max_objects: int = 1  # an image is labelled as a whole
 
     @property
     def image_ids(self) -> range:
