@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.digit_canvas import DigitCanvas
@@ -59,6 +60,23 @@ def test_a_turned_digit_fits_into_its_box_and_keeps_its_ink():
         assert image[top:bottom, left:right].sum() == pytest.approx(image.sum())
     ink = [DigitCanvas(size=40, digit=20, clutter=0, rotation=r).open("train")[0].image.sum() for r in (0.0, 90.0)]
     assert ink[0] == pytest.approx(ink[1], rel=0.02)
+
+
+def test_a_digit_turned_back_by_its_angle_is_upright():
+    turned, upright = (
+        DigitCanvas(size=40, digit=20, clutter=0, rotation=rotation, train_images=8).open("train")
+        for rotation in (90.0, 0.0)
+    )
+    for record in range(8):
+        (left, top, _, _), (x, y, _, _) = turned.box(record), upright.box(record)
+        patch = Image.fromarray(turned[record].image[top : top + 29, left : left + 29, 0])
+        back = np.asarray(patch.rotate(-turned.degrees(record), Image.Resampling.BICUBIC))[
+            4:24, 4:24
+        ]  # half a pixel off
+        wanted = upright[record].image[y : y + 20, x : x + 20, 0]
+        assert np.corrcoef(back.ravel(), wanted.ravel())[0, 1] > 0.9
+        assert upright.degrees(record) == 0 and abs(turned.degrees(record)) <= 90
+    assert max(abs(turned.degrees(record)) for record in range(8)) > 45
 
 
 def test_the_crops_of_the_config_leave_a_canvas_as_it_is():

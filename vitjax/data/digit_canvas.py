@@ -4,7 +4,7 @@ Source: the (cluttered) translated MNIST of Mnih et al. 2014 (RAM), sections 4.1
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -92,19 +92,23 @@ class DigitCanvases:
 
     def __getitem__(self, record: int) -> Sample:
         """A canvas in grey, composed anew each time, and which digit is on it."""
-        canvas, _, label = self._composed(record)
-        return labelled(np.repeat(canvas[:, :, None], 3, axis=2), label)
+        composed = self._composed(record)
+        return labelled(np.repeat(composed.canvas[:, :, None], 3, axis=2), composed.label)
 
     def box(self, record: int) -> Int[np.ndarray, " 4"]:
         """Where the digit's square is, xyxy in pixels; no label says it, so a model has to find it."""
-        return self._composed(record)[1]
+        return self._composed(record).box
+
+    def degrees(self, record: int) -> float:
+        """By how much the digit is turned, counterclockwise; no label says it either."""
+        return self._composed(record).degrees
 
     def name(self, record: int) -> str:
         """A name for messages; there is no such file."""
         return f"digit_canvas/{self.split}/{record}"
 
-    def _composed(self, record: int) -> tuple[UInt8[np.ndarray, "size size"], Int[np.ndarray, " 4"], int]:
-        """The canvas, the box of the digit and its label."""
+    def _composed(self, record: int) -> "_Composed":
+        """The canvas and what is on it."""
         if not 0 <= record < len(self):
             raise IndexError(f"digit_canvas/{self.split} has records 0 to {len(self) - 1}; got {record}.")
         config = self.config
@@ -115,9 +119,10 @@ class DigitCanvases:
             piece = self.ink[other, y : y + config.fragment, x : x + config.fragment]
             _laid(canvas, piece, rng)
         chosen = rng.integers(len(self.ink))
-        left, top = _laid(canvas, self._turned(self.ink[chosen], rng.uniform(-1, 1) * config.rotation), rng)
+        degrees = rng.uniform(-1, 1) * config.rotation
+        left, top = _laid(canvas, self._turned(self.ink[chosen], degrees), rng)
         box = np.array([left, top, left + config.patch, top + config.patch], np.int32)
-        return np.rint(canvas * 255).astype(np.uint8), box, int(self.digits[chosen])
+        return _Composed(np.rint(canvas * 255).astype(np.uint8), box, degrees, int(self.digits[chosen]))
 
     def _turned(self, ink: Float[np.ndarray, "side side"], degrees: float) -> Float[np.ndarray, "patch patch"]:
         """A digit turned about its middle, in a square that every angle fits into."""
@@ -127,6 +132,15 @@ class DigitCanvases:
         turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), degrees, 1.0)
         turn = turn + np.array([[0, 0, 1], [0, 0, 1]]) * (patch - side) / 2
         return cv2.warpAffine(ink, turn, (patch, patch), flags=cv2.INTER_LINEAR)
+
+
+class _Composed(NamedTuple):
+    """A canvas, and the box, the angle and the label of the digit on it."""
+
+    canvas: UInt8[np.ndarray, "size size"]
+    box: Int[np.ndarray, "4"]
+    degrees: float
+    label: int
 
 
 def _enlarged(ink: Float[np.ndarray, "8 8"], side: int) -> Float[np.ndarray, "side side"]:
