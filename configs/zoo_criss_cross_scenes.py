@@ -2,7 +2,7 @@
 
 Source: Huang et al. 2019 (CCNet), scaled down to 64 x 64 scenes of the digits of scikit-learn
 Published: none, it is vitjax's own
-Measured here: mIoU 0.872 with seed 0 (plain head: 0.855), in 4:15 minutes of processor time on two shared CPU cores
+Measured here: mIoU 0.872, 0.864 and 0.867 with seeds 0, 1 and 2; plain head: 0.855, 0.852, 0.852; in four minutes
 """
 
 from vitjax.segmentation.criss_cross_head import CrissCrossHead

@@ -2,7 +2,7 @@
 
 Source: Fu et al. 2019 (DANet)
 Published: none, it is vitjax's own
-Measured here: top-1 89.3, 89.3 and 90.3 % with seeds 0, 1 and 2, in one to three minutes on one CPU core
+Measured here: top-1 96.2, 95.9 and 96.0 % with seeds 0, 1 and 2, in two to four minutes on one CPU core
 """
 
 from vitjax.attention.dual import DualAttention

@@ -2,7 +2,7 @@
 
 Source: Wang et al. 2018 (non-local neural networks)
 Published: none, it is vitjax's own
-Measured here: top-1 88.5, 88.1 and 90.9 % with seeds 0, 1 and 2, in one to three minutes on one CPU core
+Measured here: top-1 96.4, 95.5 and 96.2 % with seeds 0, 1 and 2, in two to four minutes on one CPU core
 """
 
 from vitjax.attention.non_local import NonLocal

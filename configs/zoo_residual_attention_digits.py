@@ -2,7 +2,7 @@
 
 Source: Wang et al. 2017 (residual attention network)
 Published: none, it is vitjax's own
-Measured here: top-1 90.5 % with seed 0, in four minutes on one CPU core
+Measured here: top-1 96.7, 96.5 and 96.1 % with seeds 0, 1 and 2, in nine minutes on one CPU core
 """
 
 from vitjax.backbones.residual_attention import ResidualAttentionNetwork

@@ -2,7 +2,7 @@
 
 Source: Jaderberg et al. 2015 (spatial transformer networks)
 Published: none, it is vitjax's own
-Measured here: top-1 88.4, 89.1 and 87.0 % with seeds 0, 1 and 2, in one to three minutes on one CPU core
+Measured here: top-1 97.0, 96.5 and 96.4 % with seeds 0, 1 and 2, in two to four minutes on one CPU core
 """
 
 from vitjax.attention.spatial_transformer import SpatialTransformer

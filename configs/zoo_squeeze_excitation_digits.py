@@ -2,7 +2,7 @@
 
 Source: Hu et al. 2018 (squeeze-and-excitation)
 Published: none, it is vitjax's own
-Measured here: top-1 87.5, 87.6 and 89.4 % with seeds 0, 1 and 2, in one to three minutes on one CPU core
+Measured here: top-1 96.0, 95.7 and 96.1 % with seeds 0, 1 and 2, in two to four minutes on one CPU core
 """
 
 from vitjax.attention.squeeze_excitation import SqueezeExcitation

@@ -2,7 +2,7 @@
 
 Source: Liu et al. 2021 (Swin)
 Published: none, it is vitjax's own
-Measured here: top-1 89.3, 89.1 and 92.0 % with seeds 0, 1 and 2, in one to three minutes on one CPU core
+Measured here: top-1 95.9, 95.5 and 95.9 % with seeds 0, 1 and 2, in two to four minutes on one CPU core
 """
 
 from vitjax.attention.window import WindowSelfAttention
