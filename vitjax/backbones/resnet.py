@@ -31,11 +31,10 @@ Attention = (
     | SpatialTransformer
     | ResidualAttention
 )
-"""What can stand in a ResNet."""
+"""What can stand in a ResNet. Named one by one, since only so do its fields become flags of train.py."""
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SMALL_BLOCKS = {20: (3, 3, 3), 32: (5, 5, 5), 56: (9, 9, 9)}
-
 
 _conv = functools.partial(convolution, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"))
 
