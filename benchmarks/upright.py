@@ -1,6 +1,8 @@
 """How far spatial transformers turn digits upright: the angle at which they read a canvas beside that of its digit.
 
-python benchmarks/upright.py runs/zoo/zoo_spatial_transformer_digits_0 runs/zoo/zoo_spatial_transformer_digits_1
+    python benchmarks/upright.py runs/zoo/zoo_spatial_transformer_digits_0 runs/zoo/zoo_spatial_transformer_digits_1
+
+Both angles are counterclockwise: a share of 1 is a canvas that is read exactly upright, 0 one that is read as it is.
 """
 
 import argparse
@@ -25,13 +27,14 @@ def main() -> None:
     """Print, for each run, how the two angles go together and how much is enlarged."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="run folders of zoo_spatial_transformer_digits")
+    runs = parser.parse_args().runs
     experiment = load_config("zoo_spatial_transformer_digits").experiment
     canvases = experiment.data.open("val")
     seen = [look(canvases[i].image, canvases.classes, experiment.resize)[1] for i in range(CANVASES)]
     images = images_of(jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen))
     angles = np.array([canvases.degrees(i) for i in range(CANVASES)])
     transformer = experiment.model.backbone.transformer
-    for run in parser.parse_args().runs:
+    for run in runs:
         params = read_weights(run).variables["params"]["backbone"]["transformer"]
         _, sown = transformer.apply({"params": params}, images.pixels, mutable=["intermediates"])
         corners = np.asarray(sown["intermediates"]["outline"][0])

@@ -120,7 +120,8 @@ class ExplainArguments:
     head: int | None = None
     """The one attention head to draw; all, or their mean, if left out."""
     stage: int | None = None
-    """Stage of the backbone, 0 for all; if left out a detector's decoder, a CrossFormer's stage 1, or every module."""
+    """Stage of the backbone, 0 for all (of others than CrossFormer); if left out a detector's decoder, a CrossFormer's
+    stage 1, or every module."""
     block: int | None = None
     """Block of the stage, from 0; the first with short and the first with long distance groups if left out."""
     zoom: float | None = None

@@ -168,7 +168,7 @@ def _require_labels(start: bytes, path: Path) -> None:
         depth, colour = start[-2:]
         if colour == _PALETTE or (depth, colour) == (8, _GREY):
             return
-        found = f"a PNG with {depth}-bit {_COLOURS[colour]} pixels"
+        found = f"a PNG with {depth}-bit {_COLOURS.get(colour, 'unknown')} pixels"
     raise ValueError(f"{path} is {found}; save label maps as PNG with 8-bit grey or palette pixels, the labels.")
 
 
