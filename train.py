@@ -2,7 +2,7 @@
 
 import sys
 
-from vitjax.cli import train
+from vitjax.commands.cli import train
 
 if __name__ == "__main__":
     sys.exit(train(sys.argv[1:]))

@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vitjax.checkpoints.initial import read_weights
-from vitjax.inference.seen_image import look
-from vitjax.training.configs import load_config
+from vitjax.explain.seen_image import look
+from vitjax.runs.configs import load_config
+from vitjax.runs.initial import read_weights
 from vitjax.training.objectives import images_of
 
 CANVASES = 500

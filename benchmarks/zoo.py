@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from vitjax.backbones.resnet import ResNet
 from vitjax.backbones.spatially_transformed import SpatiallyTransformed
 from vitjax.data.loader import load
-from vitjax.training.configs import load_config, names
+from vitjax.placement import place_batch
+from vitjax.runs.configs import load_config, names
 from vitjax.training.objectives import images_of
-from vitjax.training.parallel import place_batch
 from vitjax.training.prepare import count, prepare
 from vitjax.training.report import read_metrics
 from vitjax.training.state import variables_of

@@ -6,8 +6,8 @@ Measured here: not measured
 """
 
 from vitjax.backbones.crossformer import crossformer_pp_large
-from vitjax.training.experiment import Experiment
-from vitjax.training.recipes import crossformer_imagenet
+from vitjax.recipes import crossformer_imagenet
+from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

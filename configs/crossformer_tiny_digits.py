@@ -12,8 +12,8 @@ from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.digit_images import DigitImages
 from vitjax.data.rand_augment import RandAugment
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, CosineSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, CosineSchedule
 
 
 def experiment() -> Experiment:

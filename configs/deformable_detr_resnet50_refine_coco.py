@@ -11,8 +11,8 @@ from vitjax.data.coco import CocoFolder
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, StepSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, StepSchedule
 
 
 def experiment() -> Experiment:

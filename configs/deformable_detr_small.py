@@ -13,8 +13,8 @@ from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, CosineSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, CosineSchedule
 
 
 def experiment() -> Experiment:

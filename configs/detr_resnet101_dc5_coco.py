@@ -9,8 +9,8 @@ Measured here: not measured
 from vitjax.backbones.resnet import ResNet
 from vitjax.data.coco import CocoFolder
 from vitjax.detection.detr import DETR
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, StepSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, StepSchedule
 
 
 def experiment() -> Experiment:

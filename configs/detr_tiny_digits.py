@@ -11,8 +11,8 @@ from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.matcher import SoftmaxCost
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, CosineSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, CosineSchedule
 
 
 def experiment() -> Experiment:

@@ -14,8 +14,8 @@ from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.rand_augment import RandAugment
 from vitjax.data.tfds_labels import TfdsLabels
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, CosineSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, CosineSchedule
 
 
 def experiment() -> Experiment:

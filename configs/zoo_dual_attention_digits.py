@@ -6,8 +6,8 @@ Measured here: top-1 96.2, 95.9 and 96.0 % with seeds 0, 1 and 2, in two to four
 """
 
 from vitjax.attention.dual import DualAttention
-from vitjax.training.experiment import Experiment
-from vitjax.training.recipes import zoo_digits, zoo_resnet
+from vitjax.recipes import zoo_digits, zoo_resnet
+from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

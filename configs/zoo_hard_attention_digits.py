@@ -12,8 +12,8 @@ from vitjax.classification.recurrent_attention import RecurrentAttention
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.digit_canvas import DigitCanvas
 from vitjax.data.rand_augment import RandAugment
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW, CosineSchedule
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW, CosineSchedule
 
 SIDE = 60
 

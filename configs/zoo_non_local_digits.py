@@ -6,8 +6,8 @@ Measured here: top-1 96.4, 95.5 and 96.2 % with seeds 0, 1 and 2, in two to four
 """
 
 from vitjax.attention.non_local import NonLocal
-from vitjax.training.experiment import Experiment
-from vitjax.training.recipes import zoo_digits, zoo_resnet
+from vitjax.recipes import zoo_digits, zoo_resnet
+from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

@@ -6,8 +6,8 @@ Measured here: top-1 96.7, 96.5 and 96.1 % with seeds 0, 1 and 2, in nine minute
 """
 
 from vitjax.backbones.residual_attention import ResidualAttentionNetwork
-from vitjax.training.experiment import Experiment
-from vitjax.training.recipes import zoo_digits
+from vitjax.recipes import zoo_digits
+from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

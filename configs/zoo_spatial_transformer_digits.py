@@ -7,8 +7,8 @@ Measured here: top-1 97.0, 96.5 and 96.4 % with seeds 0, 1 and 2, in two to four
 
 from vitjax.attention.spatial_transformer import SpatialTransformer
 from vitjax.backbones.spatially_transformed import SpatiallyTransformed
-from vitjax.training.experiment import Experiment
-from vitjax.training.recipes import zoo_digits, zoo_resnet
+from vitjax.recipes import zoo_digits, zoo_resnet
+from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

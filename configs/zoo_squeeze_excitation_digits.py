@@ -6,8 +6,8 @@ Measured here: top-1 96.0, 95.7 and 96.1 % with seeds 0, 1 and 2, in two to four
 """
 
 from vitjax.attention.squeeze_excitation import SqueezeExcitation
-from vitjax.training.experiment import Experiment
-from vitjax.training.recipes import zoo_digits, zoo_resnet
+from vitjax.recipes import zoo_digits, zoo_resnet
+from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

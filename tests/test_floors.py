@@ -20,7 +20,23 @@ FLOORS = {  # room -> the rooms of vitjax that it may import besides itself
     "segmentation": {"structs", "ops", "attention", "layers", "backbones", "detection"},
     "data": {"structs"},
 }
-TOP = {"training", "evaluation", "checkpoints", "inference", "arguments", "cli", "__main__", "__init__"}
+TOP = {
+    "__init__",
+    "__main__",
+    "checkpoints",
+    "commands",
+    "doctor",
+    "drawing",
+    "evaluation",
+    "explain",
+    "export",
+    "formats",
+    "inference",
+    "placement",
+    "recipes",
+    "runs",
+    "training",
+}
 ON_DEVICE = {"jax", "jaxlib", "flax", "optax", "orbax"}
 PLACEMENT = {"NamedSharding", "PartitionSpec", "AxisType", "make_mesh", "device_put", "shard_map", "pmap"}
 COLLECTIVES = {"axis_name", "psum", "pmean", "all_gather"}
@@ -96,7 +112,7 @@ def test_only_the_checkpoint_store_knows_orbax():
 
 
 def test_only_parallel_places_arrays_on_devices():
-    assert using(PLACEMENT) == {"training/parallel.py"}
+    assert using(PLACEMENT) == {"placement.py"}
 
 
 def test_no_floor_below_training_knows_of_a_mesh_or_of_other_devices():

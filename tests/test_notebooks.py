@@ -14,10 +14,6 @@ from quick import drawn
 from vitjax.attention.squeeze_excitation import SqueezeExcitation
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.convert import write_run_folder
-from vitjax.checkpoints.huggingface import write_folder
-from vitjax.checkpoints.model_file import ModelFile
-from vitjax.checkpoints.recognize import table_for
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop
@@ -27,8 +23,12 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.export.convert import write_run_folder
+from vitjax.formats.huggingface import write_folder
+from vitjax.formats.model_file import ModelFile
+from vitjax.formats.recognize import table_for
+from vitjax.runs.configs import load_config, names, override
 from vitjax.structs import Images
-from vitjax.training.configs import load_config, names, override
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 NAMES = ("attention", "detect", "finetune", "zoo")
@@ -46,7 +46,7 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.data.digits import Digits
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
-from vitjax.training.experiment import Experiment
+from vitjax.runs.experiment import Experiment
 
 
 def experiment():

@@ -11,8 +11,8 @@ from scipy import stats
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.detr import DETR
+from vitjax.runs.configs import load_config
 from vitjax.structs import Images
-from vitjax.training.configs import load_config
 
 CHANNELS, HIDDEN, CLASSES = 64, 96, 7
 COUNTS = {  # of reference code: parameters that train, with the frozen convolutions, with the affine of frozen norms

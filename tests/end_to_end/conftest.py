@@ -3,7 +3,7 @@ import json
 import cv2
 import pytest
 
-from vitjax.cli import train
+from vitjax.commands.cli import train
 from vitjax.data.digits import Digits
 
 CONFIG = '''"""A detector so small that it trains in seconds."""
@@ -12,8 +12,8 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.data.coco import CocoFolder
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW
 
 
 def experiment():

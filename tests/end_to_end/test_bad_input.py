@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vitjax.cli import train
+from vitjax.commands.cli import train
 
 
 def change(folder, mend, split="train"):

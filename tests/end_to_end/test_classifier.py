@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.checkpoints.initial import read_weights
+from vitjax.checkpoints.paths import flatten
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.policy_loss import PolicyLoss
-from vitjax.cli import main, train
-from vitjax.training.configs import load_config, override
-from vitjax.training.experiment import Experiment
-from vitjax.training.paths import flatten
+from vitjax.commands.cli import main, train
+from vitjax.runs.configs import load_config, override
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.initial import read_weights
 from vitjax.training.prepare import prepare
 from vitjax.training.report import read_metrics
 
@@ -28,8 +28,8 @@ from vitjax.classification.mixing import Mixing
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.image_folder import ImageFolder
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW
 
 
 def experiment():

@@ -13,14 +13,14 @@ from vitjax.attention.spatial_transformer import SpatialTransformer
 from vitjax.attention.window import WindowSelfAttention
 from vitjax.backbones.resnet import ResNet
 from vitjax.backbones.spatially_transformed import SpatiallyTransformed
-from vitjax.checkpoints.convert import write_run_folder
-from vitjax.checkpoints.initial import initialize_from
-from vitjax.checkpoints.model_file import ModelFile
-from vitjax.checkpoints.recognize import table_for
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass
+from vitjax.export.convert import write_run_folder
+from vitjax.formats.model_file import ModelFile
+from vitjax.formats.recognize import table_for
+from vitjax.runs.initial import initialize_from
 from vitjax.structs import Images
 from vitjax.training.state import initial_variables
 

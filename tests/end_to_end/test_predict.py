@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.cli import main
+from vitjax.commands import catalogue
+from vitjax.commands.cli import main
 from vitjax.data.errors import DataError
-from vitjax.training import catalogue
 
 
 @pytest.fixture(scope="module")

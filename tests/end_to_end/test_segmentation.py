@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.cli import main, train
+from vitjax.commands.cli import main, train
 from vitjax.data.digit_maps import DigitMaps
-from vitjax.training.configs import load_config
-from vitjax.training.experiment import Experiment
+from vitjax.runs.configs import load_config
+from vitjax.runs.experiment import Experiment
 from vitjax.training.report import read_metrics
 
 CONFIG = '''"""A segmenter so small that it trains in seconds."""
@@ -22,8 +22,8 @@ from vitjax.segmentation.fcn_head import FCNHead
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.segmentation.segmenter import Segmenter
-from vitjax.training.experiment import Experiment
-from vitjax.training.optimizer import AdamW
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.optimizer import AdamW
 
 
 def experiment():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitjax.checkpoints.initial import read_weights
+from vitjax.checkpoints.paths import flatten
 from vitjax.checkpoints.store import Store
-from vitjax.cli import train
-from vitjax.training.configs import load_config, override
-from vitjax.training.paths import flatten
+from vitjax.commands.cli import train
+from vitjax.runs.configs import load_config, override
+from vitjax.runs.initial import read_weights
+from vitjax.runs.run_folder import read_run
 from vitjax.training.prepare import prepare
 from vitjax.training.report import read_metrics
-from vitjax.training.run_folder import read_run
 
 
 def losses(workdir):

@@ -11,18 +11,18 @@ from pycocotools import mask as coco_masks
 from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.model_file import ModelFile
-from vitjax.checkpoints.read_model import read_model, write_official
-from vitjax.checkpoints.recognize import shapes_of, table_for
 from vitjax.data.label_names import COCO_PANOPTIC
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass
+from vitjax.formats.model_file import ModelFile
+from vitjax.formats.recognize import shapes_of, table_for
 from vitjax.inference.predictor import Predictor
 from vitjax.inference.results import run_lengths
 from vitjax.inference.save import save_predictions
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR
-from vitjax.training.experiment import Experiment
 from vitjax.training.prepare import prepare
 
 BACKBONE = ResNet(depth=18, width=8, stage_blocks=(1, 1, 1, 1))

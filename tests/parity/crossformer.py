@@ -13,9 +13,9 @@ from vitjax.attention.lsda import LongShortDistanceAttention
 from vitjax.attention.relative_position import DynamicPositionBias, offsets, pairs
 from vitjax.backbones import crossformer
 from vitjax.backbones.crossformer import CrossFormer, CrossFormerBlock
-from vitjax.checkpoints.published import from_published
-from vitjax.checkpoints.tables import CROSSFORMER
 from vitjax.classification.classifier import Classifier
+from vitjax.formats.published import from_published
+from vitjax.formats.tables import CROSSFORMER
 from vitjax.layers.cross_scale_embedding import CrossScaleEmbedding
 from vitjax.ops.groups import Grid, Grouping
 from vitjax.structs import Images

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vitjax.checkpoints.published import to_published
-from vitjax.checkpoints.tables import CROSSFORMER
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.loss import CrossEntropy
+from vitjax.formats.published import to_published
+from vitjax.formats.tables import CROSSFORMER
+from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import ClassTargets, Images, Terms
-from vitjax.training.optimizer import AdamW, StepSchedule
 
 from .comparison import Results
 from .crossformer import classifier_of, crossformer_variables

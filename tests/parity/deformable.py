@@ -9,11 +9,11 @@ import numpy as np
 
 from vitjax.attention.deformable import DeformableAttention
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.published import from_published
-from vitjax.checkpoints.tables import DEFORMABLE_DETR
 from vitjax.detection.deformable_decoder import DeformableDecoderLayer
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import DeformableEncoderLayer, token_places
+from vitjax.formats.published import from_published
+from vitjax.formats.tables import DEFORMABLE_DETR
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.sampling import Shapes, deformable_sampling
 from vitjax.structs import Feature

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.published import from_published
-from vitjax.checkpoints.tables import MASK_DETR
 from vitjax.data.label_names import is_thing
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
+from vitjax.formats.published import from_published
+from vitjax.formats.tables import MASK_DETR
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.mask_head import MaskAttention, MaskHead
 from vitjax.segmentation.mask_loss import MaskLoss

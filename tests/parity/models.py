@@ -11,12 +11,12 @@ import numpy as np
 
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.published import from_published
-from vitjax.checkpoints.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, MASK_DETR, RESNET, Table
-from vitjax.checkpoints.tables import DETR as DETR_TABLE
 from vitjax.classification.classifier import Classifier
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.formats.published import from_published
+from vitjax.formats.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, MASK_DETR, RESNET, Table
+from vitjax.formats.tables import DETR as DETR_TABLE
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images, Predictions
 

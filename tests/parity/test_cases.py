@@ -5,8 +5,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from vitjax.backbones.crossformer import CrossFormer
-from vitjax.checkpoints.published import from_published, table_of, to_published, with_copies
-from vitjax.checkpoints.recognize import recognize
+from vitjax.formats.published import from_published, table_of, to_published, with_copies
+from vitjax.formats.recognize import recognize
 from vitjax.ops.groups import Grouping
 
 from .comparison import compare, require_equal

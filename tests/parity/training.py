@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vitjax.checkpoints.published import to_published
 from vitjax.detection.loss import Loss
 from vitjax.detection.matcher import match
+from vitjax.formats.published import to_published
+from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Images, Targets
-from vitjax.training.optimizer import AdamW, StepSchedule
 
 from .comparison import Results
 from .golden import Arrays, Case, GoldenError

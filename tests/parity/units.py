@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.checkpoints.published import from_published
 from vitjax.detection.decoder import DecoderLayer
 from vitjax.detection.encoder import EncoderLayer
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.formats.published import from_published
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops import boxes
 from vitjax.ops.positions import sine

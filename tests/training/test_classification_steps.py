@@ -13,10 +13,10 @@ from vitjax.classification.erasing import Erasing
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.mixing import Mixing
 from vitjax.classification.postprocess import TopClasses
+from vitjax.placement import compile_train_step, data_mesh, place_batch, place_state
+from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Images, Targets
 from vitjax.training.objectives import STATISTICS, class_targets_of, classification_objective
-from vitjax.training.optimizer import AdamW
-from vitjax.training.parallel import compile_train_step, data_mesh, place_batch, place_state
 from vitjax.training.state import initial_state, variables_of
 from vitjax.training.steps import make_rank_step, make_train_step
 

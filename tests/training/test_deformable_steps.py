@@ -14,10 +14,10 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.matcher import match
+from vitjax.placement import compile_train_step, data_mesh, matching_per_device, place_batch, place_state
+from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Images, Targets
 from vitjax.training.objectives import detection_objective
-from vitjax.training.optimizer import AdamW
-from vitjax.training.parallel import compile_train_step, data_mesh, matching_per_device, place_batch, place_state
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step
 

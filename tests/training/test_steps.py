@@ -17,10 +17,7 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.loss import Mean, SetLoss
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
-from vitjax.structs import Batch, Images, Predictions, Targets
-from vitjax.training.objectives import detection_objective, images_of
-from vitjax.training.optimizer import AdamW
-from vitjax.training.parallel import (
+from vitjax.placement import (
     check_batch_size,
     compile_train_step,
     data_mesh,
@@ -28,6 +25,9 @@ from vitjax.training.parallel import (
     place_batch,
     place_state,
 )
+from vitjax.runs.optimizer import AdamW
+from vitjax.structs import Batch, Images, Predictions, Targets
+from vitjax.training.objectives import detection_objective, images_of
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_predict_step, make_train_step, metrics_of
 

@@ -16,11 +16,11 @@ from vitjax.data.memory import Picture, Pictures
 from vitjax.data.source import Classes, Source
 from vitjax.evaluation.classification import evaluate
 from vitjax.evaluation.detection import Evaluation
-from vitjax.inference.group_maps import Groups, group
-from vitjax.inference.looks import Looks, looks
+from vitjax.explain.group_maps import Groups, group
+from vitjax.explain.looks import Looks, looks
 from vitjax.inference.prediction import recognition
 from vitjax.inference.recognizer import Recognized, Recognizer
-from vitjax.training.parallel import data_mesh, place_state
+from vitjax.placement import data_mesh, place_state
 
 
 class ClassPredictor:

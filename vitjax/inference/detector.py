@@ -14,10 +14,10 @@ from vitjax.data.source import SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
 from vitjax.inference.sweep import sweep
+from vitjax.placement import compile_predict_step
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.masks import Masks
 from vitjax.structs import MaskDetections
-from vitjax.training.parallel import compile_predict_step
 from vitjax.training.steps import make_mask_step, make_predict_step
 
 

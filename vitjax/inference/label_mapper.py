@@ -13,8 +13,8 @@ from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import SizedSource
 from vitjax.data.transforms import Resize, resize_labels
 from vitjax.inference.sweep import sweep
+from vitjax.placement import compile_predict_step
 from vitjax.segmentation.label_map import BestLabel
-from vitjax.training.parallel import compile_predict_step
 from vitjax.training.steps import make_map_step
 
 

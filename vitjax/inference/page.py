@@ -10,10 +10,10 @@ from PIL import Image
 
 from vitjax.data.memory import SizedSubset, Subset
 from vitjax.data.source import LabelMapSource, SizedSource, Source
+from vitjax.drawing.boxes import contact_sheet, draw_boxes, enlarged, legible_scale
+from vitjax.drawing.label_maps import draw_label_map, legend, with_legend
 from vitjax.inference.detector import Detector
-from vitjax.inference.draw import contact_sheet, draw_boxes, enlarged, legible_scale
 from vitjax.inference.label_mapper import LabelMapper
-from vitjax.inference.map_picture import draw_label_map, legend, with_legend
 from vitjax.inference.prediction import name_of, select
 from vitjax.inference.recognizer import Recognizer
 from vitjax.inference.segment_predictor import segmentation

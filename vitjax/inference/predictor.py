@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vitjax.checkpoints.read_model import read_model
 from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
 from vitjax.data.memory import Picture, Pictures
@@ -18,17 +17,18 @@ from vitjax.data.source import Classes, DetectionSource, SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
 from vitjax.evaluation.detection import Evaluation, evaluate
-from vitjax.inference.attention_maps import Attention, attend
+from vitjax.explain.attention_maps import Attention, attend
+from vitjax.explain.group_maps import Groups, group
+from vitjax.explain.looks import Looks, looks
+from vitjax.explain.sampling_points import Sampling, sample
 from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.detector import Detector, Found
-from vitjax.inference.group_maps import Groups, group
-from vitjax.inference.looks import Looks, looks
 from vitjax.inference.prediction import select
-from vitjax.inference.sampling_points import Sampling, sample
 from vitjax.inference.segment_predictor import SegmentPredictor
+from vitjax.placement import data_mesh, place_state
+from vitjax.runs.read_model import read_model
 from vitjax.segmentation.detr_masks import MaskDETR, detector_inside
 from vitjax.segmentation.label_map import BestLabel
-from vitjax.training.parallel import data_mesh, place_state
 
 
 class Predictor:

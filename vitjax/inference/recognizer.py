@@ -15,7 +15,7 @@ from vitjax.data.crop_plan import CropEvaluationPlan
 from vitjax.data.crops import CenterCrop
 from vitjax.data.source import Source
 from vitjax.inference.sweep import sweep
-from vitjax.training.parallel import compile_predict_step
+from vitjax.placement import compile_predict_step
 from vitjax.training.steps import make_rank_step
 
 

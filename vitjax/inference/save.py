@@ -16,10 +16,10 @@ from vitjax.data.label_names import COCO_PANOPTIC, is_thing
 from vitjax.data.memory import Picture, Pictures
 from vitjax.data.plan import require_positive
 from vitjax.data.source import Classes, SizedSource, Source
+from vitjax.drawing.boxes import draw_boxes, legible_scale
+from vitjax.drawing.masks import draw_masks, draw_segments
 from vitjax.inference.choice import BoxChoice
 from vitjax.inference.detector import Found
-from vitjax.inference.draw import draw_boxes, legible_scale
-from vitjax.inference.draw_masks import draw_masks, draw_segments
 from vitjax.inference.inputs import is_video, picture_paths
 from vitjax.inference.kept import KeptPictures
 from vitjax.inference.prediction import Prediction, Recognition, recognition

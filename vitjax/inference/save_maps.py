@@ -11,10 +11,10 @@ from tqdm import tqdm
 from vitjax.data.errors import DataError
 from vitjax.data.memory import Pictures
 from vitjax.data.source import Classes, SizedSource
+from vitjax.drawing.label_maps import draw_label_map, label_picture, legend, with_legend
 from vitjax.inference.inputs import is_video, picture_paths
 from vitjax.inference.kept import KeptPictures
 from vitjax.inference.label_mapper import Mapped
-from vitjax.inference.map_picture import draw_label_map, label_picture, legend, with_legend
 from vitjax.inference.results import Place, Results, result_files
 from vitjax.inference.saved import Saved
 from vitjax.inference.segment_predictor import Segmentation, segmentation

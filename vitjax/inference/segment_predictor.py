@@ -17,12 +17,12 @@ from vitjax.data.source import Classes, LabelMapSource, SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.evaluation.detection import Evaluation
 from vitjax.evaluation.segmentation import evaluate
-from vitjax.inference.group_maps import Groups, group
+from vitjax.explain.group_maps import Groups, group
+from vitjax.explain.looks import Looks, looks
 from vitjax.inference.label_mapper import LabelMapper, Mapped
-from vitjax.inference.looks import Looks, looks
 from vitjax.inference.prediction import name_of
+from vitjax.placement import data_mesh, place_state
 from vitjax.segmentation.label_map import BestLabel
-from vitjax.training.parallel import data_mesh, place_state
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from jaxtyping import Int
 from vitjax.data.loader import batches
 from vitjax.data.plan import Plan
 from vitjax.data.source import Source
+from vitjax.placement import place_batch
 from vitjax.structs import Batch
-from vitjax.training.parallel import place_batch
 
 
 class Answer(NamedTuple):

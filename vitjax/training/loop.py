@@ -11,11 +11,11 @@ import jax
 
 from vitjax.checkpoints.store import Store
 from vitjax.data.loader import batches
-from vitjax.training.experiment import Experiment
-from vitjax.training.parallel import place_batch, place_state
+from vitjax.placement import place_batch, place_state
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.run_folder import checkpoints_of, require_same_model, write_run
 from vitjax.training.prepare import Prepared, prepare
 from vitjax.training.report import MetricsLog, Progress, plot_curves, write_summary
-from vitjax.training.run_folder import checkpoints_of, require_same_model, write_run
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.watch import Watch
 

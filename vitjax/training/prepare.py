@@ -8,18 +8,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vitjax.checkpoints.initial import initialize_from
 from vitjax.data.crop_plan import CropTrainPlan
 from vitjax.data.plan import TrainPlan
 from vitjax.data.source import Classes, Source
-from vitjax.segmentation.detr_masks import MaskDETR
-from vitjax.training.experiment import Experiment, with_classes
-from vitjax.training.parallel import (
+from vitjax.placement import (
     check_batch_size,
     compile_train_step,
     data_mesh,
     place_state,
 )
+from vitjax.runs.experiment import Experiment, with_classes
+from vitjax.runs.initial import initialize_from
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import make_train_step
 from vitjax.training.tasks import Task, task_of

@@ -9,8 +9,8 @@ import optax
 from flax import struct
 from jax import Array
 
+from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Images
-from vitjax.training.optimizer import AdamW
 
 
 @struct.dataclass

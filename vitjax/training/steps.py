@@ -12,10 +12,10 @@ from jax import Array, lax
 
 from vitjax.classification.postprocess import TopClasses
 from vitjax.detection.postprocess import Postprocess
+from vitjax.runs.optimizer import AdamW
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.structs import Batch, Detections, MaskDetections, Mean, Ranking, Terms
 from vitjax.training.objectives import Evaluated, Objective, images_of
-from vitjax.training.optimizer import AdamW
 from vitjax.training.state import TrainState, averaged
 
 

@@ -16,14 +16,14 @@ from vitjax.inference.detector import Detector
 from vitjax.inference.label_mapper import LabelMapper
 from vitjax.inference.page import draw_class_page, draw_detection_page, draw_map_page
 from vitjax.inference.recognizer import Recognizer
-from vitjax.training.experiment import Experiment
+from vitjax.placement import matching_per_device
+from vitjax.runs.experiment import Experiment
 from vitjax.training.objectives import (
     Objective,
     classification_objective,
     detection_objective,
     segmentation_objective,
 )
-from vitjax.training.parallel import matching_per_device
 
 Tick = Callable[[], None]
 

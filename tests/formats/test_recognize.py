@@ -1,0 +1,210 @@
+"""Architectures told by names and shapes alone, and official layouts written and read again to the last bit."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from vitjax.backbones.crossformer import CrossFormer, crossformer_small
+from vitjax.backbones.resnet import ResNet
+from vitjax.checkpoints.paths import flatten
+from vitjax.classification.classifier import Classifier
+from vitjax.classification.postprocess import TopClasses
+from vitjax.commands.cli import main
+from vitjax.data.crops import CenterCrop
+from vitjax.data.errors import DataError
+from vitjax.data.label_names import COCO, classes_of, imagenet, is_thing, numbered
+from vitjax.data.transforms import Resize
+from vitjax.detection.deformable_detr import DeformableDETR
+from vitjax.detection.detr import DETR
+from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.export.convert import convert, write_run_folder
+from vitjax.formats.model_file import ModelFile
+from vitjax.formats.published import to_published, with_copies
+from vitjax.formats.recognize import recognize, shapes_of, table_for, without_mask_head
+from vitjax.formats.tables import PublishedError
+from vitjax.formats.tensor_files import read_tensors
+from vitjax.runs.initial import read_weights
+from vitjax.runs.read_model import read_model, write_official
+from vitjax.segmentation.detr_masks import MaskDETR
+
+THIN = ResNet(depth=18, width=8, stage_blocks=(1, 1, 1))
+SIZES = {"channels": 32, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 16, "num_queries": 5}
+DEFORMABLE = {**SIZES, "num_queries": 7, "backbone": THIN, "num_classes": 4}
+MASKS = {**SIZES, "channels": 128, "backbone": ResNet(depth=18, width=8, stage_blocks=(1, 1, 1, 1)), "num_classes": 4}
+MODELS = {
+    "detr": DETR(THIN, num_classes=91, **SIZES),
+    "detr, learned and pre-norm": DETR(THIN, num_classes=3, position="learned", pre_norm=True, **SIZES),
+    "detr with masks": MaskDETR(DETR(**MASKS)),
+    "deformable": DeformableDETR(**DEFORMABLE, encoder_points=2),
+    "deformable, single-scale": DeformableDETR(**DEFORMABLE, levels=1, backbone_levels=1),
+    "deformable, refining": DeformableDETR(**DEFORMABLE, refine=True),
+    "deformable, two-stage": DeformableDETR(**{**DEFORMABLE, "num_queries": 300}, refine=True, two_stage=True),
+    "resnet": Classifier(ResNet(depth=18), num_classes=1000, norm=False),
+    "crossformer": Classifier(crossformer_small(), num_classes=1000),
+}
+
+
+def file_of(model):
+    """A model with weights drawn for it."""
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes_of(model))
+    detector = not isinstance(model, Classifier)
+    ways = (Resize(), BestClass() if isinstance(model, DETR | MaskDETR) else TopDetections()) if detector else None
+    resize, postprocess = ways or (CenterCrop(), TopClasses())
+    classes = numbered(model.num_classes)
+    return ModelFile(model, variables, classes, table_for(model), resize, postprocess)
+
+
+def assert_same(found, wanted):
+    assert flatten(found).keys() == flatten(wanted).keys()
+    for path, array in flatten(wanted).items():
+        np.testing.assert_array_equal(flatten(found)[path], array, err_msg=path)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_told_by_its_tensors_and_comes_back_to_the_last_bit(name, tmp_path):
+    file = file_of(MODELS[name])
+    path = tmp_path / ("model.safetensors" if "deformable" in name else "model.pth")
+    write_official(file, path)
+    again = read_model(path)
+    assert again.model == file.model
+    assert_same(again.variables, file.variables)
+    second = tmp_path / f"second{path.suffix}"
+    write_official(again, second)
+    assert second.read_bytes() == path.read_bytes()
+
+
+def test_heads_stand_in_official_files_under_all_their_names():
+    def names(name):
+        file = file_of(MODELS[name])
+        tensors = to_published(file.variables, table=file.table)
+        return {tensor for tensor in with_copies(tensors, file.table) if "embed." in tensor and tensor.endswith("bias")}
+
+    assert {"class_embed.0.bias", "class_embed.1.bias"} <= names("deformable")
+    assert not any("decoder" in tensor for tensor in names("deformable"))
+    refining = names("deformable, refining")
+    assert "transformer.decoder.bbox_embed.1.layers.2.bias" in refining
+    assert "transformer.decoder.class_embed.1.bias" not in refining
+    assert "transformer.decoder.class_embed.2.bias" in names("deformable, two-stage")
+
+
+def test_what_tensors_do_not_show_comes_from_settings_or_the_name_of_the_file():
+    file = file_of(MODELS["detr"])
+    state = to_published(file.variables, table=file.table)
+    by_name = recognize(state, hint="detr-r50-dc5-f0fb7ef5.pth")
+    assert by_name.model.backbone.dilation and "by the file's name it is with" in by_name.notes[0]
+    told = recognize(state, {"dilation": False, "nheads": 4}, hint="dc5.pth")
+    assert not told.model.backbone.dilation and told.model.heads == 4 and not told.notes
+
+
+def test_a_model_with_masks_starts_a_detector_from_the_one_inside_and_becomes_one(tmp_path):
+    file = file_of(MODELS["detr with masks"])
+    detector = file.variables["params"]["detr"]
+    write_official(file, tmp_path / "masks.pth")
+    write_run_folder(file, tmp_path / "run")
+    for source in ("masks.pth", "run"):
+        assert_same(read_weights(tmp_path / source).variables["params"], detector)
+    inside = file.without_masks()
+    assert (inside.model, inside.table) == (file.model.detr, table_for(file.model.detr)) and len(inside.notes) == 1
+    assert_same(inside.variables["params"], detector)
+    assert inside.without_masks() is inside
+
+
+def test_published_panoptic_heads_know_things_and_stuff():
+    names = classes_of(250, detection=True).names
+    assert (names[1], names[187], names[91], sum(map(bool, names))) == ("person", "sky-other-merged", "", 133)
+    assert is_thing(90) and not is_thing(92)
+
+
+def test_of_a_panoptic_model_the_detector_is_taken():
+    state = to_published(file_of(MODELS["detr"]).variables)
+    panoptic = {f"detr.{name}": tensor for name, tensor in state.items()} | {"mask_head.lay1.weight": np.zeros(1)}
+    found, notes = without_mask_head(panoptic)
+    assert found.keys() == state.keys() and notes == (
+        "note: 1 tensors of the mask head are left behind; what is taken is the detector",
+    )
+
+
+def test_crossformer_of_2021_is_told_by_its_constants():
+    file = file_of(MODELS["crossformer"])
+    state = to_published(file.variables, table=file.table)
+    state["layers.0.blocks.0.attn.relative_position_index"] = np.zeros((16, 16), np.int64)
+    assert recognize(state).model.backbone.grouping.long_distance == "stretched"
+
+
+def test_a_crossformer_of_no_published_size_is_refused():
+    own = CrossFormer(channels=16, depths=(1,), heads=(1,), group_sizes=(2,), intervals=(1,), patch_kernels=(4,))
+    file = file_of(Classifier(own, num_classes=3))
+    with pytest.raises(PublishedError, match="none of the published sizes"):
+        recognize(to_published(file.variables, table=file.table))
+
+
+def test_published_heads_have_published_names(tmp_path):
+    write_official(file_of(MODELS["detr"]), tmp_path / "detr.pth")
+    write_official(file_of(MODELS["resnet"]), tmp_path / "resnet.pth")
+    assert read_model(tmp_path / "detr.pth").classes == COCO and COCO.names[18] == "dog"
+    found = read_model(tmp_path / "resnet.pth").classes
+    assert found == imagenet() and found.names[1] == "goldfish" and len(found) == 1000
+
+
+@pytest.mark.parametrize("name", ["detr", "detr with masks", "deformable, two-stage", "resnet"])
+def test_a_run_folder_of_a_file_gives_the_file_again(name, tmp_path):
+    file = file_of(MODELS[name])
+    write_official(file, tmp_path / "first.pth")
+    convert(str(tmp_path / "first.pth"), tmp_path / "run")
+    convert(str(tmp_path / "run"), tmp_path / "second.pth")
+    assert (tmp_path / "first.pth").read_bytes() == (tmp_path / "second.pth").read_bytes()
+    again = read_model(tmp_path / "run")
+    assert dataclasses.replace(again, variables={}) == dataclasses.replace(file, variables={}, classes=again.classes)
+
+
+def test_a_run_becomes_a_folder_of_hugging_face_and_a_run_again(tmp_path):
+    file = dataclasses.replace(file_of(DETR(ResNet(depth=18), num_classes=4, **SIZES)), classes=numbered(4))
+    write_official(file, tmp_path / "first.pth")
+    convert(str(tmp_path / "first.pth"), tmp_path / "folder", to="huggingface")
+    assert json.loads((tmp_path / "folder" / "config.json").read_text())["model_type"] == "detr"
+    convert(str(tmp_path / "folder"), tmp_path / "run")
+    assert_same(read_model(tmp_path / "run").variables, file.variables)
+
+
+def test_the_command_tells_what_it_has_written_and_what_is_wrong(tmp_path, capsys):
+    write_official(file_of(MODELS["detr"]), tmp_path / "detr.pth")
+    assert main(["convert", str(tmp_path / "detr.pth"), str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "DETR with 91 class labels, 80 of them named: wrote" in said and "DC5" in said
+    assert main(["convert", str(tmp_path / "run"), str(tmp_path / "out.onnx"), "--to", "official"]) == 1
+    assert "an official file ends in .pth or .safetensors" in capsys.readouterr().err
+
+
+def test_nothing_that_is_there_is_overwritten_by_a_run_folder(tmp_path):
+    write_official(file_of(MODELS["detr"]), tmp_path / "detr.pth")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    with pytest.raises(DataError, match="is there already"):
+        convert(str(tmp_path / "detr.pth"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["nowhere.pth", "text.pth", "folder", "cut.pth"])
+def test_what_is_no_model_is_named_and_what_was_there_stays(name, tmp_path):
+    write_official(file_of(MODELS["detr"]), tmp_path / "out.pth")
+    before = (tmp_path / "out.pth").read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.pth").write_text("not a checkpoint")
+    (tmp_path / "cut.pth").write_bytes(before[: len(before) // 2])
+    with pytest.raises(DataError, match=name):
+        convert(str(tmp_path / name), tmp_path / "out.pth")
+    assert (tmp_path / "out.pth").read_bytes() == before
+
+
+def test_tensors_of_another_model_are_all_listed(tmp_path):
+    file = file_of(MODELS["detr"])
+    write_official(file, tmp_path / "detr.safetensors")
+    tensors = dict(read_tensors(tmp_path / "detr.safetensors").tensors)
+    tensors["class_embed.extra"] = np.zeros(2, np.float32)
+    del tensors["class_embed.bias"]
+    np.savez(tmp_path / "spoiled.npz", **tensors)
+    with pytest.raises(PublishedError, match=r"(?s)class_embed\.extra.*class_head/bias"):
+        read_model(tmp_path / "spoiled.npz")

@@ -1,0 +1,148 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vitjax.attention.criss_cross import CrissCrossAttention
+from vitjax.commands import catalogue
+from vitjax.data.errors import DataError
+from vitjax.detection.detr import DETR
+from vitjax.runs.configs import load_config, names, override
+from vitjax.structs import Images
+
+PUBLISHED = {
+    "detr_resnet50_coco": (41_302_368, "42.0"),
+    "detr_resnet50_dc5_coco": (41_302_368, "43.3"),
+    "detr_resnet101_coco": (60_242_272, "43.5"),
+    "detr_resnet101_dc5_coco": (60_242_272, "44.9"),
+    "deformable_detr_resnet50_single_scale_coco": (33_844_193, "39.4"),
+    "deformable_detr_resnet50_single_scale_dc5_coco": (33_844_193, "41.5"),
+    "deformable_detr_resnet50_coco": (39_847_265, "44.5"),
+    "deformable_detr_resnet50_refine_coco": (40_627_260, "46.2"),
+    "deformable_detr_resnet50_two_stage_coco": (40_959_129, "46.9"),
+    "crossformer_tiny_imagenet": (27_776_794, "81.5"),
+    "crossformer_small_imagenet": (30_657_394, "82.5"),
+    "crossformer_base_imagenet": (51_971_554, "83.4"),
+    "crossformer_large_imagenet": (91_971_184, "84.0"),
+    "crossformer_pp_small_imagenet": (23_325_340, "83.2"),
+    "crossformer_pp_base_imagenet": (51_994_594, "84.2"),
+    "crossformer_pp_large_imagenet": (92_001_904, "84.7"),
+    "crossformer_pp_huge_imagenet": (95_962_944, "84.9"),
+    "resnet50_imagenet": (25_557_032, "76.1"),
+}
+OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
+OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
+OWN |= {"zoo_hard_attention_digits"}
+OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes"}
+WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
+
+
+@functools.cache  # tracing a ResNet-101 takes seconds, so once is enough
+def traced(experiment):
+    """What a config's model predicts for two images, and its variables, both without numbers."""
+    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
+    images = Images(jnp.zeros((2, 160, 160, 3)), jnp.ones((2, 160, 160), bool))
+    return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), images)
+
+
+def shapes(experiment):
+    return traced(experiment)[1]
+
+
+def test_the_promised_configs_are_there():
+    assert set(names()) >= WANTED
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_config_builds_a_model_that_predicts(name):
+    experiment = load_config(name).experiment
+    model, labels = experiment.model, experiment.model.num_classes or 91
+    predictions, variables = traced(experiment)
+    if experiment.task == "classification":
+        assert predictions.shape == (2, labels)
+    elif experiment.task == "segmentation":
+        assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 160, 160, labels)
+    else:
+        classes = labels + isinstance(model, DETR)  # 'no object' is one more
+        assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)
+        assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
+    trainable, _ = experiment.optimizer.partition(variables["params"])
+    experiment.optimizer.transformation(trainable, 100, 10)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs_have_the_published_number_of_trainable_parameters(name):
+    config = load_config(name)
+    parameters, score = PUBLISHED[name]
+    trainable, _ = config.experiment.optimizer.partition(shapes(config.experiment)["params"])
+    assert sum(leaf.size for leaf in jax.tree.leaves(trainable)) == parameters
+    assert score in config.said("Published")
+
+
+@pytest.mark.parametrize("name", [name for name in names() if load_config(name).experiment.optimizer.frozen])
+def test_attention_that_is_put_into_a_frozen_stage_learns(name):
+    optimizer = load_config(name).experiment.optimizer
+    assert optimizer.multiplier("backbone/stage_1/block_0/conv_1/kernel") == 0
+    assert optimizer.multiplier("backbone/stage_1/block_0/attention/squeeze/kernel") > 0
+    assert optimizer.multiplier("backbone/stage_1/attention/gamma") > 0
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_config_says_what_is_published_and_what_was_measured(name):
+    config = load_config(name)
+    assert config.title and config.said("Published") and config.said("Measured here")
+
+
+def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
+    monkeypatch.setattr(catalogue, "shapes", shapes)
+    text = catalogue.table()
+    assert all(name in text for name in names())
+    assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
+
+
+def test_the_command_line_overrides_nested_fields():
+    config = load_config("detr_resnet50_coco")
+    words = ["--model.backbone.depth", "34", "--optimizer.learning-rate", "2e-4", "--data.root", "somewhere"]
+    experiment = override(config, words)
+    assert experiment.model.backbone.depth == 34
+    assert experiment.optimizer.learning_rate == 2e-4
+    assert experiment.data.root == "somewhere"
+    unchanged = dataclasses.replace(experiment.optimizer, learning_rate=1e-4)
+    assert unchanged == config.experiment.optimizer
+
+
+def test_the_command_line_reaches_the_fields_of_attention_in_a_backbone():
+    experiment = override(load_config("zoo_criss_cross_digits"), ["--model.backbone.attention.passes", "3"])
+    assert experiment.model.backbone.attention == CrissCrossAttention(passes=3)
+
+
+def test_a_mistyped_field_gets_the_nearest_name(capsys):
+    with pytest.raises(SystemExit):
+        override(load_config("quickstart"), ["--optimizer.learning-rte", "1"])
+    assert "--optimizer.learning-rate" in capsys.readouterr().err
+
+
+def test_a_mistyped_config_gets_the_nearest_name():
+    with pytest.raises(DataError, match="Did you mean quickstart"):
+        load_config("quikstart")
+
+
+def test_a_path_to_a_file_of_ones_own_takes_the_place_of_a_name(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Mine."""\n'
+        "from vitjax.runs.experiment import Experiment\n\n\n"
+        "def experiment():\n    return Experiment(epochs=3)\n"
+    )
+    config = load_config(str(file))
+    assert config.experiment.epochs == 3
+    assert config.experiment.workdir == "runs/mine"
+
+
+def test_a_file_without_an_experiment_is_told_so(tmp_path):
+    file = tmp_path / "empty.py"
+    file.write_text("")
+    with pytest.raises(DataError, match=r"experiment\(\)"):
+        load_config(str(file))

@@ -1,0 +1,141 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from vitjax.backbones.resnet import ResNet
+from vitjax.checkpoints.paths import flatten
+from vitjax.checkpoints.store import Store
+from vitjax.classification.classifier import Classifier
+from vitjax.data.errors import DataError
+from vitjax.detection.detr import DETR
+from vitjax.formats.published import RESNET, RESNET_CLASSIFIER, to_published
+from vitjax.runs.initial import initialize_from, read_weights
+from vitjax.structs import Images
+
+
+def variables_of(model, seed):
+    """A model's variables, drawn with NumPy."""
+    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
+    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def drawn(classes, seed, norm="frozen_batch"):
+    """A thin DETR's variables."""
+    backbone = ResNet(depth=18, width=8, stage_blocks=(1, 1), norm=norm)
+    model = DETR(backbone=backbone, num_classes=classes, channels=16, heads=2, feed_forward=16, num_queries=5)
+    return variables_of(model, seed)
+
+
+def classifier(classes, seed, norm):
+    """A thin ResNet classifier's variables."""
+    backbone = ResNet(depth=18, width=8, stage_blocks=(1, 1), norm=norm)
+    return variables_of(Classifier(backbone, num_classes=classes, norm=False), seed)
+
+
+def save_run(folder, variables, **more):
+    """A run folder with one checkpoint, in which the head does not train."""
+    params = variables["params"]
+    frozen, constants = {"head": params["head"]}, {name: tree for name, tree in variables.items() if name != "params"}
+    trainable = {name: tree for name, tree in params.items() if name != "head"}
+    with Store(folder / "checkpoints") as store:
+        store.save(1, {"trainable": trainable, "frozen": frozen, "constants": constants, **more})
+
+
+def assert_same(found, wanted):
+    assert flatten(found).keys() == flatten(wanted).keys()
+    for name, array in flatten(wanted).items():
+        np.testing.assert_array_equal(flatten(found)[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "npz"])
+def test_published_weights_start_all_but_a_class_head_of_another_size(form, tmp_path):
+    published, mine = drawn(classes=91, seed=0), drawn(classes=3, seed=1)
+    path = tmp_path / f"detr.{form}"
+    state = to_published(published)
+    save_file(state, path) if form == "safetensors" else np.savez(path, **state)
+    started, notes = initialize_from(path, mine)
+    for name, array in flatten(started).items():
+        source = mine if "class_head" in name else published
+        np.testing.assert_array_equal(array, flatten(source)[name])
+    assert any(note.startswith("class_head") and note.endswith("new: (16, 4) here, (16, 92) there") for note in notes)
+
+
+def test_imagenet_weights_of_a_resnet_start_the_backbone_only(tmp_path):
+    whole, mine = drawn(classes=3, seed=0), drawn(classes=3, seed=1)
+    bare = {kind: tree["backbone"] for kind, tree in whole.items() if "backbone" in tree}
+    save_file(to_published(bare, table=RESNET), tmp_path / "resnet.safetensors")
+    started, _ = initialize_from(tmp_path / "resnet.safetensors", mine)
+    for name, array in flatten(started).items():
+        np.testing.assert_array_equal(array, flatten(whole if "/backbone/" in name else mine)[name])
+
+
+@pytest.mark.parametrize("norm", ["frozen_batch", "batch"])
+def test_torchvisions_weights_start_a_classifier_of_either_norm(norm, tmp_path):
+    published = classifier(7, seed=0, norm="frozen_batch")
+    state = to_published(published, table=RESNET_CLASSIFIER)
+    np.savez(tmp_path / "resnet.npz", **state)
+    started, notes = initialize_from(tmp_path / "resnet.npz", classifier(7, seed=1, norm=norm))
+    assert_same(to_published(started, table=RESNET_CLASSIFIER), state)
+    changed = [note.split(" change")[0] for note in notes if "batch norms change" in note]
+    assert changed == (["6 batch norms"] if norm == "batch" else [])
+
+
+def test_a_head_of_another_number_of_classes_starts_anew(tmp_path):
+    published, mine = classifier(7, seed=0, norm="frozen_batch"), classifier(3, seed=1, norm="frozen_batch")
+    np.savez(tmp_path / "resnet.npz", **to_published(published, table=RESNET_CLASSIFIER))
+    started, notes = initialize_from(tmp_path / "resnet.npz", mine)
+    assert_same(started["params"], {**published["params"], "head": mine["params"]["head"]})
+    new = ["new: (3,) here, (7,) there", "new: (16, 3) here, (16, 7) there"]
+    assert [note.split("  ")[-1] for note in notes if note.startswith("head")] == new
+
+
+def test_a_classifier_trained_with_batch_norm_becomes_the_frozen_backbone_of_a_detector(tmp_path):
+    trained, mine = classifier(7, seed=0, norm="batch"), drawn(classes=3, seed=1)
+    save_run(tmp_path, trained)
+    started, notes = initialize_from(tmp_path, mine)
+    norm, given = started["frozen"]["backbone"]["stem_norm"], {**trained["params"]["backbone"]["stem_norm"]}
+    assert_same(norm, given | trained["batch_stats"]["backbone"]["stem_norm"])
+    assert_same(started["params"]["decoder"], mine["params"]["decoder"])
+    kernel = started["params"]["backbone"]["stage_2"]["block_0"]["conv_1"]["kernel"]
+    np.testing.assert_array_equal(kernel, trained["params"]["backbone"]["stage_2"]["block_0"]["conv_1"]["kernel"])
+    assert any(note.startswith("6 batch norms change between frozen and learning") for note in notes)
+    assert [note.split() for note in notes if note.endswith("not used")] == [["head", "2", "not", "used"]]
+
+
+def test_a_frozen_run_starts_a_detector_whose_norms_learn(tmp_path):
+    trained, mine = classifier(7, seed=0, norm="frozen_batch"), drawn(classes=3, seed=1, norm="batch")
+    save_run(tmp_path, trained)
+    started, _ = initialize_from(tmp_path, mine)
+    norm = {**started["params"]["backbone"]["stem_norm"], **started["batch_stats"]["backbone"]["stem_norm"]}
+    assert_same(norm, trained["frozen"]["backbone"]["stem_norm"])
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["averaged", "not averaged"])
+def test_the_averaged_weights_of_a_run_are_taken_where_it_keeps_them(kept, tmp_path):
+    variables, other = classifier(7, seed=0, norm="batch"), classifier(7, seed=1, norm="batch")
+    save_run(tmp_path, variables, average={"backbone": other["params"]["backbone"]} if kept else None)
+    backbone = (other if kept else variables)["params"]["backbone"]
+    assert_same(
+        read_weights(tmp_path).variables, {**variables, "params": {**variables["params"], "backbone": backbone}}
+    )
+
+
+def test_weights_that_do_not_fit_anywhere_are_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", **to_published(drawn(classes=3, seed=0)))
+    wanted = {"params": {"backbone": {"stem_conv": {"kernel": np.zeros((7, 7, 3, 64), np.float32)}}}}
+    with pytest.raises(DataError, match="none of this model's parameters"):
+        initialize_from(tmp_path / "other.npz", wanted)
+
+
+@pytest.mark.parametrize("name", ["nowhere.safetensors", "weights.pth", "folder"])
+def test_what_holds_no_weights_is_named(name, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=name):
+        initialize_from(tmp_path / name, {"params": {}})

@@ -1,0 +1,1 @@
+"""What in a data folder would hurt training."""

@@ -1,0 +1,255 @@
+"""Looks through a data folder for what would hurt training, and goes on where opening the data would give up."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from vitjax.data.annotations import Annotations, tidy
+from vitjax.data.coco import JSON_PATHS, find_folder, find_json, look
+from vitjax.data.coco_json import (
+    LEFT_OUT,
+    Key,
+    ListedImage,
+    image_ids,
+    read_annotations,
+    read_classes,
+    read_images,
+    read_instances,
+)
+from vitjax.data.errors import DataError, Tally
+from vitjax.data.source import Classes
+from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
+from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
+from vitjax.doctor.folder import examine_folder
+from vitjax.doctor.images import Files, look_at_exif, look_at_formats, look_for_leaks, look_inside, read_files
+from vitjax.doctor.report import VALIDATION, Examination, Finding, from_tally, several
+from vitjax.doctor.sizes import look_at_padding, look_at_sizes
+
+_USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """What data are measured against; see `examine`."""
+
+    queries: int
+    decode: bool
+    size: tuple[int, int]
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("queries", self.queries), ("size", min(self.size)), ("batch_size", self.batch_size)):
+            if least < 1:
+                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What a split is and what was found in it; `classes` and `files` are None where they are not known."""
+
+    name: str
+    findings: list[Finding] = field(default_factory=list)
+    classes: Classes | None = None
+    files: Files | None = None
+
+
+def examine(
+    root: str,
+    *,
+    split: str | None = None,
+    queries: int = 100,
+    decode: bool = False,
+    size: tuple[int, int] = (800, 1333),
+    batch_size: int = 16,
+) -> Examination:
+    """What there is to know of a folder in COCO format, or of one with a folder of images for each class.
+
+    Every split that is there is looked at, or the one that is named. `queries` is how many objects the model can find
+    on an image; `size` the shorter side that images are resized to and the most that the longer may become. Headers of
+    images are read; with `decode` whole images are.
+
+    Raises:
+        ValueError: a measure is not positive. What is wrong with the data is a finding.
+    """
+    measures, folder = _Measures(queries, decode, size, batch_size), Path(root).expanduser()
+    if not folder.is_dir():
+        fault = "is a file, not a folder" if folder.exists() else "does not exist"
+        wish = "Name a folder in COCO format, or one with a folder of images for each class."
+        return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
+    names = _splits(folder)
+    if not names:
+        return examine_folder(folder, split, decode=decode)
+    chosen = names if split is None else (split,)
+    splits = [_examine_split(folder, name, name.startswith("train") or names == (name,), measures) for name in chosen]
+    findings = [replace(finding, split=each.name) for each in splits for finding in each.findings]
+    if split is None:
+        findings += _missing(folder)
+    findings += compare_classes({each.name: each.classes for each in splits if each.classes})
+    findings += look_for_leaks({each.name: each.files for each in splits if each.files})
+    order = {name: place for place, name in enumerate(chosen)}
+    findings.sort(key=lambda finding: order.get(finding.split, -1))
+    title = f"{root}: COCO format, {several(len(chosen), 'split')} ({', '.join(chosen)})"
+    return Examination(title, tuple(findings))
+
+
+def _splits(root: Path) -> tuple[str, ...]:
+    """The splits that have a json, training first; a json that might be anything counts only if there is no other."""
+    found: dict[Path, str] = {}
+    clear: set[str] = set()
+    for pattern in JSON_PATHS:
+        before, after = pattern.split("{}")
+        for path in sorted(root.glob(pattern.format("*"))):
+            whole = path.relative_to(root).as_posix()[len(before) : -len(after)]
+            name = whole.removesuffix("2017")
+            if path not in found:
+                found[path] = whole if name in found.values() else name
+                if "instances" in pattern or "_annotations" in pattern or name in _USUAL:
+                    clear.add(found[path])
+    names = dict.fromkeys(name for name in found.values() if name in clear or not clear)
+    return tuple(sorted(names, key=lambda name: (not name.startswith("train"), name not in VALIDATION, name)))
+
+
+def _missing(root: Path) -> Iterator[Finding]:
+    """The splits that training opens if it is told nothing, and that are not there."""
+    for split, option in (("train", "train-split"), ("val", "split")):
+        try:
+            find_json(root, split)
+        except DataError:
+            text = f"there is no split {split!r}, which training opens if it is told no other"
+            wish = f"Name one that is there, --data.{option} NAME, or divide the data."
+            yield Finding("annotations", "warning", text, (), wish, split)
+
+
+def _examine_split(root: Path, name: str, training: bool, measures: _Measures) -> _Split:
+    try:
+        path = find_json(root, name)
+        document = read_instances(path)
+    except DataError as error:
+        return _Split(name, [Finding("annotations", "error", str(error))])
+    tally, where = Tally(), path.relative_to(root).as_posix()
+    listed = read_images(document["images"], tally)
+    counts = f"{several(len(listed), 'image')} and {several(len(document['annotations']), 'annotation')}"
+    categories = several(len(document["categories"]), "category", "categories")
+    found = [Finding("annotations", "ok", f"{counts} of {categories} in {where}")]
+    if not listed:
+        fault = Finding(
+            "annotations", "error", f"{where} lists no image that can be used", (), "List the images in it."
+        )
+        return _Split(name, [*found, fault, *from_tally(tally)])
+    images = _find_images(root, name, path, listed, measures.decode, tally)
+    found += images.findings
+    if not images.kept:
+        return _Split(name, [*found, *from_tally(tally)])
+    classes, label_of = _classes(document, path, tally, found)
+    record_of = {image.key: LEFT_OUT for image in listed} | {image.key: i for i, image in enumerate(images.kept)}
+    raw = read_annotations(document["annotations"], record_of, label_of, tally)
+    table = tidy(raw, images.sizes, images.names, tally)
+    found += look_at_ids(document["annotations"])
+    if classes is not None:
+        boxes = np.bincount(table.labels[~table.crowds], minlength=len(classes))
+        found += look_at_categories(document["categories"], classes, boxes)
+        found += look_at_counts(document["categories"], classes, boxes, training)
+    garbled = list(look_at_format(raw, images.sizes))
+    # What tidying says of boxes that are no boxes would only hide what is wrong with them.
+    found += garbled or look_at_dropped(raw, images.sizes, images.names)
+    found += [finding for finding in from_tally(tally) if finding.group != "boxes" or not garbled]
+    found += _look_at_table(table, images, training, measures)
+    return _Split(name, found, classes, images.files)
+
+
+class _Images(NamedTuple):
+    """The images that can be looked at with (height, width) of each; without files, those listed with a size."""
+
+    kept: Sequence[ListedImage]
+    sizes: Int[np.ndarray, "records 2"]
+    files: Files | None
+    findings: list[Finding]
+
+    @property
+    def names(self) -> list[str]:
+        return [image.file_name for image in self.kept]
+
+
+def _find_images(
+    root: Path, split: str, path: Path, listed: Sequence[ListedImage], everything: bool, tally: Tally
+) -> _Images:
+    try:
+        folder = find_folder(root, split, path, listed)
+        kept, _, _ = look(folder, listed, False, tally)
+    except DataError as error:
+        wish = "The boxes are looked at all the same, with the sizes in the json."
+        return _as_listed(listed, Finding("images", "error", str(error), (), wish))
+    files = read_files(folder, [image.file_name for image in kept])
+    kept, sizes, turned = _look_again(folder, kept, files, tally)
+    if not kept:
+        fault = f"none of {several(len(listed), 'image')} in {folder.relative_to(root)}/ can be used"
+        return _as_listed(listed, Finding("images", "error", fault, (), "Put readable files there."))
+    image_ids(kept, tally)
+    unsized = tuple(image.file_name for image in listed if image.size is None)
+    text = f"{several(len(kept), 'image')} of {len(listed):,} can be used, from {folder.relative_to(root)}/"
+    findings = [Finding("images", "ok", text)]
+    if unsized:
+        text = f"{several(len(unsized), 'image')} without width and height in the json, taken from the files"
+        findings.append(Finding("images", "note", text, unsized))
+    findings += look_at_exif(files, turned)
+    findings += [*look_at_formats(files), *look_inside(files, everything)]
+    return _Images(kept, sizes, files, findings)
+
+
+def _look_again(
+    folder: Path, listed: Sequence[ListedImage], files: Files, tally: Tally
+) -> tuple[list[ListedImage], Int[np.ndarray, "records 2"], frozenset[str]]:
+    """The images that opening would use, their sizes, and the names of those turned; as opening finds them.
+
+    Where a file is as the json says, there is nothing to find out; of many images that saves half the time.
+    """
+    facts = dict(zip(files.names, files.facts, strict=True))
+    known = {image.file_name: image.size for image in listed}
+    plain = {name for name, size in known.items() if name in facts and facts[name].size == size}
+    checked, mended, turned = look(folder, [image for image in listed if image.file_name not in plain], True, tally)
+    sizes = {name: known[name] for name in plain} | {
+        image.file_name: tuple(size) for image, size in zip(checked, mended.tolist(), strict=True)
+    }
+    kept = [image for image in listed if image.file_name in sizes]
+    table = np.array([sizes[image.file_name] for image in kept], np.int32).reshape(-1, 2)
+    return kept, table, frozenset(checked[record].file_name for record in turned)
+
+
+def _as_listed(listed: Sequence[ListedImage], fault: Finding) -> _Images:
+    kept = [image for image in listed if image.size]
+    return _Images(kept, np.array([image.size for image in kept], np.int32).reshape(-1, 2), None, [fault])
+
+
+def _classes(
+    document: Mapping[str, Any], path: Path, tally: Tally, found: list[Finding]
+) -> tuple[Classes | None, dict[Key, int]]:
+    """The classes and the label of each category; where none are listed, those that the annotations refer to."""
+    try:
+        return read_classes(document["categories"], "contiguous", path, tally)
+    except DataError as error:
+        found.append(Finding("annotations", "error", str(error)))
+    entries = [{"id": entry.get("category_id")} for entry in document["annotations"] if isinstance(entry, dict)]
+    try:
+        return None, read_classes(entries, "contiguous", path, Tally())[1]
+    except DataError:
+        return None, {}
+
+
+def _look_at_table(table: Annotations, images: _Images, training: bool, measures: _Measures) -> Iterator[Finding]:
+    names, sizes = images.names, images.sizes
+    objects = np.bincount(table.records[~table.crowds], minlength=len(names))
+    if objects.any():
+        yield from look_at_boxes(table, sizes, names, measures.size)
+        yield from look_at_empty(names, objects)
+        yield from look_at_objects(objects, names, measures.queries)
+    elif training:
+        yield Finding("boxes", "error", "there is no box that can be trained on", (), "Label some objects.")
+    else:
+        yield Finding("boxes", "warning", "there is no box, so scores will be NaN", (), "Label some objects.")
+    yield from look_at_sizes(sizes, names, measures.size)
+    if training:
+        yield from look_at_padding(sizes, measures.batch_size)

@@ -1,0 +1,57 @@
+"""Looks through a folder of images that lie in a folder for each class."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vitjax.data.errors import DataError
+from vitjax.data.image_folder import FolderImages, ImageFolder
+from vitjax.doctor.classes import look_at_counts
+from vitjax.doctor.images import Files, look_at_formats, look_for_leaks, look_inside, read_files
+from vitjax.doctor.report import Examination, Finding, several
+from vitjax.doctor.sizes import look_at_sizes
+
+_CROP = (224, 224)  # what classifiers are trained on
+_MENDED = "left out"  # in the lines about what the folder lost; the others only tell how it is read
+
+
+def examine_folder(root: Path, split: str | None, *, decode: bool) -> Examination:
+    """What there is to know of images by class; of a folder that is neither this nor COCO, what was looked for."""
+    findings, files = list[Finding](), dict[str, Files]()
+    for name in ("train", "val", "test") if split is None else (split,):
+        try:
+            source = ImageFolder(str(root)).open(name)
+        except DataError as error:
+            if name == "test" != split:  # nothing asks for it
+                continue
+            wish = (
+                "For detection, put COCO instances beside the images: annotations/instances_train.json, or train.json."
+            )
+            findings.append(Finding("annotations", "error", str(error), (), wish, name))
+            if name == "train":  # without its classes the other splits mean nothing
+                break
+            continue
+        files[name] = read_files(source.folder, source.names)
+        training = name.startswith("train")
+        findings += [replace(finding, split=name) for finding in _look(source, files[name], training, decode)]
+    findings += look_for_leaks(files)
+    kind = f"images by class, {several(len(files), 'split')} ({', '.join(files)})" if files else "no data"
+    return Examination(f"{root}: {kind}; there are no COCO annotations", tuple(findings))
+
+
+def _look(source: FolderImages, files: Files, training: bool, decode: bool) -> Iterator[Finding]:
+    text = f"{several(len(source), 'image')} of {several(len(source.classes), 'class', 'classes')}"
+    yield Finding("annotations", "ok", text)
+    counts = np.bincount(source.labels, minlength=len(source.classes))
+    yield from look_at_counts([], source.classes, counts, training, "image")
+    for line in source.problems:
+        yield Finding("images", "warning" if _MENDED in line else "note", line)
+    yield from look_at_formats(files)
+    yield from look_inside(files, decode)
+    turned = tuple(name for name, facts in zip(files.names, files.facts, strict=True) if facts.orientation != 1)
+    if turned:
+        yield Finding("images", "note", f"{several(len(turned), 'image')} turned upright by EXIF", turned)
+    if files.names:
+        yield from look_at_sizes(np.array([facts.size for facts in files.facts], np.int32), files.names, _CROP)

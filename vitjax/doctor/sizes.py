@@ -1,0 +1,54 @@
+"""Looks at the sizes of images, and at the padding that they cost."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from vitjax.data.plan import TrainPlan, padding
+from vitjax.data.transforms import Augmentation, Geometries
+from vitjax.doctor.report import Finding, first_of, listed, percent, several
+
+_STEPS = 300  # steps that tell the padding well enough
+_MUCH_PADDING = 0.25
+_TELLING = 10  # steps of an epoch; with fewer, hardly any batch is of images that are alike
+_HUGE = 2  # times the size of training
+
+
+def look_at_sizes(
+    sizes: Int[np.ndarray, "records 2"], names: Sequence[str], size: tuple[int, int]
+) -> Iterator[Finding]:
+    """Which image sizes there are, as width x height."""
+    unique, counts = np.unique(sizes, axis=0, return_counts=True)
+    if len(unique) == 1:
+        text = f"all images are {_shape(unique[0])} (width x height)"
+    else:
+        order = np.argsort(-counts, kind="stable").tolist()
+        common = listed((f"{_shape(unique[i])} ({percent(counts[i], len(sizes))})" for i in order), most=5)
+        pixels = unique.prod(1, dtype=np.int64)
+        span = f"{_shape(unique[pixels.argmin()])} to {_shape(unique[pixels.argmax()])}"
+        text = f"{several(len(unique), 'image size')} (width x height), {span}; most are {common}"
+    yield Finding("sizes", "ok", text)
+    huge = sizes.min(1) > _HUGE * size[0]
+    if 2 * huge.sum() > len(sizes):
+        text = f"{several(huge.sum(), 'image')} more than {_HUGE} times larger than training needs: to resize them once"
+        yield Finding("sizes", "note", f"{text} saves most of the time of decoding", first_of(names, huge))
+
+
+def look_at_padding(sizes: Int[np.ndarray, "records 2"], batch_size: int) -> Iterator[Finding]:
+    """The buckets of training with the published augmentation, and what of their pixels is padding."""
+    plan = TrainPlan(sizes, batch_size, Augmentation())
+    steps = [plan(step) for step in range(min(_STEPS, plan.steps_per_epoch))]
+    wasted = np.mean([padding(step.cuts.output, step.bucket) for step in steps if isinstance(step.cuts, Geometries)])
+    buckets = ", ".join(_shape(bucket) for bucket in plan.buckets)
+    text = (
+        f"{100 * wasted:.1f} % of the pixels would be padding, with DETR's augmentation in batches of {batch_size}; "
+        f"{several(len(plan.buckets), 'bucket')}: {buckets}"
+    )
+    wish = "Smaller batches pad less, and so do images whose shapes are more alike."
+    much = wasted > _MUCH_PADDING and plan.steps_per_epoch >= _TELLING
+    yield Finding("sizes", "warning" if much else "ok", text, (), wish)
+
+
+def _shape(size: tuple[int, int] | Int[np.ndarray, "2"]) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -1,0 +1,1 @@
+"""Predictions on pictures: NumPy and Pillow alone."""

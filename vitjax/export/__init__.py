@@ -1,0 +1,1 @@
+"""Models that leave: programs, official files, other libraries' folders."""

@@ -1,0 +1,75 @@
+"""A model from one layout to another: run folders, official files, and folders in Hugging Face's layout."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from vitjax.checkpoints.store import Store
+from vitjax.classification.classifier import Classifier
+from vitjax.classification.loss import CrossEntropy
+from vitjax.data.crops import RandomCrop
+from vitjax.data.errors import DataError
+from vitjax.data.image_folder import ImageFolder
+from vitjax.data.label_map_folder import LabelMapFolder
+from vitjax.detection.deformable_detr import DeformableDETR
+from vitjax.detection.focal_loss import FocalSetLoss
+from vitjax.formats import huggingface
+from vitjax.formats.model_file import ModelFile
+from vitjax.runs.experiment import Experiment
+from vitjax.runs.read_model import read_model, write_official
+from vitjax.runs.run_folder import checkpoints_of, write_run
+from vitjax.segmentation.pixel_loss import PixelCrossEntropy
+from vitjax.segmentation.segmenter import Segmenter
+
+OFFICIAL = (".pth", ".safetensors")
+
+Layout = Literal["run", "official", "huggingface"]
+
+
+def convert(source: str, out: Path, *, to: Layout | None = None, step: int | None = None) -> ModelFile:
+    """Reads the model `source` and writes it to `out`; gives what was read.
+
+    Without `to`, a name in .pth or .safetensors asks for the official layout, and any other for a run folder. For
+    Hugging Face's layout only the detector of a model with masks is taken.
+
+    Raises:
+        DataError: there is no such model, or `out` cannot be written; what was there stays.
+        PublishedError: tensors do not fit a known model, or the layout asked for has no such model.
+    """
+    layout = to or ("official" if out.suffix in OFFICIAL else "run")
+    if layout == "official" and out.suffix not in OFFICIAL:
+        raise DataError(f"an official file ends in {' or '.join(OFFICIAL)}; got {out}.")
+    file = read_model(source, step=step)
+    if layout == "official":
+        write_official(file, out)
+    elif layout == "huggingface":
+        file = file.without_masks()
+        huggingface.write_folder(out, file)
+    else:
+        write_run_folder(file, out)
+    return file
+
+
+def write_run_folder(file: ModelFile, run: Path) -> None:
+    """Writes a run folder whose one checkpoint, of step 0, is the model; it cannot be trained on, only started from.
+
+    Raises:
+        DataError: there is something at `run` already.
+    """
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise DataError(f"{run} is there already; name a folder that is not.")
+    params, constants = file.variables["params"], {k: v for k, v in file.variables.items() if k != "params"}
+    state = {"trainable": params, "frozen": {}, "constants": constants}
+    write_run(run, experiment_of(file), file.classes)
+    with Store(checkpoints_of(run)) as store:
+        store.save(0, state, metrics={}, notes={"classes": dataclasses.asdict(file.classes)})
+
+
+def experiment_of(file: ModelFile) -> Experiment:
+    """The experiment of a model that was not trained here: everything that is not the model's own is a default."""
+    parts: dict[str, Any] = {"model": file.model, "resize": file.resize, "postprocess": file.postprocess}
+    if isinstance(file.model, Classifier):
+        return Experiment(**parts, data=ImageFolder(), augmentation=RandomCrop(), loss=CrossEntropy())
+    if isinstance(file.model, Segmenter):
+        return Experiment(**parts, data=LabelMapFolder(), loss=PixelCrossEntropy())
+    return Experiment(**parts, loss=FocalSetLoss()) if isinstance(file.model, DeformableDETR) else Experiment(**parts)

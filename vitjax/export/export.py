@@ -1,0 +1,251 @@
+"""A trained model as files that run without vitjax: one StableHLO program with the parameters inside."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+import vitjax
+from vitjax.data.crops import CenterCrop
+from vitjax.data.errors import DataError
+from vitjax.data.transforms import Resize
+from vitjax.export import run_exported
+from vitjax.export.program import Outputs, Program, differences
+from vitjax.formats.model_file import ModelFile
+from vitjax.ops.images import DEVIATION, MEAN
+from vitjax.segmentation.label_map import BestLabel
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+LIMIT = 1e-4
+"""Largest difference from the model, as a share of an output's largest value, with which a program is kept."""
+
+_PROGRAM, _ABOUT, _RUN = "model.bin", "model.json", "run.py"
+_FORMAT = "vitjax export 1"
+_MEANINGS = {
+    "scores": "probability of each label",
+    "labels": "index into classes",
+    "boxes": "left, top, right, bottom in pixels of original_sizes",
+    "logits": "before softmax or sigmoid",
+}
+_RAW_BOXES = "centre x, centre y, width, height, as a share of the image without its padding"
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written: its size, how far each output is from the model's own, and lines for people."""
+
+    out: Path
+    bytes: int
+    batch: str | int
+    differences: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def export_model(
+    file: ModelFile,
+    out: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    preprocess: bool = True,
+    postprocess: bool = True,
+) -> Exported:
+    """Writes the folder `out`: the program model.bin, its description model.json, and run.py, which runs it.
+
+    `size` is the (height, width) of the frames that images come in, see `frame_of`. Without `batch_size` any number of
+    images can be given at once. Of a model with masks the detector is exported. The program
+    is compared with the model on this machine's CPU before anything is kept; an earlier export in `out` is replaced at
+    the end, as a whole.
+
+    Raises:
+        DataError: the model labels pixels, the program does not say what the model says, `out` is something else, or it
+            cannot be written.
+    """
+    if isinstance(file.postprocess, BestLabel):
+        raise DataError("export writes detectors and classifiers; a segmentation model runs with vitjax only.")
+    given, file = file, file.without_masks()
+    height, width = frame_of(file.resize) if size is None else size
+    _check(out, height, width, batch_size)
+    variables = jax.tree.map(np.asarray, file.variables)
+    ending: Any = file.postprocess if postprocess else None
+    program = Program(file.model, variables, height, width, preprocess, ending)
+    exported, notes = _traced(program, batch_size)
+    notes = (*file.notes[len(given.notes) :], *notes)
+    content = bytes(exported.serialize())
+    found = _compared(program, content, batch_size=2 if _is_symbolic(exported) else exported.in_avals[0].shape[0])
+    about = _description(file, program, exported) | {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "parity": {"platform": "cpu", "limit": LIMIT, "differences": found},
+        "notes": [*given.notes, *notes],
+    }
+    files = {_PROGRAM: content, _ABOUT: (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()}
+    if preprocess and postprocess:
+        files[_RUN] = Path(run_exported.__file__).read_bytes()
+    _write(out, files)
+    return Exported(out, sum(map(len, files.values())), about["batch"], found, notes)
+
+
+def frame_of(resize: Resize | CenterCrop) -> tuple[int, int]:
+    """The (height, width) that a model is exported for where nobody says another.
+
+    A classifier's is the square that it is scored on. A detector's holds a photograph of 4:3 as it is scored; sides
+    are multiples of 32.
+
+    Raises:
+        DataError: the evaluation leaves images as they are, so that there is no such size.
+    """
+    if isinstance(resize, CenterCrop):
+        return resize.size, resize.size
+    if resize.size is None:
+        raise DataError("this model sees images as they are, of any size; give the --size HEIGHT WIDTH of its frames.")
+    height, width = (-(-side // 32) * 32 for side in (resize.size, -(-resize.size * 4 // 3)))
+    return height, width
+
+
+def _check(out: Path, height: int, width: int, batch_size: int | None) -> None:
+    if min(height, width) < 1:
+        raise DataError(f"size is height and width in pixels, at least 1; got {height} {width}.")
+    if batch_size is not None and batch_size < 1:
+        raise DataError(f"batch_size is a number of images, at least 1; got {batch_size}.")
+    if out.exists() and not (out / _ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is there and is no exported model; give a folder that is new or empty.")
+
+
+def _traced(program: Program, batch_size: int | None) -> tuple[export.Exported, tuple[str, ...]]:
+    """The program for any batch or the one given; for one image, with a note, where the model cannot take any."""
+    if batch_size is not None:
+        return _export(program, batch_size), ()
+    try:
+        return _export(program, export.symbolic_shape("b")[0]), ()
+    # Python code that asks for a number, len() or a comparison, has none: the model itself may be in order.
+    except (TypeError, ValueError, NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
+        exported = _export(program, 1)
+        reason = str(error).strip().splitlines()[0]
+        return exported, (
+            f"the batch is fixed to 1 image, because the model needs a number ({reason}); see batch_size",
+        )
+
+
+def _export(program: Program, batch: Any) -> export.Exported:
+    specs = [jax.ShapeDtypeStruct(each.shape, np.dtype(each.dtype)) for each in program.inputs(batch)]
+    return export.export(jax.jit(lambda *inputs: program(*inputs)), platforms=PLATFORMS)(*specs)
+
+
+def _is_symbolic(exported: export.Exported) -> bool:
+    return not isinstance(exported.in_avals[0].shape[0], int)
+
+
+def _compared(program: Program, content: bytes, *, batch_size: int) -> dict[str, float]:
+    """The differences of the program, read back from its bytes; on the CPU, where float32 is computed in full.
+
+    Raises:
+        DataError: one is above the limit, or is no number.
+    """
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise DataError(f"the parity check needs the CPU; add cpu to JAX_PLATFORMS ({error}).") from error
+    call: Callable[..., Outputs] = jax.jit(export.deserialize(bytearray(content)).call)
+    with jax.default_device(device):
+        found = differences(program, call, batch_size)
+    name = max(found, key=lambda each: (np.isnan(found[each]), found[each]))
+    if not found[name] <= LIMIT:
+        raise DataError(
+            f"the exported program differs from the model: {name} by {found[name]:.1e} of its largest value, "
+            f"where {LIMIT:.0e} is allowed. Nothing was written."
+        )
+    return found
+
+
+def _description(file: ModelFile, program: Program, exported: export.Exported) -> dict[str, Any]:
+    """What model.json says of the program."""
+    batch = "b" if _is_symbolic(exported) else exported.in_avals[0].shape[0]
+    model: Any = file.model
+    outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    meanings = _MEANINGS if program.postprocess else _MEANINGS | {"boxes": _RAW_BOXES}
+    return {
+        "format": _FORMAT,
+        "task": model.task,
+        "model": type(model).__name__,
+        "batch": batch,
+        "height": program.height,
+        "width": program.width,
+        "inputs": [each._asdict() for each in program.inputs(batch)],
+        "outputs": [_output(name, outputs[name], meanings[name]) for name in sorted(outputs)],
+        "preprocessing": program.preprocess,
+        "postprocessing": program.postprocess is not None,
+        "mean": MEAN.tolist(),
+        "deviation": DEVIATION.tolist(),
+        "resize": _resizing(file.resize, program.height, program.width),
+        "scores": file.postprocess.scores,
+        "threshold": getattr(file.postprocess, "threshold", 0.0),
+        "classes": file.classes.names,
+        "category_ids": file.classes.category_ids,
+        "platforms": exported.platforms,
+        "calling_convention": exported.calling_convention_version,
+        "versions": {"vitjax": vitjax.__version__} | {name: _version(name) for name in ("jax", "jaxlib", "flax")},
+    }
+
+
+def _output(name: str, aval: Any, meaning: str) -> dict[str, Any]:
+    shape = [side if isinstance(side, int) else str(side) for side in aval.shape]
+    return {"name": name, "shape": shape, "dtype": str(aval.dtype), "meaning": meaning}
+
+
+def _resizing(resize: Resize | CenterCrop, height: int, width: int) -> dict[str, int | None]:
+    """What is done to an image before it comes into its frame."""
+    if isinstance(resize, CenterCrop):
+        return {"crop_from": -(-resize.resize * max(height, width) // resize.size)}
+    return {"shorter": resize.size, "longest": resize.max_side}
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
+
+
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    """The folder with these files: all of them or, where it cannot be written, what was there before.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    out = out.resolve()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
+            made = Path(name, "new")
+            made.mkdir()
+            for file, content in files.items():
+                _write_through(made / file, content)
+            _swap(made, out, Path(name, "old"))
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error}); what was there before is as it was.") from error
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(made: Path, out: Path, aside: Path) -> None:
+    """`made` in the place of `out`; what was there goes aside, and comes back if that fails."""
+    if not out.exists():
+        made.rename(out)
+        return
+    out.rename(aside)
+    try:
+        made.rename(out)
+    except BaseException:
+        aside.rename(out)
+        raise
