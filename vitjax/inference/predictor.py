@@ -150,7 +150,8 @@ class Predictor:
 def load(source: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor | SegmentPredictor:
     """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
-    Of a run its best checkpoint is taken, or that of a step.
+    Of a run its best checkpoint is taken, or that of a step. Called with a path, a PIL image, a uint8 array, or a list
+    of these, it tells what is on them.
 
     Raises:
         DataError: there is no such model, or no such checkpoint.
