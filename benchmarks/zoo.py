@@ -22,8 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vitjax.backbones.resnet import ResNet
-from vitjax.backbones.spatially_transformed import SpatiallyTransformed
+from vitjax.backbones import ResNet, SpatiallyTransformed
 from vitjax.data.loader import load
 from vitjax.placement import place_batch
 from vitjax.runs.configs import load_config, names

@@ -1,5 +1,8 @@
+import ast
 import dataclasses
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,7 @@ from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.commands import catalogue
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
-from vitjax.runs.configs import load_config, names, override
+from vitjax.runs.configs import folder, load_config, names, override
 from vitjax.structs import Images
 
 PUBLISHED = {
@@ -93,6 +96,37 @@ def test_attention_that_is_put_into_a_frozen_stage_learns(name):
 def test_every_config_says_what_is_published_and_what_was_measured(name):
     config = load_config(name)
     assert config.title and config.said("Published") and config.said("Measured here")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in names() if "detr_" in name and name.endswith(("_coco", "_finetune"))]
+)
+def test_a_config_of_a_shared_recipe_says_only_what_is_its_own(name):
+    source = (folder() / f"{name}.py").read_text()
+    _, code = source[3:].split('"""', 1)
+    assert source.startswith('"""')
+    assert len([line for line in code.splitlines() if line]) <= 15
+
+
+@pytest.mark.parametrize("name", names())
+def test_configs_import_names_and_not_files(name):
+    tree = ast.parse((folder() / f"{name}.py").read_text())
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert modules and all(module.split(".")[0] == "vitjax" and module.count(".") <= 1 for module in modules)
+
+
+@pytest.mark.parametrize(
+    ("config", "others"),
+    [
+        ("detr_resnet50_coco", {"detection.deformable_detr", "backbones.crossformer", "segmentation.segmenter"}),
+        ("deformable_detr_resnet50_coco", {"backbones.crossformer", "classification.classifier"}),
+        ("zoo_plain_digits", {"detection.deformable_detr", "segmentation.segmenter"}),
+    ],
+)
+def test_a_config_loads_no_models_of_others(config, others):
+    code = f"import sys; from vitjax.runs.configs import load_config; load_config({config!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder().parent, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {f"vitjax.{other}" for other in others} == set()
 
 
 def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):

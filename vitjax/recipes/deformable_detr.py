@@ -82,7 +82,7 @@ def deformable_detr_digits(backbone: nn.Module, *, epochs: float, warmup_steps: 
 
 
 def _optimizer(model: DeformableDETR, frozen: tuple[str, ...]) -> AdamW:
-    # The published pattern for reference points means a layer that a two-stage model does not have.
+    # A two-stage model takes its reference points from proposals, so it has no layer of that name.
     slow = "sampling_offsets" if model.two_stage else "sampling_offsets|reference_points"
     multipliers = {"^backbone/": 0.1, slow: 0.1}
     return AdamW(learning_rate=2e-4, multipliers=multipliers, frozen=frozen, schedule=StepSchedule(drop_epochs=(40,)))
