@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from vitjax.attention.criss_cross import CrissCrossAttention
-from vitjax.commands import catalogue
+from vitjax.commands import models
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
 from vitjax.runs.configs import load_config, names, override
@@ -96,8 +96,8 @@ def test_every_config_says_what_is_published_and_what_was_measured(name):
 
 
 def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
-    monkeypatch.setattr(catalogue, "shapes", shapes)
-    text = catalogue.table()
+    monkeypatch.setattr(models, "shapes", shapes)
+    text = models.table()
     assert all(name in text for name in names())
     assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
 
