@@ -3,7 +3,7 @@ import json
 import cv2
 import pytest
 
-from vitjax.commands.cli import train
+from vitjax.commands.main import train
 from vitjax.data.digits import Digits
 
 CONFIG = '''"""A detector so small that it trains in seconds."""

@@ -12,7 +12,7 @@ import vitjax
 from vitjax.checkpoints.paths import flatten
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.policy_loss import PolicyLoss
-from vitjax.commands.cli import main, train
+from vitjax.commands.main import main, train
 from vitjax.runs.configs import load_config, override
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.initial import read_weights

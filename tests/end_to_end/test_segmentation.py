@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.commands.cli import main, train
+from vitjax.commands.main import main, train
 from vitjax.data.digit_maps import DigitMaps
 from vitjax.runs.configs import load_config
 from vitjax.runs.experiment import Experiment

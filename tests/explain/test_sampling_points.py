@@ -11,7 +11,7 @@ from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.store import Store
-from vitjax.commands.cli import main
+from vitjax.commands.main import main
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from vitjax.attention.criss_cross import CrissCrossAttention
-from vitjax.commands import catalogue
+from vitjax.commands import models
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
 from vitjax.runs.configs import folder, load_config, names, override
@@ -130,8 +130,8 @@ def test_a_config_loads_no_models_of_others(config, others):
 
 
 def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
-    monkeypatch.setattr(catalogue, "shapes", shapes)
-    text = catalogue.table()
+    monkeypatch.setattr(models, "shapes", shapes)
+    text = models.table()
     assert all(name in text for name in names())
     assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
 
