@@ -26,7 +26,7 @@ from vitjax.backbones import ResNet, SpatiallyTransformed
 from vitjax.data.loader import load
 from vitjax.placement import place_batch
 from vitjax.runs.configs import load_config, names
-from vitjax.training.objectives import images_of
+from vitjax.structs import images_of
 from vitjax.training.prepare import count, prepare
 from vitjax.training.report import read_metrics
 from vitjax.training.state import variables_of

@@ -7,15 +7,15 @@ Published: none, it depends on the data
 Measured here: not measured
 """
 
-from vitjax import AdamW, CosineSchedule, Experiment
+from vitjax import AdamW, Classification, CosineSchedule
 from vitjax.backbones import crossformer_small
 from vitjax.classification import Classifier, CrossEntropy, Erasing, TopClasses
 from vitjax.data import CenterCrop, ImageFolder, RandomCrop
 
 
-def experiment() -> Experiment:
+def experiment() -> Classification:
     """The run."""
-    return Experiment(
+    return Classification(
         model=Classifier(backbone=crossformer_small()),
         data=ImageFolder(),
         augmentation=RandomCrop(area=(0.25, 1.0)),

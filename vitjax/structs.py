@@ -10,6 +10,8 @@ from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
 
+from vitjax.ops.images import normalize, valid_pixels
+
 # "exact": a padded image gives what it gives alone; "reference": padding leaks as it does in the published code.
 Padding = Literal["exact", "reference"]
 
@@ -158,4 +160,19 @@ class MaskDetections:
     original_sizes: Int[Array, "batch 2"]
 
 
+@struct.dataclass
+class LabelMaps:
+    """The class of every pixel of a batch, padding included; the sizes are as with MaskDetections."""
+
+    labels: UInt8[Array, "batch height width"]
+    sizes: Int[Array, "batch 2"]
+    original_sizes: Int[Array, "batch 2"]
+
+
 PyTree = Any
+
+
+def images_of(batch: Batch) -> Images:
+    """The batch as a model takes it."""
+    valid = valid_pixels(batch.sizes, *batch.pixels.shape[1:3])
+    return Images(normalize(batch.pixels, valid), valid)

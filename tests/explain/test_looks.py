@@ -26,6 +26,7 @@ from vitjax.explain.looks_picture import draw_looks
 from vitjax.explain.seen_image import SeenImage
 from vitjax.inference.predictor import Predictor
 from vitjax.structs import Images
+from vitjax.tasks.detection import Detector
 
 CLASSES = Classes(("cat", "dog"), (0, 1))
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)  # the model sees the square in its middle
@@ -162,7 +163,7 @@ def test_stage_0_of_a_detector_is_all_of_its_backbone(tmp_path):
         "bias": np.float32([0.5, 0, 0.5, 0, 0.5, -0.5]),  # the upper right quarter
     }
     resize = Resize(size=24, max_side=64)  # 24 x 36 pixels, padded to 32 x 64
-    predictor = Predictor(model, variables, CLASSES, resize=resize, postprocess=TopDetections())
+    predictor = Predictor(Detector(model, resize, TopDetections()), variables, CLASSES)
     found = predictor.looks(PICTURE)
     assert [type(one) for one in found.of_pixel(0, 0)] == [Gates, Outline]  # and nothing of where the decoder samples
     np.testing.assert_allclose(found.of_pixel(0, 0)[1].values, [[48, 0], [96, 0], [96, 32], [48, 32]], atol=1e-4)

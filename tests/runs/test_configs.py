@@ -63,9 +63,9 @@ def test_every_config_builds_a_model_that_predicts(name):
     experiment = load_config(name).experiment
     model, labels = experiment.model, experiment.model.num_classes or 91
     predictions, variables = traced(experiment)
-    if experiment.task == "classification":
+    if experiment.kind == "classification":
         assert predictions.shape == (2, labels)
-    elif experiment.task == "segmentation":
+    elif experiment.kind == "segmentation":
         assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 160, 160, labels)
     else:
         classes = labels + isinstance(model, DETR)  # 'no object' is one more
@@ -167,8 +167,8 @@ def test_a_path_to_a_file_of_ones_own_takes_the_place_of_a_name(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         '"""Mine."""\n'
-        "from vitjax.runs.experiment import Experiment\n\n\n"
-        "def experiment():\n    return Experiment(epochs=3)\n"
+        "from vitjax.tasks.detection import Detection\n\n\n"
+        "def experiment():\n    return Detection(epochs=3)\n"
     )
     config = load_config(str(file))
     assert config.experiment.epochs == 3

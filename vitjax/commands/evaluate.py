@@ -13,13 +13,13 @@ from vitjax.data.coco import CocoFolder
 def run(words: list[str]) -> None:
     """Scores the model, prints the table, and writes results and scores where asked."""
     from vitjax.data.label_names import in_words
-    from vitjax.inference.predictor import load
+    from vitjax.tasks.load import load
 
     model = words[0] if words and not words[0].startswith("-") else None
     arguments = _evaluate_arguments(CocoFolder() if model is None else _data_of(model))
     asked: Any = tyro.cli(arguments, prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,))
     source = asked.data.open(asked.data.split)
-    predictor: Any = load(asked.model, step=asked.step)  # of the kind that the data are for
+    predictor = load(asked.model, step=asked.step)
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     print(
         "\n".join([f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
@@ -38,18 +38,14 @@ def run(words: list[str]) -> None:
 
 def _data_of(model: str) -> Any:
     """What a model is evaluated on: a run's own data; for others a folder in the form that their labels ask for."""
-    from vitjax.classification.classifier import Classifier
-    from vitjax.data.image_folder import ImageFolder
-    from vitjax.data.label_names import COCO
     from vitjax.runs.read_model import read_model
     from vitjax.runs.run_folder import is_run, read_run
+    from vitjax.tasks import experiment_of
 
     if is_run(Path(model)):
         return read_run(Path(model))[0].data
     file = read_model(model)
-    if isinstance(file.model, Classifier):
-        return ImageFolder()
-    return CocoFolder(labels="category_id" if file.classes == COCO else "contiguous")
+    return experiment_of(file.model).data_of(file.classes)
 
 
 def _evaluate_arguments(data: Any) -> type:

@@ -45,7 +45,7 @@ class ExplainArguments:
 def run(words: list[str]) -> None:
     """Draws and says what was drawn."""
     from vitjax.explain.explain import explain
-    from vitjax.inference.predictor import load
+    from vitjax.tasks.load import load
 
     options = asdict(tyro.cli(ExplainArguments, prog="vitjax explain", args=words))
     predictor = load(options.pop("model"), step=options.pop("step"))

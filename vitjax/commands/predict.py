@@ -2,16 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
-
-if TYPE_CHECKING:
-    from vitjax.inference.class_predictor import ClassPredictor
-    from vitjax.inference.prediction import Recognition
-    from vitjax.inference.predictor import Predictor
-    from vitjax.inference.saved import Saved
-    from vitjax.inference.segment_predictor import SegmentPredictor
 
 
 @dataclass(frozen=True)
@@ -50,82 +42,31 @@ class PredictArguments:
 
 def run(words: list[str]) -> None:
     """Predicts and writes, and says what was written."""
-    from vitjax.inference.class_predictor import ClassPredictor
     from vitjax.inference.inputs import find_inputs
-    from vitjax.inference.predictor import load
-    from vitjax.inference.segment_predictor import SegmentPredictor
+    from vitjax.inference.save import save
+    from vitjax.inference.task import Asked
+    from vitjax.tasks.load import load
 
-    asked = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
-    paths = find_inputs(asked.images)
-    predictor = load(asked.model, step=asked.step)
-    if isinstance(predictor, SegmentPredictor):
-        _predict_maps(predictor, paths, asked)
-    elif isinstance(predictor, ClassPredictor):
-        _predict_classes(predictor, paths, asked)
-    else:
-        _predict_boxes(predictor, paths, asked)
-
-
-def _predict_boxes(predictor: "Predictor", paths: list[Path], asked: PredictArguments) -> None:
-    from vitjax.inference.save import save_predictions
-
-    threshold = predictor.threshold if asked.threshold is None else asked.threshold
-    saved = save_predictions(
+    given = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
+    paths = find_inputs(given.images)
+    predictor = load(given.model, step=given.step)
+    asked = Asked(given.threshold, given.top, given.nms)
+    saved = save(
         predictor,
         paths,
-        Path(asked.out),
-        threshold=threshold,
-        top=asked.top or 100,
-        nms=asked.nms,
-        every=asked.every,
-        csv=asked.csv,
-        batch_size=asked.batch_size,
-        workers=asked.workers,
+        Path(given.out),
+        asked=asked,
+        every=given.every,
+        csv=given.csv,
+        batch_size=given.batch_size,
+        workers=given.workers,
+        tell=lambda line: print(line, flush=True),
     )
-    print(f"{saved.boxes} boxes of score {threshold} or more")
-    _tell_saved(saved, "pictures, ", asked)
-
-
-def _predict_classes(predictor: "ClassPredictor", paths: list[Path], asked: PredictArguments) -> None:
-    from vitjax.inference.save import save_recognitions
-
-    if asked.threshold is not None or asked.nms is not None:
-        raise ValueError("--threshold and --nms are for detectors; a classifier tells its best classes, --top of them.")
-
-    def tell(path: Path, told: "Recognition") -> None:
-        lines = [f"  {100 * score:5.1f} %  {name}" for score, name in zip(told.scores, told.names, strict=True)]
-        print("\n".join([str(path), *lines]), flush=True)
-
-    saved = save_recognitions(
-        predictor,
-        paths,
-        Path(asked.out),
-        top=asked.top,
-        every=asked.every,
-        csv=asked.csv,
-        batch_size=asked.batch_size,
-        workers=asked.workers,
-        tell=tell,
-    )
-    _tell_saved(saved, "", asked)
-
-
-def _predict_maps(predictor: "SegmentPredictor", paths: list[Path], asked: PredictArguments) -> None:
-    from vitjax.inference.save_maps import save_label_maps
-
-    given = [name for name in ("threshold", "nms", "top") if getattr(asked, name) is not None]
-    if given:
-        raise ValueError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
-    saved = save_label_maps(
-        predictor, paths, Path(asked.out), csv=asked.csv, batch_size=asked.batch_size, workers=asked.workers
-    )
-    _tell_saved(saved, "pictures, label maps in labels, ", asked)
-
-
-def _tell_saved(saved: "Saved", pictures: str, asked: PredictArguments) -> None:
+    for line in predictor.task.summary(saved.drawn, asked):
+        print(line)
     for name in saved.unreadable:
         print(f"skipped, cannot be read: {name}")
     for note in saved.notes:
         print(note)
-    results = "predictions.json and predictions.csv" if asked.csv else "predictions.json"
-    print(f"{saved.counts}, {saved.speed} with compilation: {pictures}{results} in {asked.out}")
+    written = predictor.task.about.wrote + ("predictions.json and predictions.csv" if given.csv else "predictions.json")
+    print(f"{saved.counts}, {saved.speed} with compilation: {written} in {given.out}")

@@ -16,10 +16,9 @@ from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.explain.seen_image import SeenImage, look
-from vitjax.inference.prediction import name_of
 from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.structs import Batch
-from vitjax.training.objectives import images_of
+from vitjax.prediction import name_of
+from vitjax.structs import Batch, images_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,7 @@ from vitjax.explain.group_picture import draw_groups
 from vitjax.explain.looks_picture import draw_looks
 from vitjax.explain.sampling_picture import draw_sampling
 from vitjax.explain.sampling_points import Sampling
-from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.predictor import Predictor
-from vitjax.inference.segment_predictor import SegmentPredictor
 
 # What can be drawn, and the options that it takes.
 SAMPLING = ("the sampling points of a DeformableDETR", "query pixel level layer head zoom threshold".split())
@@ -22,9 +20,7 @@ GROUPS = ("the groups of a CrossFormer", "pixel stage block head".split())
 LOOKS = ("the attention modules of a backbone", "pixel stage".split())
 
 
-def explain(
-    predictor: Predictor | ClassPredictor | SegmentPredictor, image: str, out: str | None, **options: Any
-) -> list[str]:
+def explain(predictor: Predictor, image: str, out: str | None, **options: Any) -> list[str]:
     """Draws the picture that suits the model; options that are None are left out. Gives lines for people.
 
     Raises:
@@ -34,7 +30,7 @@ def explain(
     given = {name: value for name, value in options.items() if value is not None}
     if "query" in given and "pixel" in given:
         raise ValueError("explain draws --query or --pixel, not both; leave out one of them.")
-    if not isinstance(predictor, Predictor) or "stage" in given or "block" in given:
+    if getattr(predictor.model, "task", "detection") != "detection" or "stage" in given or "block" in given:
         if not isinstance(getattr(predictor.model, "backbone", None), CrossFormer):
             return _looks(predictor, image, Path(out or "attention.png"), _checked(given, LOOKS))
         return _groups(predictor, image, Path(out or "groups.png"), _checked(given, GROUPS))
@@ -51,9 +47,7 @@ def _checked(given: dict[str, Any], kind: tuple[str, list[str]]) -> dict[str, An
     return given
 
 
-def _looks(
-    predictor: Predictor | ClassPredictor | SegmentPredictor, image: str, out: Path, asked: dict[str, Any]
-) -> list[str]:
+def _looks(predictor: Predictor, image: str, out: Path, asked: dict[str, Any]) -> list[str]:
     found = predictor.looks(image)
     found = found.of_stage(asked["stage"]) if "stage" in asked else found
     drawn = draw_looks(found, asked.get("pixel", found.image.middle), out)
@@ -61,9 +55,7 @@ def _looks(
     return [*told, f"wrote {out}: " + "; ".join(f"{one.module}: {one.kind}" for one in drawn)]
 
 
-def _groups(
-    predictor: Predictor | ClassPredictor | SegmentPredictor, image: str, out: Path, asked: dict[str, Any]
-) -> list[str]:
+def _groups(predictor: Predictor, image: str, out: Path, asked: dict[str, Any]) -> list[str]:
     groups = predictor.groups(image)
     pixel, stage = asked.get("pixel", groups.image.middle), asked.get("stage", 1)
     if "block" in asked:

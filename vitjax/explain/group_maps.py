@@ -18,9 +18,8 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.explain.attention_maps import AttentionMap, indices
 from vitjax.explain.seen_image import SeenImage, look
-from vitjax.inference.prediction import name_of
-from vitjax.structs import Batch
-from vitjax.training.objectives import images_of
+from vitjax.prediction import name_of
+from vitjax.structs import Batch, images_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,8 @@ from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.explain.seen_image import SeenImage, Size, look
-from vitjax.inference.prediction import name_of
-from vitjax.structs import Batch
-from vitjax.training.objectives import images_of
+from vitjax.prediction import name_of
+from vitjax.structs import Batch, images_of
 
 SOWN = ("attention", "channel_attention", "gate", "mask", "outline", "locations")
 """The names under which attention modules tell what they do."""

@@ -17,10 +17,9 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import token_places
 from vitjax.explain.seen_image import look
-from vitjax.inference.prediction import name_of
 from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.structs import Batch
-from vitjax.training.objectives import images_of
+from vitjax.prediction import name_of
+from vitjax.structs import Batch, images_of
 
 
 @dataclasses.dataclass(frozen=True)

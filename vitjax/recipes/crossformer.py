@@ -8,16 +8,16 @@ from vitjax.classification.mixing import Mixing
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.tfds_labels import TfdsLabels
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.optimizer import AdamW, CosineSchedule
+from vitjax.tasks.classification import Classification
 
 
-def crossformer_imagenet(backbone: CrossFormer) -> Experiment:
+def crossformer_imagenet(backbone: CrossFormer) -> Classification:
     """A CrossFormer trained on ImageNet-1k from random weights, 300 epochs at 224 x 224.
 
     Source: Wang et al. 2022, section 4.1, and the official config.py (base learning rate for 512 images a step).
     """
-    return Experiment(
+    return Classification(
         model=Classifier(backbone=backbone, num_classes=1000),
         data=TfdsLabels(),
         augmentation=RandomCrop(),

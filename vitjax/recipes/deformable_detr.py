@@ -11,17 +11,17 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
+from vitjax.tasks.detection import Detection
 
 
-def deformable_detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN, **changes: Any) -> Experiment:
+def deformable_detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN, **changes: Any) -> Detection:
     """Deformable DETR trained on COCO, 50 epochs, 32 images a step; changes are those of the model.
 
     Source: Zhu et al. 2021, section 5 and the official main.py.
     """
     model = DeformableDETR(backbone=backbone, num_classes=COCO_CATEGORIES, **changes)
-    return Experiment(
+    return Detection(
         model=model,
         data=CocoFolder(labels="category_id"),
         loss=FocalSetLoss(),
@@ -37,10 +37,10 @@ def deformable_detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNE
 
 def deformable_detr_finetune(
     backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN, **changes: Any
-) -> Experiment:
+) -> Detection:
     """Deformable DETR that goes on from weights on a folder of one's own, 4 images a step; changes as above."""
     model = DeformableDETR(backbone=backbone, **changes)
-    return Experiment(
+    return Detection(
         model=model,
         data=CocoFolder(),
         loss=FocalSetLoss(),
@@ -52,9 +52,9 @@ def deformable_detr_finetune(
     )
 
 
-def deformable_detr_digits(backbone: nn.Module, *, epochs: float, warmup_steps: int) -> Experiment:
+def deformable_detr_digits(backbone: nn.Module, *, epochs: float, warmup_steps: int) -> Detection:
     """A small Deformable DETR that learns to find digits in scenes of 64 x 64 pixels, on a CPU."""
-    return Experiment(
+    return Detection(
         model=DeformableDETR(
             backbone=backbone,
             num_queries=10,

@@ -5,16 +5,16 @@ import flax.linen as nn
 from vitjax.data.coco import CocoFolder
 from vitjax.detection.detr import DETR
 from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.optimizer import AdamW, StepSchedule
+from vitjax.tasks.detection import Detection
 
 
-def detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN) -> Experiment:
+def detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN) -> Detection:
     """DETR trained on COCO as its released weights were: 500 epochs, 64 images a step.
 
     Source: Carion et al. 2020, section 4 and the official main.py.
     """
-    return Experiment(
+    return Detection(
         model=DETR(backbone=backbone, num_classes=COCO_CATEGORIES),
         data=CocoFolder(labels="category_id"),
         optimizer=_optimizer(frozen, drop_epoch=400),
@@ -26,9 +26,9 @@ def detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN) -
     )
 
 
-def detr_finetune(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN) -> Experiment:
+def detr_finetune(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN) -> Detection:
     """DETR that goes on from weights on a folder of one's own: a tenth of the epochs, 4 images a step."""
-    return Experiment(
+    return Detection(
         model=DETR(backbone=backbone),
         data=CocoFolder(),
         optimizer=_optimizer(frozen, drop_epoch=40),

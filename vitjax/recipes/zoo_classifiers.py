@@ -9,17 +9,17 @@ from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.digit_canvas import DigitCanvas
 from vitjax.data.rand_augment import RandAugment
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.optimizer import AdamW, CosineSchedule
+from vitjax.tasks.classification import Classification
 
 
-def zoo_digits(backbone: nn.Module) -> Experiment:
+def zoo_digits(backbone: nn.Module) -> Classification:
     """A small backbone that learns to name a digit, turned and among fragments of others, and sees no canvas twice.
 
     The same for every module of the zoo, so that what differs is the module alone: two or three minutes on a CPU core.
     """
     side = 24
-    return Experiment(
+    return Classification(
         model=Classifier(backbone=backbone, norm=False),
         data=DigitCanvas(
             size=side, digit=16, clutter=4, fragment=6, rotation=45.0, train_images=76_800, val_images=2_000
