@@ -1,5 +1,6 @@
 """Steps of a classifier: erasing and mixing inside them, micro-batches, averaged parameters, statistics."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -119,7 +120,8 @@ def test_the_average_follows_the_parameters_and_is_what_predicts():
 
 def test_an_image_without_a_label_does_not_count():
     batch = jax.tree.map(jnp.asarray, batch_of())
-    batch = batch.replace(targets=batch.targets.replace(valid=batch.targets.valid.at[3].set(False)))
+    targets = dataclasses.replace(batch.targets, valid=batch.targets.valid.at[3].set(False))
+    batch = dataclasses.replace(batch, targets=targets)
     targets = class_targets_of(batch, 3)
     assert targets.valid.tolist() == [True] * 3 + [False] + [True] * 4
     assert (targets.probabilities.argmax(-1) == batch.targets.labels[:, 0]).all()
