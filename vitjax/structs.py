@@ -9,10 +9,9 @@ from typing import Any, Literal
 import jax
 from flax import struct
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from vitjax.batch import Batch, Targets
-
 from vitjax.ops.images import normalize, valid_pixels
 
 # "exact": a padded image gives what it gives alone; "reference": padding leaks as it does in the published code.
