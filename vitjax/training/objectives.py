@@ -46,10 +46,18 @@ def class_targets_of(batch: Batch, num_classes: int) -> ClassTargets:
 
 
 def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Objective:
-    """The loss of a detector against the objects that `matching` assigns to its queries."""
+    """The loss of a detector against the objects that `matching` assigns to its queries.
+
+    A model whose class says `takes_targets = True` is given the `targets`, and random numbers of the name "noise".
+    """
+    takes_targets = getattr(model, "takes_targets", False)
 
     def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-        predictions, changed = _forward(model, variables, images_of(batch), key)
+        given, rngs = {}, {"dropout": key}
+        if takes_targets:
+            given = {"targets": batch.targets}
+            rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
+        predictions, changed = _forward(model, variables, images_of(batch), rngs, **given)
         terms = loss(predictions, batch.targets, matching(predictions, batch.targets))
         return loss.total(terms), Evaluated(terms, changed)
 
@@ -65,7 +73,8 @@ def classification_objective(
         erase, mix, dropout = jax.random.split(key, 3)
         targets = class_targets_of(batch, model.num_classes)
         images, targets = mixing(mix, erasing(erase, images_of(batch)), targets)
-        answer, changed = _forward(model, variables, images, dropout)  # logits, or what the model's own loss takes
+        # The answer is logits, or what the model's own loss takes.
+        answer, changed = _forward(model, variables, images, {"dropout": dropout})
         terms = loss(answer, targets)
         return loss.total(terms), Evaluated(terms, changed)
 
@@ -76,7 +85,7 @@ def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objecti
     """The loss of a segmentation model on every labelled pixel."""
 
     def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-        logits, changed = _forward(model, variables, images_of(batch), key)
+        logits, changed = _forward(model, variables, images_of(batch), {"dropout": key})
         labels: Any = batch.label_maps  # a segmentation source has them
         terms = loss(logits, labels)
         return loss.total(terms), Evaluated(terms, changed)
@@ -84,6 +93,8 @@ def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objecti
     return objective
 
 
-def _forward(model: nn.Module, variables: dict[str, Any], images: Images, dropout: Array) -> tuple[Any, dict[str, Any]]:
-    answer: Any = model.apply(variables, images, train=True, rngs={"dropout": dropout}, mutable=[STATISTICS])
+def _forward(
+    model: nn.Module, variables: dict[str, Any], images: Images, rngs: dict[str, Array], **given: Any
+) -> tuple[Any, dict[str, Any]]:
+    answer: Any = model.apply(variables, images, train=True, rngs=rngs, mutable=[STATISTICS], **given)
     return answer

@@ -11,6 +11,7 @@ import optax
 from jax import Array, lax
 
 from vitjax.classification.postprocess import TopClasses
+from vitjax.detection.loss import LOGGED
 from vitjax.detection.postprocess import Postprocess
 from vitjax.runs.optimizer import AdamW
 from vitjax.segmentation.label_map import BestLabel
@@ -25,7 +26,7 @@ def metrics_of(terms: Terms) -> dict[str, Array]:
     for name, mean in terms.items():
         *auxiliary, last = mean.value
         metrics[name] = last
-        if name not in ("class_error", "cardinality_error"):
+        if not name.endswith(LOGGED):
             metrics |= {f"{name}_{layer}": value for layer, value in enumerate(auxiliary)}
     return metrics
 
@@ -98,9 +99,9 @@ def make_predict_step(model: nn.Module, postprocess: Postprocess) -> Callable[[d
     """The function from (variables, batch) to detections in pixels of the original images."""
 
     def step(variables: dict[str, Any], batch: Batch) -> Detections:
-        predictions = model.apply(variables, images_of(batch), train=False)
-        last = jax.tree.map(lambda x: x[-1].astype(jnp.float32), predictions)
-        return postprocess(last.logits, last.boxes, batch.original_sizes)
+        predictions: Any = model.apply(variables, images_of(batch), train=False)
+        logits, boxes = (x[-1].astype(jnp.float32) for x in (predictions.logits, predictions.boxes))
+        return postprocess(logits, boxes, batch.original_sizes)
 
     return step
 
