@@ -12,10 +12,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(source: str | Path, *, step: int | None = None) -> "Predictor | ClassPredictor | SegmentPredictor":
+def load(
+    source: str | Path, *, step: int | None = None, config: str | None = None
+) -> "Predictor | ClassPredictor | SegmentPredictor":
     """The predictor of a run folder, an official .pth or .safetensors file, or a Hugging Face folder or repository.
 
-    Of a run its best checkpoint is taken, or that of a step. Called with a path, a PIL image, a uint8 array, or a list
+    Of a run its best checkpoint is taken, or that of a step; `config` is the config of a run that is made with classes
+    of its user's own, and is run for them. Called with a path, a PIL image, a uint8 array, or a list
     of these, it tells what is on them.
 
     Raises:
@@ -23,4 +26,4 @@ def load(source: str | Path, *, step: int | None = None) -> "Predictor | ClassPr
     """
     from vitjax.inference import predictor  # JAX is started by who predicts, not by who imports vitjax
 
-    return predictor.load(source, step=step)
+    return predictor.load(source, step=step, config=config)

@@ -17,6 +17,7 @@ from vitjax.commands.arguments import (
     PredictArguments,
 )
 from vitjax.data.coco import CocoFolder
+from vitjax.errors import SettingError, VitjaxError
 
 if TYPE_CHECKING:
     from vitjax.inference.class_predictor import ClassPredictor
@@ -38,6 +39,7 @@ USAGE = """usage: vitjax {train,evaluate,predict,explain,convert,export,doctor,m
   doctor DATA              tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors
   models                   lists every architecture: parameters, published score, config, what was measured here
 
+Every command takes --config FILE, the config of a run that is made with classes of one's own; it is run for them.
 `vitjax COMMAND --help` tells more."""
 
 
@@ -60,38 +62,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in commands:
         print(f"vitjax: there is no command {words[0]!r}; choose one of {', '.join(commands)}.", file=sys.stderr)
         return 2
-    return _friendly(lambda: commands[words[0]](words[1:]))
+    return _friendly(lambda: commands[words[0]](_without_config(words[1:])))
 
 
 def train(arguments: Sequence[str]) -> int:
     """Runs `train.py NAME [--field value ...]`; returns the exit code."""
-    return _friendly(lambda: _train(list(arguments)))
+    return _friendly(lambda: _train(_without_config(list(arguments))))
 
 
 def _friendly(work: Callable[[], int | None]) -> int:
-    from vitjax.training.watch import NonFiniteLoss
-
     try:
         return work() or 0
-    except (ValueError, NonFiniteLoss) as error:  # DataError and CheckpointError are ValueErrors
+    except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
+def _without_config(words: list[str]) -> list[str]:
+    """The words without `--config FILE`, which is run for the classes that a run was made with."""
+    if "--config" not in words:
+        return words
+    from vitjax.runs.configs import load_classes
+
+    place = words.index("--config")
+    if not words[place + 1 :]:
+        raise SettingError("--config names the file that has the classes of a run; got nothing.")
+    load_classes(words[place + 1])
+    return words[:place] + words[place + 2 :]
+
+
 def _train(words: list[str]) -> None:
-    from vitjax.runs.configs import load_config, names, override
+    from vitjax.runs.configs import FORK, load_config, names, override
+    from vitjax.runs.fork import forked, without_fork
 
     if not words or words[0] in ("-h", "--help"):
         print("usage: train.py CONFIG [--field value ...]\n\nCONFIG is one of these, or a path to a file of yours:\n")
         configs = [load_config(name) for name in names()]
         width = max(len(config.name) for config in configs)
         print("\n".join(f"  {config.name:<{width}}  {config.title}" for config in configs))
-        print("\n`train.py CONFIG --help` shows every field, its type, default and meaning.")
+        print(f"\n{FORK}\n\n`train.py CONFIG --help` shows every field, its type, default and meaning.")
         return
-    experiment = override(load_config(words[0]), words[1:])
+    config = load_config(words[0])
+    fields, fork = without_fork(words[1:])
+    experiment = override(config, fields)
+    if fork is not None:
+        experiment = forked(experiment, fork)
+        print(f"starts {experiment.workdir} from {experiment.init_from}", flush=True)
     from vitjax.training.loop import train as run  # after the command line is known to be right
 
-    outcome = run(experiment, Path(experiment.workdir or "runs/run"))
+    outcome = run(experiment, Path(experiment.workdir or "runs/run"), config=config)
     print(f"{experiment.workdir}: step {outcome.step:,} of {outcome.total_steps:,}")
 
 
@@ -206,7 +225,9 @@ def _predict_classes(predictor: "ClassPredictor", paths: list[Path], asked: Pred
     from vitjax.inference.save import save_recognitions
 
     if asked.threshold is not None or asked.nms is not None:
-        raise ValueError("--threshold and --nms are for detectors; a classifier tells its best classes, --top of them.")
+        raise SettingError(
+            "--threshold and --nms are for detectors; a classifier tells its best classes, --top of them."
+        )
 
     def tell(path: Path, told: "Recognition") -> None:
         lines = [f"  {100 * score:5.1f} %  {name}" for score, name in zip(told.scores, told.names, strict=True)]
@@ -231,7 +252,7 @@ def _predict_maps(predictor: "SegmentPredictor", paths: list[Path], asked: Predi
 
     given = [name for name in ("threshold", "nms", "top") if getattr(asked, name) is not None]
     if given:
-        raise ValueError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
+        raise SettingError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
     saved = save_label_maps(
         predictor, paths, Path(asked.out), csv=asked.csv, batch_size=asked.batch_size, workers=asked.workers
     )

@@ -26,6 +26,7 @@ from vitjax.inference.detector import Detector, Found
 from vitjax.inference.prediction import select
 from vitjax.inference.segment_predictor import SegmentPredictor
 from vitjax.placement import data_mesh, place_state
+from vitjax.runs.configs import load_classes
 from vitjax.runs.read_model import read_model
 from vitjax.segmentation.detr_masks import MaskDETR, detector_inside
 from vitjax.segmentation.label_map import BestLabel
@@ -147,15 +148,21 @@ class Predictor:
         return 128 if (self._resize.size or 0) >= 512 else 32
 
 
-def load(source: str | Path, *, step: int | None = None) -> Predictor | ClassPredictor | SegmentPredictor:
+def load(
+    source: str | Path, *, step: int | None = None, config: str | None = None
+) -> Predictor | ClassPredictor | SegmentPredictor:
     """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
-    Of a run its best checkpoint is taken, or that of a step.
+    Of a run its best checkpoint is taken, or that of a step. `config` is the config of a run that is made with classes
+    of its user's own; it is run for them.
 
     Raises:
         DataError: there is no such model, or no such checkpoint.
+        UnknownClass: a run has classes that are not vitjax's, and no config is given that has them.
         PublishedError: the tensors are not those of a model that is known.
     """
+    if config is not None:
+        load_classes(config)
     file = read_model(source, step=step)
     for note in file.notes:
         print(note, file=sys.stderr)

@@ -1,7 +1,9 @@
 """One run, whole, as one frozen dataclass: the constructor is the config."""
 
 import dataclasses
+import difflib
 import functools
+from collections.abc import Collection
 from typing import Literal
 
 import flax.linen as nn
@@ -28,6 +30,8 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.errors import SettingError
+from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.segmentation.pixel_loss import PixelCrossEntropy
@@ -107,25 +111,20 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Raises a ValueError where parts do not go together, or a number means nothing."""
+        require_numbers_of(self)
         self._require_one_task()
         wanted = getattr(self.model, "scores", None)
         for part in (self.loss, self.postprocess) if wanted else ():
             if part.scores != wanted:
-                raise ValueError(
+                raise SettingError(
                     f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
                     "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
                 )
         if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
-            raise ValueError(
+            raise SettingError(
                 f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
                 f"with {type(self.loss).__name__}."
             )
-        if self.micro_batches < 1 or self.batch_size % self.micro_batches:
-            raise ValueError(
-                f"batch_size is divided among micro_batches evenly; got {self.batch_size} and {self.micro_batches}."
-            )
-        if self.average is not None and not 0 < self.average < 1:
-            raise ValueError(f"average is a decay between 0 and 1, such as 0.9999; got {self.average}.")
 
     @property
     def task(self) -> str:
@@ -141,7 +140,7 @@ class Experiment:
         others = {field: part for field, part in parts.items() if self._is_stranger(part)}
         if others:
             strangers = [f"{field}={type(part).__name__}" for field, part in others.items()]
-            raise ValueError(
+            raise SettingError(
                 f"{type(self.model).__name__} is for {self.task}, and these are not: {', '.join(strangers)}. "
                 "A detector goes with CocoFolder, TfdsCoco or Digits, Augmentation, Resize and a set loss; "
                 "a Classifier with ImageFolder, TfdsLabels or DigitImages, RandomCrop, CenterCrop, CrossEntropy and "
@@ -149,7 +148,50 @@ class Experiment:
                 "BestLabel."
             )
         if self.task != "classification" and (self.erasing.probability or self.mixing.probability):
-            raise ValueError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
+            raise SettingError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
+
+
+_NUMBERS = {
+    "epochs": POSITIVE,
+    "batch_size": COUNT_FROM_1,
+    "micro_batches": COUNT_FROM_1,
+    "average": or_none(DECAY),
+    "evaluation_batch_size": or_none(COUNT_FROM_1),
+    "evaluate_every": POSITIVE,
+    "save_every": POSITIVE,
+    "log_every": COUNT_FROM_1,
+    "keep_last": COUNT_FROM_1,
+    "keep_best": COUNT,
+    "workers": COUNT,
+    "seed": SEED,
+}
+
+
+def require_numbers_of(experiment: Experiment) -> None:
+    """Passes where every number of the experiment means something; its parts look at theirs themselves.
+
+    Raises:
+        SettingError: one does not; the message names field, wish and value.
+    """
+    require(experiment, _NUMBERS)
+    if experiment.batch_size % experiment.micro_batches:
+        raise SettingError(
+            "batch_size is divided among micro_batches evenly; "
+            f"got {experiment.batch_size} and {experiment.micro_batches}."
+        )
+
+
+def require_score(best: str | None, scores: Collection[str]) -> None:
+    """Passes where `best` is one of the scores that the task gives, or None.
+
+    Raises:
+        SettingError: it is none; the message has the nearest name.
+    """
+    if best is not None and best not in scores:
+        names = {name.casefold(): name for name in scores}
+        near = difflib.get_close_matches(best.casefold(), names, n=1)
+        meant = f" Did you mean {names[near[0]]}?" if near else ""
+        raise SettingError(f"best is one of {', '.join(scores)}; got {best!r}.{meant}")
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:
@@ -162,7 +204,7 @@ def with_classes(model: nn.Module, source: Source) -> nn.Module:
     if model.num_classes is None:
         return model.clone(num_classes=labels)
     if labels > model.num_classes:
-        raise ValueError(
+        raise SettingError(
             f"the data has {labels} class labels and the model {model.num_classes}; "
             f"leave out model.num_classes or set it to at least {labels}."
         )

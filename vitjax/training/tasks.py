@@ -11,6 +11,7 @@ from vitjax.data.plan import TrainPlan
 from vitjax.data.source import DetectionSource, LabelMapSource, SizedSource, Source
 from vitjax.detection.matcher import match
 from vitjax.evaluation import classification, detection, segmentation
+from vitjax.evaluation.coco import METRICS
 from vitjax.evaluation.detection import Evaluation
 from vitjax.inference.detector import Detector
 from vitjax.inference.label_mapper import LabelMapper
@@ -34,6 +35,8 @@ class Task(Protocol):
 
     headline: tuple[str, ...]
     """The scores that are told while training; the first decides which checkpoint is best."""
+    scores: tuple[str, ...]
+    """The names of all scores, by any of which the best checkpoint may be kept."""
 
     def plan(self, source: Any) -> TrainPlan | CropTrainPlan:
         """Which images make up each training step, and how they are cut."""
@@ -56,6 +59,7 @@ class DetectionTask:
     """Finding boxes."""
 
     headline: tuple[str, ...] = ("AP", "AP50", "AP75", "AR100")
+    scores: tuple[str, ...] = METRICS
 
     def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
         """For the model of the experiment, which has its number of classes."""
@@ -91,6 +95,7 @@ class ClassificationTask:
     """Naming what an image shows."""
 
     headline: tuple[str, ...] = ("top1", "top5")
+    scores: tuple[str, ...] = headline
 
     def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
         """For the model of the experiment, which has its number of classes."""
@@ -122,6 +127,7 @@ class SegmentationTask:
     """Labelling every pixel."""
 
     headline: tuple[str, ...] = ("mIoU", "accuracy")
+    scores: tuple[str, ...] = headline
 
     def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
         """For the model of the experiment, which has its number of classes."""
