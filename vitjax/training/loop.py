@@ -142,7 +142,8 @@ class _Turning:
         self.store.save(step, state, notes={"classes": dataclasses.asdict(self.run.train_source.classes)})
 
     def _score(self, step: int, state: TrainState, progress: Progress) -> None:
-        """Scores a state that is saved: whatever happens meanwhile, nothing is lost."""
+        """Scores a state that is saved, and on disk: whatever happens meanwhile, nothing is lost."""
+        self.store.wait()
         scores = _evaluate(self.run, state)
         self.store.annotate(step, scores)
         names = self.run.task.headline
@@ -157,8 +158,8 @@ class _Turning:
         if watch.broken:
             names = sorted(self.run.train_source.name(record) for record in watch.broken)
             print(f"{len(names)} training images could not be read and were replaced by others: {', '.join(names[:5])}")
-        if step < self.run.total_steps or self.signals:
-            total = self.run.total_steps
+        total = self.run.total_steps
+        if step < total or (self._is_scored(step) and not self.store.metrics(step)):
             print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
 
 
