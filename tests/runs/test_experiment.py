@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.evaluation.coco import METRICS
 from vitjax.runs.experiment import Experiment, require_score
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
@@ -50,7 +50,7 @@ CASES = [(kind, name, value) for kind, fields in NUMBERS.items() for name, value
 
 @pytest.mark.parametrize("kind, name, value", CASES, ids=lambda each: getattr(each, "__name__", str(each)))
 def test_a_number_that_means_nothing_is_an_error_that_names_field_wish_and_value(kind, name, value):
-    with pytest.raises(SettingError, match=rf"{name} must be a .*; got ") as caught:
+    with pytest.raises(FieldError, match=rf"{name} must be a .*; got ") as caught:
         kind(**{name: value})
     assert str(value[0] if isinstance(value, tuple) else value) in str(caught.value)
 
@@ -60,19 +60,19 @@ def test_what_is_not_wanted_may_be_none():
 
 
 def test_a_multiplier_that_is_no_number_is_named_with_its_pattern():
-    with pytest.raises(SettingError, match="multiplier of 'head' is nan"):
+    with pytest.raises(FieldError, match="multiplier of 'head' is nan"):
         AdamW(multipliers={"head": NAN})
 
 
 def test_a_batch_is_divided_evenly():
-    with pytest.raises(SettingError, match="divided among micro_batches evenly; got 6 and 4"):
+    with pytest.raises(FieldError, match="divided among micro_batches evenly; got 6 and 4"):
         Experiment(batch_size=6, micro_batches=4)
 
 
 def test_a_mistyped_score_gets_the_nearest_name():
     require_score(None, METRICS)
     require_score("AP50", METRICS)
-    with pytest.raises(SettingError, match=r"best is one of AP, .*; got 'ap'\. Did you mean AP\?"):
+    with pytest.raises(FieldError, match=r"best is one of AP, .*; got 'ap'\. Did you mean AP\?"):
         require_score("ap", METRICS)
-    with pytest.raises(SettingError, match=r"got 'top-1'\. Did you mean top1\?"):
+    with pytest.raises(FieldError, match=r"got 'top-1'\. Did you mean top1\?"):
         require_score("top-1", ("top1", "top5"))

@@ -17,7 +17,7 @@ from vitjax.commands.arguments import (
     PredictArguments,
 )
 from vitjax.data.coco import CocoFolder
-from vitjax.errors import SettingError, VitjaxError
+from vitjax.errors import FieldError, VitjaxError
 
 if TYPE_CHECKING:
     from vitjax.inference.class_predictor import ClassPredictor
@@ -86,7 +86,7 @@ def _without_config(words: list[str]) -> list[str]:
 
     place = words.index("--config")
     if not words[place + 1 :]:
-        raise SettingError("--config names the file that has the classes of a run; got nothing.")
+        raise FieldError("--config names the file that has the classes of a run; got nothing.")
     load_classes(words[place + 1])
     return words[:place] + words[place + 2 :]
 
@@ -225,9 +225,7 @@ def _predict_classes(predictor: "ClassPredictor", paths: list[Path], asked: Pred
     from vitjax.inference.save import save_recognitions
 
     if asked.threshold is not None or asked.nms is not None:
-        raise SettingError(
-            "--threshold and --nms are for detectors; a classifier tells its best classes, --top of them."
-        )
+        raise FieldError("--threshold and --nms are for detectors; a classifier tells its best classes, --top of them.")
 
     def tell(path: Path, told: "Recognition") -> None:
         lines = [f"  {100 * score:5.1f} %  {name}" for score, name in zip(told.scores, told.names, strict=True)]
@@ -252,7 +250,7 @@ def _predict_maps(predictor: "SegmentPredictor", paths: list[Path], asked: Predi
 
     given = [name for name in ("threshold", "nms", "top") if getattr(asked, name) is not None]
     if given:
-        raise SettingError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
+        raise FieldError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
     saved = save_label_maps(
         predictor, paths, Path(asked.out), csv=asked.csv, batch_size=asked.batch_size, workers=asked.workers
     )

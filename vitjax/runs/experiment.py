@@ -30,7 +30,7 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass, TopDetections
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
 from vitjax.segmentation.label_map import BestLabel
@@ -116,12 +116,12 @@ class Experiment:
         wanted = getattr(self.model, "scores", None)
         for part in (self.loss, self.postprocess) if wanted else ():
             if part.scores != wanted:
-                raise SettingError(
+                raise FieldError(
                     f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
                     "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
                 )
         if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
-            raise SettingError(
+            raise FieldError(
                 f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
                 f"with {type(self.loss).__name__}."
             )
@@ -140,7 +140,7 @@ class Experiment:
         others = {field: part for field, part in parts.items() if self._is_stranger(part)}
         if others:
             strangers = [f"{field}={type(part).__name__}" for field, part in others.items()]
-            raise SettingError(
+            raise FieldError(
                 f"{type(self.model).__name__} is for {self.task}, and these are not: {', '.join(strangers)}. "
                 "A detector goes with CocoFolder, TfdsCoco or Digits, Augmentation, Resize and a set loss; "
                 "a Classifier with ImageFolder, TfdsLabels or DigitImages, RandomCrop, CenterCrop, CrossEntropy and "
@@ -148,7 +148,7 @@ class Experiment:
                 "BestLabel."
             )
         if self.task != "classification" and (self.erasing.probability or self.mixing.probability):
-            raise SettingError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
+            raise FieldError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
 
 
 _NUMBERS = {
@@ -171,11 +171,11 @@ def require_numbers_of(experiment: Experiment) -> None:
     """Passes where every number of the experiment means something; its parts look at theirs themselves.
 
     Raises:
-        SettingError: one does not; the message names field, wish and value.
+        FieldError: one does not; the message names field, wish and value.
     """
     require(experiment, _NUMBERS)
     if experiment.batch_size % experiment.micro_batches:
-        raise SettingError(
+        raise FieldError(
             "batch_size is divided among micro_batches evenly; "
             f"got {experiment.batch_size} and {experiment.micro_batches}."
         )
@@ -185,13 +185,13 @@ def require_score(best: str | None, scores: Collection[str]) -> None:
     """Passes where `best` is one of the scores that the task gives, or None.
 
     Raises:
-        SettingError: it is none; the message has the nearest name.
+        FieldError: it is none; the message has the nearest name.
     """
     if best is not None and best not in scores:
         names = {name.casefold(): name for name in scores}
         near = difflib.get_close_matches(best.casefold(), names, n=1)
         meant = f" Did you mean {names[near[0]]}?" if near else ""
-        raise SettingError(f"best is one of {', '.join(scores)}; got {best!r}.{meant}")
+        raise FieldError(f"best is one of {', '.join(scores)}; got {best!r}.{meant}")
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:
@@ -204,7 +204,7 @@ def with_classes(model: nn.Module, source: Source) -> nn.Module:
     if model.num_classes is None:
         return model.clone(num_classes=labels)
     if labels > model.num_classes:
-        raise SettingError(
+        raise FieldError(
             f"the data has {labels} class labels and the model {model.num_classes}; "
             f"leave out model.num_classes or set it to at least {labels}."
         )

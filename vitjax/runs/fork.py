@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitjax.checkpoints.folders import is_complete, steps_in
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import checkpoints_of
 
@@ -28,17 +28,17 @@ def forked(experiment: Experiment, folder: str = "") -> Experiment:
     Without a folder it is the workdir with the first number behind it that is free.
 
     Raises:
-        SettingError: the workdir has no checkpoint, the folder is there already, or other weights are asked for.
+        FieldError: the workdir has no checkpoint, the folder is there already, or other weights are asked for.
     """
     run = Path(experiment.workdir or "runs/run")
     steps = [step for step in steps_in(checkpoints_of(run)) if is_complete(checkpoints_of(run), step)]
     if not steps:
-        raise SettingError(f"--fork starts from the run in --workdir, and {run} has no checkpoint.")
+        raise FieldError(f"--fork starts from the run in --workdir, and {run} has no checkpoint.")
     if experiment.init_from:
-        raise SettingError(f"--fork starts from {run}, and --init-from {experiment.init_from} cannot be that too.")
+        raise FieldError(f"--fork starts from {run}, and --init-from {experiment.init_from} cannot be that too.")
     free = (path for count in itertools.count(2) if not (path := run.with_name(f"{run.name}-{count}")).exists())
     new = Path(folder) if folder else next(free)
     if new.exists():
-        raise SettingError(f"--fork starts a new run folder, and {new} is there already; name another one.")
+        raise FieldError(f"--fork starts a new run folder, and {new} is there already; name another one.")
     weights = checkpoints_of(run) / str(steps[-1])
     return dataclasses.replace(experiment, workdir=str(new), init_from=str(weights))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 
 
 class Wish(NamedTuple):
@@ -33,7 +33,7 @@ def require(owner: Any, wishes: Mapping[str, Wish]) -> None:
     """Passes where each field of the owner is the number that is wished.
 
     Raises:
-        SettingError: one is not; the message names field, wish and value.
+        FieldError: one is not; the message names field, wish and value.
     """
     for name, wish in wishes.items():
         require_number(name, getattr(owner, name), wish)
@@ -43,10 +43,10 @@ def require_number(name: str, value: Any, wish: Wish) -> None:
     """Passes where the value is the finite number that is wished.
 
     Raises:
-        SettingError: it is not.
+        FieldError: it is not.
     """
     if value is None and wish.or_none:
         return
     kinds = (int,) if wish.whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or not wish.holds(value):
-        raise SettingError(f"{name} must be {wish.words}; got {value!r}.")
+        raise FieldError(f"{name} must be {wish.words}; got {value!r}.")

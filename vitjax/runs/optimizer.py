@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from vitjax.checkpoints.paths import flatten, matches, require_matches, unflatten
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.runs.numbers import AT_LEAST_0, COUNT, COUNT_FROM_1, DECAY, POSITIVE, or_none, require, require_number
 from vitjax.structs import PyTree
 
@@ -37,7 +37,7 @@ class StepSchedule:
     """Multiplier of the learning rate at step 0 of the warm-up."""
 
     def __post_init__(self) -> None:
-        """Raises a SettingError for a number that means nothing."""
+        """Raises a FieldError for a number that means nothing."""
         require(self, {"factor": AT_LEAST_0, "warmup_steps": COUNT, "warmup_start": AT_LEAST_0})
         for epoch in self.drop_epochs:
             require_number("drop_epochs", epoch, AT_LEAST_0)
@@ -72,7 +72,7 @@ class CosineSchedule:
     """Multiplier of the learning rate at the end."""
 
     def __post_init__(self) -> None:
-        """Raises a SettingError for a number that means nothing."""
+        """Raises a FieldError for a number that means nothing."""
         wishes = dict.fromkeys(("warmup_epochs", "warmup_start", "final"), AT_LEAST_0)
         require(self, {"warmup_steps": COUNT, **wishes})
 
@@ -122,18 +122,16 @@ class AdamW:
     """How the learning rate goes on over the steps."""
 
     def __post_init__(self) -> None:
-        """Raises a SettingError for a pattern, multiplier or other number that can mean nothing."""
+        """Raises a FieldError for a pattern, multiplier or other number that can mean nothing."""
         for pattern in (*self.multipliers, *self.frozen):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise SettingError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
+                raise FieldError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
         require(self, _NUMBERS)
         for pattern, multiplier in self.multipliers.items():
             if not (math.isfinite(multiplier) and multiplier >= 0):
-                raise SettingError(
-                    f"the multiplier of {pattern!r} is {multiplier}; give 0 (frozen) or a positive number"
-                )
+                raise FieldError(f"the multiplier of {pattern!r} is {multiplier}; give 0 (frozen) or a positive number")
 
     def for_batch_size(self, batch_size: int) -> "AdamW":
         """The same with the learning rate of this many images per step, over all devices and micro-batches together."""
@@ -151,14 +149,14 @@ class AdamW:
     def partition(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """(trainable, frozen): two nested dicts, which `merge` makes whole again.
 
-        Raises: SettingError for a pattern that matches no parameter, and where nothing is left to train.
+        Raises: FieldError for a pattern that matches no parameter, and where nothing is left to train.
         """
         leaves = flatten(params)
         require_matches("multipliers", self.multipliers, leaves)
         require_matches("frozen", self.frozen, leaves)
         trainable = {path: leaf for path, leaf in leaves.items() if self.multiplier(path) > 0}
         if not trainable:
-            raise SettingError(f"all {len(leaves)} parameters are frozen by {self.frozen or self.multipliers}")
+            raise FieldError(f"all {len(leaves)} parameters are frozen by {self.frozen or self.multipliers}")
         frozen = {path: leaf for path, leaf in leaves.items() if path not in trainable}
         return unflatten(trainable), unflatten(frozen)
 
@@ -166,11 +164,11 @@ class AdamW:
     def merge(trainable: PyTree, frozen: PyTree) -> PyTree:
         """The whole tree of the two parts; free of cost, also inside jit.
 
-        Raises: SettingError where both parts hold the same path.
+        Raises: FieldError where both parts hold the same path.
         """
         first, second = flatten(trainable), flatten(frozen)
         if both := sorted(first.keys() & second.keys()):
-            raise SettingError(f"a parameter is either trainable or frozen, and these are both: {', '.join(both)}")
+            raise FieldError(f"a parameter is either trainable or frozen, and these are both: {', '.join(both)}")
         return unflatten(first | second)
 
     def learning_rates(self, total_steps: int, steps_per_epoch: int) -> Rate:
