@@ -9,4 +9,4 @@ class VitjaxError(ValueError):
 
 
 class FieldError(VitjaxError):
-    """A field of a config or a part, or an option of a command, has a value that means nothing or goes with no other."""
+    """A field of a config, or an option of a command, has a value that means nothing or goes with no other."""

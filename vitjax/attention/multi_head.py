@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.ops.initializers import fused_qkv_kernel
 
 
@@ -36,11 +37,11 @@ class MultiHeadAttention(nn.Module):
         """Each query's mixture of the valid values.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads.
+            FieldError: the channels cannot be divided among the heads.
         """
         channels = query.shape[-1]
         if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+            raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
         project = partial(nn.Dense, channels, dtype=self.dtype, kernel_init=fused_qkv_kernel)
 
         def split(x: Array, name: str) -> Array:

@@ -33,6 +33,7 @@ from vitjax.checkpoints.folders import (
 from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
 from vitjax.checkpoints.quiet import without_stragglers
 from vitjax.checkpoints.record import Entry, differences
+from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
 T = TypeVar("T")
@@ -55,13 +56,13 @@ class Store:
         metric: str = "AP",
         mode: Literal["max", "min"] = "max",
     ) -> None:
-        """Raises a ValueError for a remote folder, and where nothing would be kept."""
+        """Raises a FieldError for a remote folder, and where nothing would be kept."""
         if keep_last < 1 or keep_best < 0:
-            raise ValueError(f"keep_last must be at least 1 and keep_best at least 0; got {keep_last} and {keep_best}")
+            raise FieldError(f"keep_last must be at least 1 and keep_best at least 0; got {keep_last} and {keep_best}")
         if mode not in ("max", "min"):
-            raise ValueError(f"mode is {mode!r}; it must be 'max' or 'min'")
+            raise FieldError(f"mode is {mode!r}; it must be 'max' or 'min'")
         if "://" in str(directory):
-            raise ValueError(f"checkpoints need a local or mounted folder; got {directory}")
+            raise FieldError(f"checkpoints need a local or mounted folder; got {directory}")
         self.directory = Path(directory).expanduser().absolute()
         self._keep_last, self._keep_best = keep_last, keep_best
         self._metric, self._sign = metric, 1 if mode == "max" else -1

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
+from vitjax.errors import FieldError
 from vitjax.ops.assignment import linear_assignment
 from vitjax.ops.boxes import generalized_iou, xyxy_from_cxcywh
 from vitjax.structs import Assignment, Predictions, Targets
@@ -95,7 +96,7 @@ def match(cost: Cost, predictions: Predictions, targets: Targets) -> Assignment:
     Proposals, where there are any, are matched as class 0, whatever the label.
 
     Raises:
-        ValueError: there are fewer queries than places for objects.
+        FieldError: there are fewer queries than places for objects.
     """
     queries = _match(cost, predictions, targets)
     if predictions.proposals is None:
@@ -108,7 +109,7 @@ def match(cost: Cost, predictions: Predictions, targets: Targets) -> Assignment:
 def _match(cost: Cost, predictions: Predictions, targets: Targets) -> Int[Array, "layers batch objects"]:
     queries, objects = predictions.logits.shape[2], targets.labels.shape[1]
     if queries < objects:
-        raise ValueError(
+        raise FieldError(
             f"the model has {queries} queries and the data up to {objects} objects in an image; set num_queries to at "
             f"least {objects}; in a two-stage model, whose queries are tokens, images must be large enough, too."
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitjax.data.source import Classes
+from vitjax.errors import FieldError
 from vitjax.inference.detector import Found
 from vitjax.inference.prediction import Prediction, select
 from vitjax.inference.suppression import suppress
@@ -21,7 +22,7 @@ class BoxChoice:
     def __post_init__(self) -> None:
         """Refuses what is no IoU."""
         if self.nms is not None and not 0 <= self.nms <= 1:
-            raise ValueError(f"non-maximum suppression (nms) needs an IoU from 0 to 1; got {self.nms}.")
+            raise FieldError(f"non-maximum suppression (nms) needs an IoU from 0 to 1; got {self.nms}.")
 
     def of(self, found: Found, classes: Classes) -> Prediction:
         """The boxes for the results."""

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from vitjax.data.crop_plan import CropTrainPlan
 from vitjax.data.plan import TrainPlan
 from vitjax.data.source import Classes, Source
+from vitjax.errors import FieldError
 from vitjax.placement import (
     check_batch_size,
     compile_train_step,
@@ -94,10 +95,10 @@ def prepare(experiment: Experiment) -> Prepared:
 
     Raises:
         DataError: the data cannot be trained on.
-        ValueError: fields of the experiment contradict each other or the data.
+        FieldError: fields of the experiment contradict each other or the data.
     """
     if isinstance(experiment.model, MaskDETR):
-        raise ValueError(
+        raise FieldError(
             "MaskDETR cannot be trained: no data here have masks. Train a DETR, with --init-from the detector of a "
             "published panoptic model if you like."
         )

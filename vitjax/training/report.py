@@ -17,6 +17,7 @@ from typing import Any, Literal, SupportsFloat
 from tqdm import tqdm
 
 from vitjax.checkpoints.writing import replace_text
+from vitjax.errors import VitjaxError
 
 TOTAL = "loss"
 LEARNING_RATE = "learning_rate"
@@ -47,10 +48,10 @@ class MetricsLog:
     def write(self, step: int, split: Literal["train", "val"], values: Mapping[str, SupportsFloat]) -> None:
         """Appends one record; it is on disk when this returns.
 
-        Raises: ValueError where a value is called "step" or "split".
+        Raises: VitjaxError where a value is called "step" or "split".
         """
         if taken := {"step", "split"} & set(values):
-            raise ValueError(
+            raise VitjaxError(
                 f"A metric is called {min(taken)!r}, which every record has already; give it another name."
             )
         numbers = {name: float(value) for name, value in values.items()}
@@ -125,7 +126,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, AttributeError, LookupError) as error:
             if number == len(lines):
                 break
-            raise ValueError(
+            raise VitjaxError(
                 f"{path}, line {number}, is no record with a step; delete the line or the file."
             ) from error
     return records
