@@ -245,18 +245,27 @@ def test_a_kill_during_the_evaluation_leaves_the_checkpoint(config, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number, at", [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)], ids=["SIGTERM", "SIGINT", "scored"]
+)
 def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(
-    number, config, whole, tmp_path, monkeypatch, capsys
+    number, at, config, whole, tmp_path, monkeypatch, capsys
 ):
-    words, place = [config, "--workdir", str(tmp_path / "run")], loop.place_batch
+    words, place, steps = [config, "--workdir", str(tmp_path / "run")], loop.place_batch, []
+
+    def signalled(*given):
+        steps.append(given)
+        if len(steps) == at:
+            os.kill(os.getpid(), number)
+        return place(*given)
+
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "place_batch", lambda *given: (os.kill(os.getpid(), number), place(*given))[1])
+        patched.setattr(loop, "place_batch", signalled)
         assert train(words) == 0
-    assert "stopped at step 1 of 4" in capsys.readouterr().out
+    assert f"stopped at step {at} of 4" in capsys.readouterr().out
     assert (tmp_path / "run" / "report").exists() == (number == signal.SIGINT)  # SIGTERM leaves no time for it
     assert train(words) == 0
-    assert "goes on from step 1" in capsys.readouterr().out
+    assert f"goes on from step {at}" in capsys.readouterr().out
     assert_same_run(tmp_path / "run", whole)
 
 

@@ -1,12 +1,16 @@
+import dataclasses
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import vitjax
+from vitjax.checkpoints.folders import read_record, write_record
+from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.detection.deformable_detr import DeformableDETR
@@ -14,6 +18,8 @@ from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.runs.configs import load_config
 from vitjax.runs.experiment import Experiment
+from vitjax.runs.initial import read_weights
+from vitjax.runs.read_model import read_model
 from vitjax.runs.run_folder import read_run, run_and_step, write_run
 
 DEFORMABLE = Experiment(model=DeformableDETR(refine=True), loss=FocalSetLoss(), postprocess=TopDetections(k=7))
@@ -95,6 +101,25 @@ def test_a_loss_that_reads_the_logits_another_way_than_the_model_means_them_is_r
 def test_a_path_may_name_one_checkpoint_of_a_run():
     assert run_and_step(Path("runs/a/checkpoints/40")) == (Path("runs/a"), 40)
     assert run_and_step(Path("runs/40")) == (Path("runs/40"), None)
+
+
+@pytest.mark.parametrize("name, metric", [("detector", "AP"), ("classifier", "top1"), ("segmenter", "mIoU")])
+def test_the_best_checkpoint_that_is_intact_is_the_one_that_is_used(name, metric, tmp_path):
+    run = shutil.copytree(BEFORE / name, tmp_path / "run")
+    with Store(run / "checkpoints") as store:
+        step = store.latest_step()
+    for later, score in ((step + 1, 0.9), (step + 2, 0.99), (step + 3, 0.1)):
+        shutil.copytree(run / "checkpoints" / str(step), run / "checkpoints" / str(later))
+        record = read_record(run / "checkpoints", later)
+        write_record(run / "checkpoints", later, dataclasses.replace(record, metrics={metric: score}))
+    assert read_model(run).step == step + 2
+    shutil.rmtree(run / "checkpoints" / str(step + 2) / "arrays")
+    with pytest.warns(UserWarning, match=f"passing over step {step + 2}"):
+        assert read_model(run).step == step + 1
+    shutil.rmtree(run / "checkpoints" / str(step + 1) / "arrays")
+    with pytest.warns(UserWarning, match=f"passing over step {step + 1}"):
+        assert len(read_weights(run).variables["params"]) > 1
+    assert read_model(run, step=step + 3).step == step + 3
 
 
 @pytest.mark.parametrize("name", ["detector", "classifier", "segmenter"])

@@ -131,6 +131,11 @@ class Experiment:
         """'detection', 'classification' or 'segmentation', as the model has it."""
         return getattr(self.model, "task", "detection")
 
+    @property
+    def score(self) -> str:
+        """The evaluation metric by which the best checkpoint is kept."""
+        return self.best or _SCORES[self.task]
+
     def _is_stranger(self, part: object) -> bool:
         """Whether a part is for another task; some are for several."""
         return self.task not in getattr(part, "tasks", (getattr(part, "task", self.task),))
@@ -151,6 +156,7 @@ class Experiment:
             raise FieldError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
 
 
+_SCORES = {"detection": "AP", "classification": "top1", "segmentation": "mIoU"}
 _NUMBERS = {
     "epochs": POSITIVE,
     "batch_size": COUNT_FROM_1,

@@ -48,21 +48,21 @@ def read_weights(source: str | Path) -> Weights:
         return Weights(file.variables, file.classes)
     if path.is_dir():
         run, step = run_and_step(path)
-        variables = _read_checkpoint(run, step)
         if not is_run(run):
-            return Weights(variables, None)
+            return Weights(_read_checkpoint(run, step), None)
         experiment, classes = read_run(run)
+        variables = _read_checkpoint(run, step, metric=experiment.score)
         return Weights(detector_inside(experiment.model, variables)[1], classes)
     if huggingface.is_repository(str(source)):
         return read_weights(huggingface.fetch(str(source)))
     raise DataError(f"there is no {source}; give a run folder, or published weights as .pth, .safetensors or .npz.")
 
 
-def _read_checkpoint(run: Path, step: int | None = None) -> dict[str, Any]:
+def _read_checkpoint(run: Path, step: int | None = None, metric: str = "AP") -> dict[str, Any]:
     checkpoints = run / "checkpoints"
     if not checkpoints.is_dir():
         raise DataError(f"{run} holds no checkpoints; give a run folder, or a file of published weights.")
-    with Store(checkpoints) as store:
+    with Store(checkpoints, metric=metric) as store:
         if step is not None:
             return variables_of_checkpoint(store, step)
         if not store.steps():

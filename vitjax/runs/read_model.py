@@ -70,7 +70,7 @@ def write_official(file: ModelFile, path: Path) -> None:
 
 def _read_run(run: Path, step: int | None) -> ModelFile:
     experiment, classes = read_run(run)
-    with Store(checkpoints_of(run)) as store:
+    with Store(checkpoints_of(run), metric=experiment.score) as store:
         if not store.steps() or step not in (None, *store.steps()):
             there = ", ".join(map(str, store.steps())) or "none"
             raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")

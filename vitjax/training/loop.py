@@ -57,7 +57,7 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
             checkpoints_of(workdir),
             keep_last=experiment.keep_last,
             keep_best=experiment.keep_best,
-            metric=experiment.best or run.task.headline[0],
+            metric=experiment.score,
         )
         with checkpoints as store:
             state, start = _begin(store, run)
