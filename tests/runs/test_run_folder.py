@@ -117,7 +117,7 @@ def test_the_best_checkpoint_that_is_intact_is_the_one_that_is_used(name, metric
     with pytest.warns(UserWarning, match=f"passing over step {step + 2}"):
         assert read_model(run).step == step + 1
     shutil.rmtree(run / "checkpoints" / str(step + 1) / "arrays")
-    with pytest.warns(UserWarning, match=f"passing over step {step + 1}"):
+    with pytest.warns(UserWarning, match="passing over step"):
         assert len(read_weights(run).variables["params"]) > 1
     assert read_model(run, step=step + 3).step == step + 3
 

@@ -104,10 +104,7 @@ def prepare(experiment: Experiment) -> Prepared:
         )
     jax.config.update("jax_default_matmul_precision", experiment.matmul_precision)
     mesh = data_mesh()
-    parts = experiment.micro_batches
-    name = "batch_size" if parts == 1 else "batch_size / micro_batches"
-    check_batch_size(experiment.batch_size // parts, mesh, name)
-    check_batch_size(experiment.evaluation_batch_size or experiment.batch_size, mesh, "evaluation_batch_size")
+    _require_divisible(experiment, mesh)
     train_source = experiment.data.open(experiment.data.train_split)
     evaluation_source = experiment.data.open(experiment.data.split)
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
@@ -120,10 +117,6 @@ def prepare(experiment: Experiment) -> Prepared:
     variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
-    average = experiment.average is not None
-    shapes = jax.eval_shape(
-        lambda values: initial_state(values, optimizer, transformation, experiment.seed, average=average), variables
-    )
     step = make_train_step(
         task.objective(),
         optimizer,
@@ -138,7 +131,7 @@ def prepare(experiment: Experiment) -> Prepared:
         evaluation_source=evaluation_source,
         plan=plan,
         total_steps=total_steps,
-        shapes=_on_every_device(shapes, mesh),
+        shapes=_shapes(experiment, variables, optimizer, transformation, mesh),
         optimizer=optimizer,
         transformation=transformation,
         train_step=compile_train_step(step, mesh),
@@ -147,9 +140,24 @@ def prepare(experiment: Experiment) -> Prepared:
     )
 
 
-def _on_every_device(shapes: Any, mesh: Mesh) -> Any:
-    """Shapes of arrays that every device is to hold whole, which is where a restore puts them."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), shapes)
+def _require_divisible(experiment: Experiment, mesh: Mesh) -> None:
+    """Raises a FieldError where the images of a step cannot be divided among the devices."""
+    parts = experiment.micro_batches
+    name = "batch_size" if parts == 1 else "batch_size / micro_batches"
+    check_batch_size(experiment.batch_size // parts, mesh, name)
+    check_batch_size(experiment.evaluation_batch_size or experiment.batch_size, mesh, "evaluation_batch_size")
+
+
+def _shapes(
+    experiment: Experiment, variables: Any, optimizer: AdamW, transformation: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The state without its numbers, held whole by every device, which is where a restore puts it."""
+    average = experiment.average is not None
+    shapes = jax.eval_shape(
+        lambda values: initial_state(values, optimizer, transformation, experiment.seed, average=average), variables
+    )
+    whole = replicated(mesh)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
 
 
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:

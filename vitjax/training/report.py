@@ -51,9 +51,7 @@ class MetricsLog:
         Raises: VitjaxError where a value is called "step" or "split".
         """
         if taken := {"step", "split"} & set(values):
-            raise VitjaxError(
-                f"A metric is called {min(taken)!r}, which every record has already; give it another name."
-            )
+            raise VitjaxError(f"A metric is called {min(taken)!r}, which every record has already; name it otherwise.")
         numbers = {name: float(value) for name, value in values.items()}
         self._written.add((step, split))
         self._file.write(json.dumps(_plain({"step": step, "split": split} | numbers), allow_nan=False) + "\n")
@@ -126,9 +124,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, AttributeError, LookupError) as error:
             if number == len(lines):
                 break
-            raise VitjaxError(
-                f"{path}, line {number}, is no record with a step; delete the line or the file."
-            ) from error
+            wish = "delete the line or the file"
+            raise VitjaxError(f"{path}, line {number}, is no record with a step; {wish}.") from error
     return records
 
 
