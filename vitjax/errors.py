@@ -8,5 +8,5 @@ class VitjaxError(ValueError):
     """
 
 
-class SettingError(VitjaxError):
+class FieldError(VitjaxError):
     """A field of a config, or an option of a command, has a value that means nothing or goes with no other."""

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vitjax.errors import FieldError
 from vitjax.structs import Assignment, Predictions, Targets
 
 
@@ -26,9 +27,9 @@ def divided(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str = "batch_size") -> None:
-    """Raises a ValueError where the batch cannot be divided among the devices."""
+    """Raises a FieldError where the batch cannot be divided among the devices."""
     if batch_size % mesh.size:
-        raise ValueError(f"{name} must be divisible by the {mesh.size} devices; got {batch_size}.")
+        raise FieldError(f"{name} must be divisible by the {mesh.size} devices; got {batch_size}.")
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:

@@ -226,6 +226,93 @@ def test_a_metric_that_is_missing_or_not_finite_is_never_best(tmp_path):
         assert np.isnan(store.metrics(7)["AP"])
 
 
+def test_scores_are_put_on_a_step_after_it_was_saved_and_decide_then_what_is_best(tmp_path):
+    with Store(tmp_path, keep_last=1, keep_best=1) as store:
+        for step, score in enumerate([0.5, 0.2, 0.9, 0.1], start=1):
+            assert store.save(step, {"x": np.float32(step)}, notes={"of": step})
+            assert store.best_step() == {1: None, 2: 1, 3: 1, 4: 3}[step]
+            store.annotate(step, {"AP": score})
+            assert store.steps() == {1: (1,), 2: (1, 2), 3: (3,), 4: (3, 4)}[step]
+            assert (store.metrics(step), store.notes(step)) == ({"AP": score}, {"of": step})
+    with Store(tmp_path) as store:
+        assert store.best_step() == 3
+        assert store.restore(3, {"x": np.float32(0)}) == {"x": 3}
+
+
+def test_a_step_without_scores_yet_costs_no_other_step_its_place(tmp_path):
+    with Store(tmp_path, keep_last=1, keep_best=1) as store:
+        store.save(1, {"x": 1})
+        store.annotate(1, {"AP": 0.5})
+        store.save(2, {"x": 2})
+    with Store(tmp_path, keep_last=1, keep_best=1) as store:  # the run was ended before step 2 had scores
+        assert store.steps() == (1, 2)
+        store.annotate(2, {"AP": 0.4})
+        store.save(3, {"x": 3})
+        assert store.steps() == (1, 3)
+
+
+def test_a_record_that_cannot_be_annotated_stays_as_it_was(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError("no space left on device")
+
+    with Store(tmp_path) as store:
+        store.save(1, {"x": 1}, metrics={"AP": 0.5})
+        with monkeypatch.context() as broken:
+            store.wait()
+            broken.setattr("os.fsync", full)
+            with pytest.raises(CheckpointError, match=r"cannot be written to .*: no space left"):
+                store.annotate(1, {"AP": 0.9})
+        assert (store.metrics(1), store.restore(1, {"x": 0})) == ({"AP": 0.5}, {"x": 1})
+        with pytest.raises(CheckpointError, match="there is no step 2"):
+            store.annotate(2, {"AP": 0.9})
+    assert [path.name for path in (tmp_path / "1" / "record").iterdir() if path.suffix == ".part"] == []
+
+
+def test_the_best_step_is_known_to_be_damaged_when_it_is_read_and_the_next_best_takes_its_place(tmp_path):
+    states = {step: random_arrays(step) for step in (1, 2, 3)}
+    with Store(tmp_path, keep_last=3, keep_best=3) as store:
+        for step, score in ((1, 0.3), (2, 0.5), (3, 0.9)):
+            store.save(step, states[step], metrics={"AP": score})
+    flip_a_bit(data_file(tmp_path, 3), 9000)
+    with Store(tmp_path) as store:
+        assert store.best_step() == 3  # nobody has read it
+        with pytest.warns(UserWarning, match="passing over step 3"):
+            step, arrays = store.read_best(lambda step: store.restore_subtree(step, ""))
+        assert step == store.best_step() == 2
+        assert_same(arrays, states[2])
+        assert (store.latest_step(), store.steps()) == (2, (1, 2))
+
+
+def test_after_a_resume_that_passed_over_a_step_it_is_not_the_best(tmp_path):
+    with Store(tmp_path, keep_last=2) as store:
+        for step in (1, 2):
+            store.save(step, random_arrays(step), metrics={"AP": step / 10})
+    flip_a_bit(data_file(tmp_path, 2), 9000)
+    with Store(tmp_path) as store:
+        with pytest.warns(UserWarning, match="passing over step 2"):
+            assert store.restore_latest(random_arrays())[0] == 1
+        assert store.best_step() == 1
+
+
+def test_where_no_step_has_a_score_the_latest_that_is_intact_is_read(tmp_path):
+    with Store(tmp_path, keep_last=3) as store:
+        with pytest.raises(CheckpointError, match="there is no checkpoint"):
+            store.read_best(lambda step: step)
+        for step in (1, 2, 3):
+            store.save(step, {"x": step})
+        assert store.read_best(lambda step: step) == (3, 3)
+
+
+def test_a_store_is_empty_until_a_step_has_a_folder_be_it_damaged(tmp_path):
+    with Store(tmp_path) as store:
+        assert store.is_empty
+        store.save(1, {"x": 1})
+        assert not store.is_empty
+        damage_record(tmp_path / "1")
+        (tmp_path / "1" / "record" / "record.json").unlink()
+        assert store.steps() == () and not store.is_empty
+
+
 def test_of_equal_scores_the_later_is_best(tmp_path):
     with Store(tmp_path, keep_last=1, keep_best=1) as store:
         for step in (1, 2):

@@ -180,3 +180,43 @@ def test_a_file_without_an_experiment_is_told_so(tmp_path):
     file.write_text("")
     with pytest.raises(DataError, match=r"experiment\(\)"):
         load_config(str(file))
+
+
+OWN_LOSS = '''"""A loss of one's own."""
+
+from dataclasses import dataclass
+
+from vitjax.detection.loss import SetLoss
+from vitjax.tasks.detection import Detection
+
+
+@dataclass(frozen=True)
+class OwnLoss(SetLoss):
+    """A subclass of a loss."""
+
+    sharpness: float = 2.0
+
+
+def experiment():
+    return Detection(loss=OwnLoss(sharpness=3.0))
+'''
+
+
+def test_a_config_may_have_a_subclass_of_a_loss_whose_fields_are_flags(tmp_path):
+    (tmp_path / "plug.py").write_text(OWN_LOSS)
+    config = load_config(str(tmp_path / "plug.py"))
+    assert override(config, ["--loss.sharpness", "4"]).loss.sharpness == 4.0
+    assert config.source == OWN_LOSS and config.path == tmp_path / "plug.py"
+
+
+def test_a_config_that_fails_is_no_module_afterwards(tmp_path):
+    (tmp_path / "fails.py").write_text("import vitjax.nothing_of_the_kind\n")
+    with pytest.raises(ImportError, match="nothing_of_the_kind"):
+        load_config(str(tmp_path / "fails.py"))
+    assert "vitjax_config_fails" not in sys.modules
+
+
+def test_the_help_of_a_config_tells_of_forks(capsys):
+    with pytest.raises(SystemExit):
+        override(load_config("quickstart"), ["--help"])
+    assert "--fork [DIR]" in capsys.readouterr().out

@@ -191,7 +191,7 @@ def test_the_learning_rate_follows_the_batch_size_it_is_told_for():
     published = AdamW(learning_rate=5e-4, reference_batch_size=512)
     assert published.for_batch_size(1024) == AdamW(learning_rate=1e-3)
     assert AdamW(learning_rate=5e-4).for_batch_size(1024) == AdamW(learning_rate=5e-4)
-    with pytest.raises(ValueError, match="reference_batch_size is a number of images, 1 or more; got 0"):
+    with pytest.raises(ValueError, match="reference_batch_size must be a whole number, at least 1, or None; got 0"):
         AdamW(reference_batch_size=0)
 
 

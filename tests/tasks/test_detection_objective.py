@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from vitjax.tasks.detection import detection_objective
 
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.matcher import match
 from vitjax.structs import ANSWER, Batch, Predictions, PredictionSet, Targets
+from vitjax.tasks.detection import detection_objective
 
 LOSS = SetLoss()
 BATCH = Batch(

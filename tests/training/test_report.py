@@ -343,3 +343,14 @@ def test_a_second_summary_replaces_the_first_and_leaves_no_other_file(tmp_path):
         path = write_summary(tmp_path, {"AP": value}, {}, shapes=[(1, 2), [3]])
     assert json.loads(path.read_text()) == {"last": {"AP": 0.2}, "best": {}, "shapes": [[1, 2], [3]]}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_log_knows_what_it_has_also_when_it_goes_on(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        for step in (1, 2):
+            log.write(step, "train", {"loss": 1.0})
+        log.write(1, "val", {"AP": 0.5})
+    with MetricsLog(tmp_path) as log:
+        assert log.has(2, "train") and log.has(1, "val") and not log.has(2, "val")
+        log.truncate(1)
+        assert log.has(1, "val") and not log.has(2, "train")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.layers.linear import linear
 from vitjax.ops.masks import clear
 
@@ -48,7 +49,7 @@ class CrissCrossAttention(nn.Module):
     weights [batch h w h+w], column first, are sown into `intermediates` as "attention", one entry per pass.
 
     Raises:
-        ValueError: there is less than one pass.
+        FieldError: there is less than one pass.
     """
 
     place: ClassVar[str] = "stage"
@@ -72,7 +73,7 @@ class CrissCrossAttention(nn.Module):
         """The map with what every pixel has gathered; only pixels on the image are looked at."""
         del train  # it does the same in training
         if self.passes < 1:
-            raise ValueError(f"criss-cross attention needs at least one pass; got passes={self.passes}.")
+            raise FieldError(f"criss-cross attention needs at least one pass; got passes={self.passes}.")
         channels = x.shape[-1]
         width = self.key_channels or max(channels // 8, 1)
         query = linear(width, channels, dtype=self.dtype, name="query")

@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.ops.sampling import Shapes, deformable_sampling
 
 
@@ -41,13 +42,13 @@ class DeformableAttention(nn.Module):
         around a point, and fractions of half a box around a box.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads, or there are other levels than `levels`.
+            FieldError: the channels cannot be divided among the heads, or there are other levels than `levels`.
         """
         batch, queries, channels = query.shape
         if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+            raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
         if len(shapes) != self.levels or reference.shape[2] != self.levels:
-            raise ValueError(
+            raise FieldError(
                 f"attention was made for {self.levels} levels; got {len(shapes)} maps "
                 f"and references on {reference.shape[2]} levels."
             )

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.attention.relative_position import DynamicPositionBias, RelativePositionBias
+from vitjax.errors import FieldError
 from vitjax.ops.groups import Grid
 
 PositionBias = Literal["dynamic", "table"]
@@ -44,11 +45,11 @@ class LongShortDistanceAttention(nn.Module):
         """Each token's mixture of the valid tokens of its group.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads.
+            FieldError: the channels cannot be divided among the heads.
         """
         channels = x.shape[-1]
         if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+            raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
 
         def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)

@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.ops.initializers import fused_qkv_kernel
 
 Pairs = Bool[Array, "*batch queries keys"]
@@ -40,12 +41,12 @@ class MultiHeadAttention(nn.Module):
         """Each query's mixture of the valid values that it may look at; of all values where it may look at none.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads.
+            FieldError: the channels cannot be divided among the heads.
         """
         channels, width = query.shape[-1], value.shape[-1]
         for size in (channels, width):
             if size % self.heads:
-                raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {size} channels.")
+                raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {size} channels.")
 
         def split(x: Array, name: str, features: int) -> Array:
             project = nn.Dense(features, dtype=self.dtype, kernel_init=fused_qkv_kernel, name=name)

@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.attention.self_attention import mix, pair_scores, softmax_over_keys
+from vitjax.errors import FieldError
 from vitjax.layers.linear import linear
 from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm
 from vitjax.ops.initializers import torch_bias, torch_kernel
@@ -33,7 +34,7 @@ class NonLocal(nn.Module):
     The weights [batch queries keys], places row by row, are sown into `intermediates` as "attention".
 
     Raises:
-        ValueError: the space has no or more than three axes, an axis is too short to pool, or there is no such kernel
+        FieldError: the space has no or more than three axes, an axis is too short to pool, or there is no such kernel
             or norm.
     """
 
@@ -82,12 +83,12 @@ class NonLocal(nn.Module):
 
     def _check(self, x: Array) -> None:
         if x.ndim - 2 not in WINDOWS:
-            raise ValueError(f"non-local blocks work on one to three axes of space; got an array of shape {x.shape}.")
+            raise FieldError(f"non-local blocks work on one to three axes of space; got an array of shape {x.shape}.")
         if self.subsample and any(side < pool for side, pool in zip(x.shape[1:-1], WINDOWS[x.ndim - 2], strict=True)):
-            raise ValueError(f"subsample needs two places along every pooled axis; got a space of {x.shape[1:-1]}.")
+            raise FieldError(f"subsample needs two places along every pooled axis; got a space of {x.shape[1:-1]}.")
         for name, value, known in (("kernel", self.kernel, get_args(Kernel)), ("norm", self.norm, get_args(Norm))):
             if value not in known:
-                raise ValueError(f"the {name} of a non-local block is one of {', '.join(known)}; got {name}={value!r}.")
+                raise FieldError(f"the {name} of a non-local block is one of {', '.join(known)}; got {name}={value!r}.")
 
     def _weights(self, query: Array, key: Array, valid: Array | None) -> Array:
         """The weight of every key for every query, in float32 [batch queries keys]."""

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from vitjax.errors import FieldError
 from vitjax.ops.groups import Size
 
 
@@ -73,11 +74,11 @@ class RelativePositionBias(nn.Module):
         """The bias of every pair of tokens of a group.
 
         Raises:
-            ValueError: the group is larger than the table.
+            FieldError: the group is larger than the table.
         """
         reach = (self.side, self.side) if isinstance(self.side, int) else self.side
         if group[0] > reach[0] or group[1] > reach[1]:
-            raise ValueError(
+            raise FieldError(
                 f"the table of position biases reaches groups of {reach[0]} x {reach[1]} tokens; the group has "
                 f"{group[0]} x {group[1]}. Use the dynamic position bias, which reaches any group."
             )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.ops.affine import Convention, affine_grid, sample
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
@@ -29,7 +30,7 @@ class SpatialTransformer(nn.Module):
     Source: Jaderberg et al. 2015, section 3; the network is free there.
 
     Raises:
-        ValueError: the kernel's side is even or less than 1, or there is no such convention.
+        FieldError: the kernel's side is even or less than 1, or there is no such convention.
     """
 
     place: ClassVar[str] = "stage"
@@ -79,10 +80,10 @@ class SpatialTransformer(nn.Module):
 
     def _check(self) -> None:
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"the kernel of a spatial transformer has an odd side; got kernel={self.kernel}.")
+            raise FieldError(f"the kernel of a spatial transformer has an odd side; got kernel={self.kernel}.")
         known = get_args(Convention)
         if self.convention not in known:
-            raise ValueError(f"the convention is one of {', '.join(known)}; got convention={self.convention!r}.")
+            raise FieldError(f"the convention is one of {', '.join(known)}; got convention={self.convention!r}.")
 
     def _outline(self, theta: Array, valid: Array) -> Array:
         """Where theta takes the corners, clockwise from the upper left, as shares of the sides of each image."""

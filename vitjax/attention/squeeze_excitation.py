@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import clear
 
@@ -37,11 +38,11 @@ class SqueezeExcitation(nn.Module):
         """The gated map; means are those of the pixels on the image, and zero where there are none.
 
         Raises:
-            ValueError: the reduction is less than 1.
+            FieldError: the reduction is less than 1.
         """
         del train  # it does the same in training
         if self.reduction < 1:
-            raise ValueError(f"squeeze-and-excitation needs a reduction of at least 1; got reduction={self.reduction}.")
+            raise FieldError(f"squeeze-and-excitation needs a reduction of at least 1; got reduction={self.reduction}.")
         height, width, channels = x.shape[1:]
         count = height * width if valid is None else jnp.maximum(valid.sum((1, 2)), 1)[:, None]
         mean = clear(x, valid).sum((1, 2), dtype=jnp.float32) / count

@@ -14,6 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.attention.relative_position import RelativePositionBias
+from vitjax.errors import FieldError
 from vitjax.ops.groups import Size
 from vitjax.ops.masks import clear
 from vitjax.ops.windows import Windows
@@ -57,7 +58,7 @@ class WindowAttention(nn.Module):
         """What a call gives, and the weights.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads, the tokens are no window, or there is no such
+            FieldError: the channels cannot be divided among the heads, the tokens are no window, or there is no such
                 projection.
         """
         self._check(*x.shape[1:])
@@ -72,14 +73,14 @@ class WindowAttention(nn.Module):
 
     def _check(self, tokens: int, channels: int) -> None:
         if self.heads < 1:
-            raise ValueError(f"attention needs at least one head; got heads={self.heads}.")
+            raise FieldError(f"attention needs at least one head; got heads={self.heads}.")
         if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+            raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
         if tokens != math.prod(self.window):
-            raise ValueError(f"a window of {self.window} has {math.prod(self.window)} tokens; got {tokens}.")
+            raise FieldError(f"a window of {self.window} has {math.prod(self.window)} tokens; got {tokens}.")
         if self.projection not in get_args(Projection):
             known = " or ".join(get_args(Projection))
-            raise ValueError(f"the projection of window attention is {known}; got projection={self.projection!r}.")
+            raise FieldError(f"the projection of window attention is {known}; got projection={self.projection!r}.")
 
     def _projected(self, x: Array) -> list[Array]:
         channels = x.shape[-1]
@@ -134,10 +135,10 @@ class WindowSelfAttention(nn.Module):
         """Each pixel with the mixture of its window added to it, zero on padding.
 
         Raises:
-            ValueError: windows have no pixels, or as `WindowAttention` does.
+            FieldError: windows have no pixels, or as `WindowAttention` does.
         """
         if self.window < 1:
-            raise ValueError(f"windows are at least one pixel wide; got window={self.window}.")
+            raise FieldError(f"windows are at least one pixel wide; got window={self.window}.")
         windows = Windows(x.shape[1], x.shape[2], self.window, self.window // 2 if self.shift else 0)
         y = windows.cut(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x))
         attention = WindowAttention(

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.attention.lsda import LongShortDistanceAttention, PositionBias
+from vitjax.errors import FieldError
 from vitjax.layers.cross_scale_embedding import CrossScaleEmbedding
 from vitjax.layers.drop_path import DropPath
 from vitjax.layers.feed_forward import GeluFeedForward
@@ -129,7 +130,7 @@ class CrossFormer(nn.Module):
     """Image in, one feature map per stage out, at strides 4, 8, 16 and 32; the defaults are CrossFormer-S.
 
     Raises:
-        ValueError: the fields that have one entry per stage are not equally long.
+        FieldError: the fields that have one entry per stage are not equally long.
     """
 
     channels: int = 96
@@ -183,7 +184,7 @@ class CrossFormer(nn.Module):
         per_stage = ("depths", "heads", "group_sizes", "intervals")
         lengths = {name: len(getattr(self, name)) for name in per_stage}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"CrossFormer needs one entry per stage in each of {', '.join(per_stage)}; got {lengths}.")
+            raise FieldError(f"CrossFormer needs one entry per stage in each of {', '.join(per_stage)}; got {lengths}.")
 
     def _stage(self, i: int) -> CrossFormerStage:
         embedding = CrossScaleEmbedding(

@@ -18,6 +18,7 @@ from vitjax.attention.residual_attention import (
     halved,
     normalized,
 )
+from vitjax.errors import FieldError
 from vitjax.layers.conv_norm import convolution
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
@@ -31,7 +32,7 @@ class ResidualAttentionNetwork(nn.Module):
     All but the last map are sums that no norm and no ReLU has followed yet, as the next block begins with them.
 
     Raises:
-        ValueError: the fields name different numbers of stages.
+        FieldError: the fields name different numbers of stages.
     """
 
     attention_modules: tuple[int, ...] = (1, 1, 1)
@@ -101,7 +102,7 @@ class ResidualAttentionNetwork(nn.Module):
     def _check(self) -> None:
         stages = len(self.attention_modules)
         if (len(self.depths), len(self.channels)) != (stages, stages + 1):
-            raise ValueError(
+            raise FieldError(
                 f"attention_modules={self.attention_modules} has {stages} stages, which needs as many depths and one "
                 f"more of channels; got depths={self.depths}, channels={self.channels}."
             )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.layers.conv_norm import convolution
 from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.masks import clear, resize_valid
@@ -115,7 +116,7 @@ class ResNet(nn.Module):
     called as `attention(x, valid, train=train)` and keeps the shape can be put into any of them.
 
     Raises:
-        ValueError: there is no such depth, or no such stage for attention.
+        FieldError: there is no such depth, or no such stage for attention.
     """
 
     depth: int = 50
@@ -175,7 +176,7 @@ class ResNet(nn.Module):
         depths = BLOCKS if self.stem == "large" else SMALL_BLOCKS
         if self.depth not in depths:
             known = ", ".join(map(str, depths))
-            raise ValueError(f"ResNet with a {self.stem} stem has depths {known}; got depth={self.depth}.")
+            raise FieldError(f"ResNet with a {self.stem} stem has depths {known}; got depth={self.depth}.")
         blocks = self.stage_blocks or depths[self.depth]
         self._check_attention(len(blocks))
         return blocks
@@ -184,14 +185,14 @@ class ResNet(nn.Module):
         asked = self.attention_stages
         if self.attention is None:
             if asked not in ((), ResNet.attention_stages):
-                raise ValueError(f"attention_stages says where attention stands, and there is none; got {asked}.")
+                raise FieldError(f"attention_stages says where attention stands, and there is none; got {asked}.")
         elif not hasattr(self.attention, "place"):
-            raise ValueError(
+            raise FieldError(
                 "what stands in a ResNet is a module of vitjax.attention with a `place`, such as SqueezeExcitation or "
                 f"NonLocal; got {type(self.attention).__name__}."
             )
         elif set(asked) - set(range(1, stages + 1)):
-            raise ValueError(f"attention_stages are stages of the ResNet, 1 to {stages}; got {asked}.")
+            raise FieldError(f"attention_stages are stages of the ResNet, 1 to {stages}; got {asked}.")
 
     def _stemmed(self, x: Array, valid: Array, *, train: bool) -> tuple[Array, Array]:
         """What the first stage sees, and the pixels of it that lie on the image."""

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vitjax.checkpoints.record import Record
+from vitjax.checkpoints.writing import replace_text
+from vitjax.errors import VitjaxError
 
 RECORD = Path("record", "record.json")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(VitjaxError):
     """A checkpoint that is not there, does not fit or cannot be written; the message names folder and paths."""
 
 
@@ -45,6 +47,15 @@ def read_record(directory: Path, step: int) -> Record:
         return Record.from_json(json.loads((folder / RECORD).read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptCheckpoint(f"{folder / RECORD} cannot be read: {error}") from error
+
+
+def write_record(directory: Path, step: int, record: Record) -> None:
+    """Replaces the record of the step as a whole.
+
+    Raises:
+        OSError: it cannot be written; it then is as it was.
+    """
+    replace_text(directory / str(step) / RECORD, json.dumps(record.to_json()))
 
 
 def set_aside(directory: Path, steps: Iterable[int]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flax import traverse_util
 
+from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
 
@@ -28,11 +29,11 @@ def matches(pattern: str, path: str) -> bool:
 def require_matches(field: str, patterns: Iterable[str], paths: Collection[str]) -> None:
     """Passes when every pattern is found in some path.
 
-    Raises: ValueError that names the field, the pattern and the nearest names, for a mistyped one would do nothing.
+    Raises: FieldError that names the field, the pattern and the nearest names, for a mistyped one would do nothing.
     """
     for pattern in patterns:
         if not any(matches(pattern, path) for path in paths):
-            raise ValueError(
+            raise FieldError(
                 f"{field}: the pattern {pattern!r} matches no parameter; "
                 f"the nearest names are {', '.join(nearest(pattern, paths))}"
             )

@@ -5,17 +5,14 @@ of every array by path, with metrics and notes. Orbax by itself cuts or pads an 
 flipped bits, both in silence.
 """
 
-import logging
 import math
 import os
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import jax
 import numpy as np
@@ -31,13 +28,15 @@ from vitjax.checkpoints.folders import (
     read_record,
     set_aside,
     steps_in,
+    write_record,
 )
 from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
+from vitjax.checkpoints.quiet import without_stragglers
 from vitjax.checkpoints.record import Entry, differences
+from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
-# Orbax logs much that is well, and pages of traces for what it also raises and we say in a sentence.
-logging.getLogger("absl").addFilter(lambda entry: "orbax" not in entry.pathname)
+T = TypeVar("T")
 
 
 class Store:
@@ -57,13 +56,13 @@ class Store:
         metric: str = "AP",
         mode: Literal["max", "min"] = "max",
     ) -> None:
-        """Raises a ValueError for a remote folder, and where nothing would be kept."""
+        """Raises a FieldError for a remote folder, and where nothing would be kept."""
         if keep_last < 1 or keep_best < 0:
-            raise ValueError(f"keep_last must be at least 1 and keep_best at least 0; got {keep_last} and {keep_best}")
+            raise FieldError(f"keep_last must be at least 1 and keep_best at least 0; got {keep_last} and {keep_best}")
         if mode not in ("max", "min"):
-            raise ValueError(f"mode is {mode!r}; it must be 'max' or 'min'")
+            raise FieldError(f"mode is {mode!r}; it must be 'max' or 'min'")
         if "://" in str(directory):
-            raise ValueError(f"checkpoints need a local or mounted folder; got {directory}")
+            raise FieldError(f"checkpoints need a local or mounted folder; got {directory}")
         self.directory = Path(directory).expanduser().absolute()
         self._keep_last, self._keep_best = keep_last, keep_best
         self._metric, self._sign = metric, 1 if mode == "max" else -1
@@ -134,10 +133,39 @@ class Store:
             manager.save(step, args=args, force=True)
         return True
 
-    def steps(self) -> tuple[int, ...]:
-        """The steps that are completely on disk, ascending; what is being written is waited for."""
+    def annotate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Puts the scores of a saved step on its record, waiting for its write, and lets go what is no longer kept.
+
+        Raises:
+            CheckpointError: there is no such step, or the record cannot be written; it then is as it was.
+        """
         self.wait()
-        return tuple(step for step in steps_in(self.directory) if is_complete(self.directory, step))
+        record = read_record(self.directory, step)
+        scores = {name: float(value) for name, value in metrics.items()}
+        with self._writing():
+            if jax.process_index() == 0:
+                write_record(self.directory, step, replace(record, metrics=scores))
+            multihost_utils.sync_global_devices("vitjax checkpoint annotated")
+            self._metrics_of_run[step] = scores
+            manager = self._writer()
+            there = manager.all_steps()
+            for other in sorted(set(there) - self._kept(there)):
+                manager.delete(other)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no step has a folder, complete or not: nothing was ever saved, or all of it was taken away."""
+        self.wait()
+        return not steps_in(self.directory)
+
+    def steps(self) -> tuple[int, ...]:
+        """The steps that are completely on disk, ascending; what is being written is waited for.
+
+        Those that were found damaged are none of them.
+        """
+        self.wait()
+        there = (step for step in steps_in(self.directory) if step not in self._damaged)
+        return tuple(step for step in there if is_complete(self.directory, step))
 
     def latest_step(self) -> int | None:
         """The latest step, None where there is none."""
@@ -146,6 +174,18 @@ class Store:
     def best_step(self) -> int | None:
         """The step with the best metric, the later one of equals; None where no step has a finite one."""
         return max(self._ranked(self.steps())[-1:], default=None)
+
+    def read_best(self, read: Callable[[int], T]) -> tuple[int, T]:
+        """(step, what `read` makes of it) of the best step that is intact; where none has a score, of the latest.
+
+        A step is known to be damaged when it is read: it is then passed over with a warning for the next best.
+
+        Raises:
+            CheckpointError: there is no step, or all are damaged; or as `read`.
+        """
+        steps = self.steps()
+        best = self._ranked(steps)[::-1]
+        return self._first_intact([*best, *(step for step in reversed(steps) if step not in best)], read)
 
     def metrics(self, step: int) -> dict[str, float]:
         """The metrics that were saved with the step."""
@@ -180,17 +220,7 @@ class Store:
         The next `save` renames those that were passed over to '<step>.damaged'. Raises as `restore` does.
         """
         self.wait()
-        for step in reversed(steps_in(self.directory)):
-            try:
-                return step, self.restore(step, like)
-            except CorruptCheckpoint as error:
-                self._damaged.add(step)
-                warnings.warn(f"passing over step {step}: {error}", stacklevel=2)
-        raise CheckpointError(
-            f"all checkpoints in {self.directory} are damaged: {sorted(self._damaged)}"
-            if self._damaged
-            else f"there is no checkpoint in {self.directory}"
-        )
+        return self._first_intact(steps_in(self.directory)[::-1], lambda step: self.restore(step, like))
 
     def restore_subtree(self, step: int, key: str, like: PyTree | None = None) -> PyTree:
         """The part of the state at the path `key`, such as 'trainable' or 'optimizer/1/mu', in the structure of `like`.
@@ -215,6 +245,20 @@ class Store:
         found = (like_leaf(arrays[path], entries[path], leaf) for path, leaf in wanted.items())
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
+    def _first_intact(self, steps: Sequence[int], read: Callable[[int], T]) -> tuple[int, T]:
+        for step in steps:
+            try:
+                return step, read(step)
+            except CorruptCheckpoint as error:
+                self._damaged.add(step)
+                warnings.warn(f"passing over step {step}: {error}", stacklevel=3)
+        raise CheckpointError(
+            f"all checkpoints in {self.directory} are damaged: {sorted(self._damaged)}; put a copy of one there, or "
+            "remove them to begin anew"
+            if self._damaged
+            else f"there is no checkpoint in {self.directory}"
+        )
+
     def _arrays(self, step: int, key: str, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
         folder = self.directory / str(step)
         names = {path: "/".join(part for part in (key, path) if part) for path in entries}
@@ -222,7 +266,7 @@ class Store:
         host = ocp.RestoreArgs(restore_type=np.ndarray)
         args = ocp.args.PyTreeRestore(item, restore_args=dict.fromkeys(item, host), partial_restore=True)
         try:
-            with _without_stragglers(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            with without_stragglers(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
                 read = reader.restore(folder / "arrays", args=args) if item else {}
         except Exception as error:
             reason = str(error).split(" [tensorstore_spec")[0]
@@ -298,22 +342,3 @@ class _Retention:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         kept = self.kept([checkpoint.step for checkpoint in checkpoints])
         return [checkpoint.step in kept for checkpoint in checkpoints]
-
-
-@contextmanager
-def _without_stragglers() -> Iterator[None]:
-    """Keeps reads quiet that are still going on when another one fails: each would print that its loop is closed."""
-    hook = sys.unraisablehook
-
-    def without_closed_loops(event: Any) -> None:
-        if "Event loop is closed" not in str(event.exc_value):
-            hook(event)
-
-    sys.unraisablehook = without_closed_loops
-    try:
-        yield
-    except Exception:
-        time.sleep(0.2)
-        raise
-    finally:
-        sys.unraisablehook = hook

@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from vitjax.backbones.crossformer import CrossFormer
+from vitjax.errors import FieldError
 from vitjax.structs import Images, Padding
 
 
@@ -35,10 +36,10 @@ class Classifier(nn.Module):
         """Logits over the classes, in float32.
 
         Raises:
-            ValueError: `num_classes` is still None.
+            FieldError: `num_classes` is still None.
         """
         if self.num_classes is None:
-            raise ValueError(
+            raise FieldError(
                 "Classifier needs num_classes; got None. Training fills it in from the data, or set it yourself."
             )
         feature = self.backbone(images, padding=self.padding, train=train)[-1]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Int
 
+from vitjax.errors import FieldError
 from vitjax.structs import Images
 
 ATTEMPTS = 10
@@ -30,13 +31,13 @@ class Erasing:
     """Least and greatest height over width of what is erased."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError for a probability or range that makes no sense."""
+        """Raises a FieldError for a probability or range that makes no sense."""
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability is a share, from 0 to 1; got {self.probability}.")
+            raise FieldError(f"probability is a share, from 0 to 1; got {self.probability}.")
         if not 0 <= self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"area is two shares of the image, the lesser first; got {self.area}.")
+            raise FieldError(f"area is two shares of the image, the lesser first; got {self.area}.")
         if not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
-            raise ValueError(f"aspect is two ratios above 0, the lesser first; got {self.aspect}.")
+            raise FieldError(f"aspect is two ratios above 0, the lesser first; got {self.aspect}.")
 
     def __call__(self, key: Array, images: Images) -> Images:
         """The images with rectangles of noise; a padded image is erased as it is alone, and its padding stays zero."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from vitjax.errors import FieldError
 from vitjax.structs import ClassTargets, Mean, Terms
 
 
@@ -25,9 +26,9 @@ class CrossEntropy:
     """Share of the probability that goes to all classes alike."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError for a smoothing that is no share."""
+        """Raises a FieldError for a smoothing that is no share."""
         if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing is a share of 1, at least 0 and below 1; got {self.smoothing}.")
+            raise FieldError(f"smoothing is a share of 1, at least 0 and below 1; got {self.smoothing}.")
 
     def __call__(self, logits: Float[Array, "batch classes"], targets: ClassTargets) -> Terms:
         """`cross_entropy`, and for the log `class_error`: how many per cent miss the target's most likely class.

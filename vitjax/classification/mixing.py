@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.structs import ClassTargets, Images
 
 
@@ -31,15 +32,15 @@ class Mixing:
     """How often a batch that is mixed is cut rather than blended."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError for an alpha that is no number from 0, or a share that is not in [0, 1]."""
+        """Raises a FieldError for an alpha that is no number from 0, or a share that is not in [0, 1]."""
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is the alpha of a Beta distribution, at least 0; got {getattr(self, name)}.")
+                raise FieldError(f"{name} is the alpha of a Beta distribution, at least 0; got {getattr(self, name)}.")
         for name in ("probability", "cutmix_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share, from 0 to 1; got {getattr(self, name)}.")
+                raise FieldError(f"{name} is a share, from 0 to 1; got {getattr(self, name)}.")
         if self.probability and not self.mixup and not self.cutmix:
-            raise ValueError("mixup and cutmix are both 0, so there is no way to mix; set probability to 0 instead.")
+            raise FieldError("mixup and cutmix are both 0, so there is no way to mix; set probability to 0 instead.")
 
     def __call__(self, key: Array, images: Images, targets: ClassTargets) -> tuple[Images, ClassTargets]:
         """The mixed batch; `valid` of images and targets stays as it is.

@@ -10,6 +10,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from vitjax.classification.recurrent_attention import Glimpsed
+from vitjax.errors import FieldError
 from vitjax.ops.policy_gradient import reinforce, rewards_to_go
 from vitjax.structs import ClassTargets, Mean, Terms
 
@@ -37,12 +38,12 @@ class PolicyLoss:
     """Weight of the baseline's squared error."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError for a smoothing that is no share, or a weight below 0."""
+        """Raises a FieldError for a smoothing that is no share, or a weight below 0."""
         if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing is a share of 1, at least 0 and below 1; got {self.smoothing}.")
+            raise FieldError(f"smoothing is a share of 1, at least 0 and below 1; got {self.smoothing}.")
         for name in ("reinforce", "baseline"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is a weight of the loss, at least 0; got {getattr(self, name)}.")
+                raise FieldError(f"{name} is a weight of the loss, at least 0; got {getattr(self, name)}.")
 
     def __call__(self, answer: Glimpsed, targets: ClassTargets) -> Terms:
         """Sums over the valid images with an entry for every glimpse; `reward` and `class_error` are for the log."""

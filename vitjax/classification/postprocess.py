@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from vitjax.errors import FieldError
 from vitjax.structs import Ranking
 
 
@@ -22,9 +23,9 @@ class TopClasses:
     """Classes per image; fewer where there are fewer classes."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError where nothing would come out."""
+        """Raises a FieldError where nothing would come out."""
         if self.k < 1:
-            raise ValueError(f"k is a number of classes, at least 1; got {self.k}.")
+            raise FieldError(f"k is a number of classes, at least 1; got {self.k}.")
 
     def __call__(self, logits: Float[Array, "batch classes"]) -> Ranking:
         """Softmax over all classes in float32, cut to the best; of equal ones the first comes first."""

@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from vitjax.attention.hard import CellPolicy, Choice, GlimpseSensor, LocationPolicy, overview
+from vitjax.errors import FieldError
 from vitjax.structs import Images
 
 
@@ -74,10 +75,10 @@ class RecurrentAttention(nn.Module):
         Otherwise the logits after the last glimpse, in float32, at the policy's likeliest places.
 
         Raises:
-            ValueError: `num_classes` is still None.
+            FieldError: `num_classes` is still None.
         """
         if self.num_classes is None:
-            raise ValueError(
+            raise FieldError(
                 "RecurrentAttention needs num_classes; got None. Training fills it in from the data, or set it "
                 "yourself."
             )

@@ -1,12 +1,10 @@
 """The command line: `vitjax train | evaluate | predict | ...`, each command a file here with a function `run`."""
 
-import dis
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-_PACKAGE = Path(__file__).parents[1]
+from vitjax.errors import FieldError, VitjaxError
 
 # name -> what it takes and does; a command's file is imported when it is asked for, so that --help is quick.
 COMMANDS = {
@@ -30,6 +28,10 @@ COMMANDS = {
     "doctor": ("DATA", "tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors"),
     "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
 }
+
+_CONFIG = (
+    "Every command takes --config FILE, the config of a run that is made with classes of one's own; it is run for them."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,32 +57,26 @@ def usage() -> str:
     for name, (takes, *does) in COMMANDS.items():
         heads = [f"{name} {takes}", *[""] * (len(does) - 1)]
         lines += [f"  {head:<24} {line}" for head, line in zip(heads, does, strict=True)]
-    return "\n".join([*lines, "", "`vitjax COMMAND --help` tells more."])
+    return "\n".join([*lines, "", _CONFIG, "`vitjax COMMAND --help` tells more."])
 
 
 def _run(name: str, words: list[str]) -> int:
-    command = importlib.import_module(f"vitjax.commands.{name}")
     try:
-        return command.run(words) or 0
-    except Exception as error:
-        if not _is_ours(error):
-            raise
+        command = importlib.import_module(f"vitjax.commands.{name}")
+        return command.run(_without_config(words)) or 0
+    except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether vitjax raised it to say what can be mended; what breaks in JAX or in a user's module needs its traceback.
+def _without_config(words: list[str]) -> list[str]:
+    """The words without `--config FILE`, which is run for the classes that a run was made with."""
+    if "--config" not in words:
+        return words
+    from vitjax.runs.configs import load_classes
 
-    Ours are vitjax's own classes, and a ValueError that a raise statement of a file of vitjax made.
-    """
-    if type(error).__module__.startswith("vitjax."):
-        return True
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None or not isinstance(error, ValueError):
-        return False
-    code = last.tb_frame.f_code
-    raised = dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
-    return raised and Path(code.co_filename).is_relative_to(_PACKAGE)
+    place = words.index("--config")
+    if not words[place + 1 :]:
+        raise FieldError("--config names the file that has the classes of a run; got nothing.")
+    load_classes(words[place + 1])
+    return words[:place] + words[place + 2 :]

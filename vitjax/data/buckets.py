@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vitjax.data.transforms import Augmentation, draw, resized_size
+from vitjax.errors import FieldError
 
 # The ladder only has to fit the distribution of sizes; this many draws tell it well enough, and take 10 ms.
 _DRAWS = 16384
@@ -63,12 +64,12 @@ def smallest_holding(
     """For each image size the bucket of least area that it fits into.
 
     Raises:
-        ValueError: a size does not fit into any bucket.
+        FieldError: a size does not fit into any bucket.
     """
     area = _area_if_held(outputs, ladder)
     if len(area) and not np.isfinite(area.min(1)).all():
         height, width = outputs[area.min(1).argmax()]
-        raise ValueError(f"an image of {width}x{height} pixels fits into no bucket of {ladder.tolist()}")
+        raise FieldError(f"an image of {width}x{height} pixels fits into no bucket of {ladder.tolist()}")
     return area.argmin(1)
 
 

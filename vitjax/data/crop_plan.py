@@ -16,6 +16,7 @@ from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.errors import DataError
 from vitjax.data.plan import StepPlan, require_positive, shuffled
 from vitjax.data.source import Sample
+from vitjax.errors import FieldError
 
 # Whoever reads ahead is in the next epoch while another is still in this one.
 _EPOCHS_KEPT = 2
@@ -80,7 +81,7 @@ class CropTrainPlan:
             raise DataError("there are no images to train on; name a split that has some")
         require_positive(batch_size=self.batch_size)
         if self.seed < 0:
-            raise ValueError(f"CropTrainPlan.seed is at least 0, got {self.seed}")
+            raise FieldError(f"CropTrainPlan.seed is at least 0, got {self.seed}")
 
     def __reduce__(self) -> tuple:
         """Pickles the fields only: a worker process makes its own epochs, and they are equal."""

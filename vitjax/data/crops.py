@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vitjax.data.rand_augment import RandAugment
+from vitjax.errors import FieldError
 
 _DRAWS = 10  # areas and aspects tried before the centre is taken
 _LONGEST = 64  # times the shorter side that a centre crop looks at
@@ -41,11 +42,11 @@ class RandomCrop:
         """Refuses a size, a range or a probability that cannot be."""
         _require_side("RandomCrop", size=self.size)
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"RandomCrop.area is (smallest, largest) share of the image in (0, 1], got {self.area}")
+            raise FieldError(f"RandomCrop.area is (smallest, largest) share of the image in (0, 1], got {self.area}")
         if not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
-            raise ValueError(f"RandomCrop.aspect is (smallest, largest) ratio above 0, got {self.aspect}")
+            raise FieldError(f"RandomCrop.aspect is (smallest, largest) ratio above 0, got {self.aspect}")
         if not 0 <= self.flip <= 1:
-            raise ValueError(f"RandomCrop.flip is a probability in [0, 1], got {self.flip}")
+            raise FieldError(f"RandomCrop.flip is a probability in [0, 1], got {self.flip}")
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
@@ -99,7 +100,7 @@ class CenterCrop:
         """Refuses sides that cannot be, and a square larger than the resized image."""
         _require_side("CenterCrop", size=self.size, resize=self.resize)
         if self.resize < self.size:
-            raise ValueError(f"CenterCrop.resize is at least its size of {self.size}, got {self.resize}")
+            raise FieldError(f"CenterCrop.resize is at least its size of {self.size}, got {self.resize}")
 
     def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "size size 3"]:
         """The square."""
@@ -123,4 +124,4 @@ def _centre(image: UInt8[np.ndarray, "height width 3"], height: int, width: int)
 def _require_side(owner: str, **sides: int) -> None:
     for name, value in sides.items():
         if value < 1:
-            raise ValueError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")
+            raise FieldError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from vitjax.errors import VitjaxError
 
-class DataError(ValueError):
+
+class DataError(VitjaxError):
     """What is wrong with the data, in one sentence: the file, the value found, and what would be right.
 
     The commands print the sentence without a traceback, so it must stand on its own.

@@ -14,6 +14,7 @@ from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.memory import SUFFIXES
 from vitjax.data.source import NO_LABEL, Classes, Sample, mapped
+from vitjax.errors import VitjaxError
 
 CLASSES_FILE = "classes.txt"
 LAYOUT = f"Lay the data out as <split>/images/a.jpg and <split>/labels/a.png, and name the classes in {CLASSES_FILE}"
@@ -44,7 +45,7 @@ class LabelMapFolder:
 
         Raises:
             DataError: a folder or classes.txt is missing or not what it should be, or no image can be used.
-            ValueError: the header of a label map tells of pixels that are no labels.
+            VitjaxError: the header of a label map tells of pixels that are no labels.
         """
         if not self.root:
             raise DataError(f"no data folder is given; name one with --data.root FOLDER. {LAYOUT}.")
@@ -92,7 +93,7 @@ class MappedImages:
 
         Raises:
             DataError: one of the files cannot be read, or they are not of one size.
-            ValueError: as `label_map`.
+            VitjaxError: as `label_map`.
         """
         path = self.folder / "images" / self.names[record]
         image, labels = decode(_bytes(path), str(path)), self.label_map(record)
@@ -105,7 +106,7 @@ class MappedImages:
 
         Raises:
             DataError: the file cannot be read.
-            ValueError: its pixels are no labels, or one is no class. A loader would replace the record at a DataError,
+            VitjaxError: its pixels are no labels, or one is no class. A loader would replace the record at a DataError,
                 and so hide it.
         """
         path = _map_of(self.folder / "images" / self.names[record])
@@ -118,7 +119,7 @@ class MappedImages:
         strange = labels[(labels >= len(self.classes)) & (labels != NO_LABEL)]
         if strange.size:
             known = f"{CLASSES_FILE} names {len(self.classes)} classes, and {NO_LABEL} is for no label"
-            raise ValueError(f"{path} has the label {strange[0]}, but {known}.")
+            raise VitjaxError(f"{path} has the label {strange[0]}, but {known}.")
         return labels
 
     def name(self, record: int) -> str:
@@ -169,7 +170,7 @@ def _require_labels(start: bytes, path: Path) -> None:
         if colour == _PALETTE or (depth, colour) == (8, _GREY):
             return
         found = f"a PNG with {depth}-bit {_COLOURS.get(colour, 'unknown')} pixels"
-    raise ValueError(f"{path} is {found}; save label maps as PNG with 8-bit grey or palette pixels, the labels.")
+    raise VitjaxError(f"{path} is {found}; save label maps as PNG with 8-bit grey or palette pixels, the labels.")
 
 
 def _read_classes(path: Path) -> Classes:

@@ -24,6 +24,7 @@ from vitjax.batch import Batch, Targets
 from vitjax.data.errors import DataError
 from vitjax.data.plan import Plan, StepPlan
 from vitjax.data.source import NO_LABEL, Sample, Source
+from vitjax.errors import FieldError
 
 # Batches that a thread or a worker process reads ahead; one of large images is 50 MB.
 _READY = 2
@@ -53,7 +54,7 @@ def batches(
 
     Raises:
         DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
-        ValueError: the source has one for a record that can be read but is wrong; no other takes its place.
+        FieldError: the source has one for a record that can be read but is wrong; no other takes its place.
     """
     _check(plan, start_step, workers, host, hosts)
     stop = _ENDLESS if plan.length is None else plan.length
@@ -72,7 +73,7 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
 
     Raises:
         DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
-        ValueError: the source has one for a record that can be read but is wrong; no other takes its place.
+        FieldError: the source has one for a record that can be read but is wrong; no other takes its place.
     """
     share = len(step.records) // hosts
     rows = range(host * share, (host + 1) * share)
@@ -284,8 +285,8 @@ def _require_shared_memory(plan: Plan, workers: int, hosts: int) -> None:
 
 def _check(plan: Plan, start_step: int, workers: int, host: int, hosts: int) -> None:
     if start_step < 0 or workers < 0:
-        raise ValueError(f"start_step and workers are at least 0, got {start_step} and {workers}")
+        raise FieldError(f"start_step and workers are at least 0, got {start_step} and {workers}")
     if not 0 <= host < hosts:
-        raise ValueError(f"host is in [0, hosts), got host {host} of {hosts}")
+        raise FieldError(f"host is in [0, hosts), got host {host} of {hosts}")
     if plan.batch_size % hosts:
-        raise ValueError(f"the batch is shared among hosts evenly; got batch_size {plan.batch_size} for {hosts} hosts")
+        raise FieldError(f"the batch is shared among hosts evenly; got batch_size {plan.batch_size} for {hosts} hosts")

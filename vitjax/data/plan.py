@@ -15,6 +15,7 @@ from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.errors import DataError
 from vitjax.data.source import Sample
 from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
+from vitjax.errors import FieldError
 
 # Whoever reads ahead is in the next epoch while another is still in this one.
 _EPOCHS_KEPT = 2
@@ -109,7 +110,7 @@ class TrainPlan:
             raise DataError("there are no images to train on; name a split that has some")
         require_positive(batch_size=self.batch_size, multiple=self.multiple, max_buckets=self.max_buckets)
         if self.seed < 0:
-            raise ValueError(f"TrainPlan.seed is at least 0, got {self.seed}")
+            raise FieldError(f"TrainPlan.seed is at least 0, got {self.seed}")
 
     def __reduce__(self) -> tuple:
         """Pickles the fields only: a worker process makes its own epochs, and they are equal."""
@@ -242,10 +243,10 @@ def padding(outputs: Int[np.ndarray, "batch 2"], bucket: tuple[int, int]) -> flo
 
 
 def require_positive(**values: int) -> None:
-    """Raises a ValueError that names a value below 1."""
+    """Raises a FieldError that names a value below 1."""
     for name, value in values.items():
         if value < 1:
-            raise ValueError(f"{name} is at least 1, got {value}")
+            raise FieldError(f"{name} is at least 1, got {value}")
 
 
 def _as_tuples(ladder: Int[np.ndarray, "buckets 2"]) -> tuple[tuple[int, int], ...]:

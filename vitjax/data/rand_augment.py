@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
+from vitjax.errors import FieldError
+
 STRONGEST = 10.0
 """The magnitude of strength 1."""
 FILL = (124, 116, 104)
@@ -63,13 +65,13 @@ class RandAugment:
     def __post_init__(self) -> None:
         """Refuses a number of operations, a magnitude or a probability that cannot be."""
         if self.operations < 0:
-            raise ValueError(f"RandAugment.operations is at least 0, got {self.operations}")
+            raise FieldError(f"RandAugment.operations is at least 0, got {self.operations}")
         if not 0 <= self.magnitude <= STRONGEST:
-            raise ValueError(f"RandAugment.magnitude is in [0, {STRONGEST:g}], got {self.magnitude}")
+            raise FieldError(f"RandAugment.magnitude is in [0, {STRONGEST:g}], got {self.magnitude}")
         if not 0 <= self.deviation < math.inf:
-            raise ValueError(f"RandAugment.deviation is finite and at least 0, got {self.deviation}")
+            raise FieldError(f"RandAugment.deviation is finite and at least 0, got {self.deviation}")
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"RandAugment.probability is in [0, 1], got {self.probability}")
+            raise FieldError(f"RandAugment.probability is in [0, 1], got {self.probability}")
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator

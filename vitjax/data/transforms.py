@@ -10,6 +10,7 @@ from PIL import Image
 
 from vitjax.data.errors import DataError
 from vitjax.data.source import Sample
+from vitjax.errors import FieldError
 
 SCALES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
 
@@ -144,14 +145,14 @@ class Augmentation:
         """Refuses probabilities outside [0, 1] and sizes that no image can have."""
         for name, value in {"flip": self.flip, "crop": self.crop}.items():
             if not 0.0 <= value <= 1.0:
-                raise ValueError(f"Augmentation.{name} is a probability in [0, 1], got {value}")
+                raise FieldError(f"Augmentation.{name} is a probability in [0, 1], got {value}")
         sides = {"sizes": self.sizes, "crop_sizes": self.crop_sizes, "crop_range": self.crop_range}
         for name, values in sides.items():
             for value in values:
                 _require_positive("Augmentation", **{name: value})
         _require_positive("Augmentation", max_side=self.max_side)
         if self.crop_range[0] > self.crop_range[1]:
-            raise ValueError(f"Augmentation.crop_range is (smallest, largest) side, got {self.crop_range}")
+            raise FieldError(f"Augmentation.crop_range is (smallest, largest) side, got {self.crop_range}")
 
 
 def draw(augmentation: Augmentation, rng: np.random.Generator, sizes: Int[np.ndarray, "images 2"]) -> Geometries:
@@ -244,4 +245,4 @@ def _pick(
 def _require_positive(owner: str, **sides: int | None) -> None:
     for name, value in sides.items():
         if value is not None and value < 1:
-            raise ValueError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")
+            raise FieldError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")

@@ -14,6 +14,7 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoder
 from vitjax.detection.deformable_encoder import DeformableEncoder, Memory
 from vitjax.detection.proposals import Proposals, QueriesValid
+from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.layers.norms import MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
@@ -79,7 +80,7 @@ class DeformableDETR(nn.Module):
         """Logits over classes and cxcywh boxes, for every decoder layer; with two stages also the proposals.
 
         Raises:
-            ValueError: `num_classes` is still None, or fields contradict each other or the backbone.
+            FieldError: `num_classes` is still None, or fields contradict each other or the backbone.
         """
         self._check()
         pyramid = self._pyramid(images, train=train)
@@ -114,13 +115,13 @@ class DeformableDETR(nn.Module):
 
     def _check(self) -> None:
         if self.num_classes is None:
-            raise ValueError(
+            raise FieldError(
                 "DeformableDETR needs num_classes; got None. Training fills it in from the data, or set it yourself."
             )
         if self.two_stage and not self.refine:
-            raise ValueError("two_stage=True needs refine=True: its proposals are boxes, which are refined from there.")
+            raise FieldError("two_stage=True needs refine=True: its proposals are boxes, which are refined from there.")
         if not 1 <= self.backbone_levels <= self.levels:
-            raise ValueError(f"backbone_levels must be 1 to levels={self.levels}; got {self.backbone_levels}.")
+            raise FieldError(f"backbone_levels must be 1 to levels={self.levels}; got {self.backbone_levels}.")
 
     def _keep(self, **tensors: Any) -> None:
         for name, tensor in tensors.items():
@@ -130,7 +131,7 @@ class DeformableDETR(nn.Module):
         """The levels at the transformer's width, finest first."""
         features = self.backbone(images, padding=self.padding, train=train)
         if len(features) < self.backbone_levels:
-            raise ValueError(f"the backbone gives {len(features)} maps; backbone_levels={self.backbone_levels}.")
+            raise FieldError(f"the backbone gives {len(features)} maps; backbone_levels={self.backbone_levels}.")
         pyramid = [self._project(feature, level) for level, feature in enumerate(features[-self.backbone_levels :])]
         last = features[-1]
         for level in range(self.backbone_levels, self.levels):

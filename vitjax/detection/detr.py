@@ -12,6 +12,7 @@ from jaxtyping import Float
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.decoder import Decoder
 from vitjax.detection.encoder import Encoder
+from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.convolution import conv_general_dilated
@@ -70,7 +71,7 @@ class DETR(nn.Module):
         """Logits over classes and 'no object' (last) and cxcywh boxes, for every decoder layer.
 
         Raises:
-            ValueError: `num_classes` is still None.
+            FieldError: `num_classes` is still None.
         """
         return self.inner(images, train=train).predictions
 
@@ -79,10 +80,10 @@ class DETR(nn.Module):
         """The predictions, with all that a head for masks needs besides: one pass gives both.
 
         Raises:
-            ValueError: `num_classes` is still None.
+            FieldError: `num_classes` is still None.
         """
         if self.num_classes is None:
-            raise ValueError(
+            raise FieldError(
                 "DETR needs num_classes; got None. Training fills it in from the data, or set it yourself."
             )
         features = self.backbone(images, padding=self.padding, train=train)

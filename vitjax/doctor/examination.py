@@ -28,6 +28,7 @@ from vitjax.doctor.folder import examine_folder
 from vitjax.doctor.images import Files, look_at_exif, look_at_formats, look_for_leaks, look_inside, read_files
 from vitjax.doctor.report import VALIDATION, Examination, Finding, from_tally, several
 from vitjax.doctor.sizes import look_at_padding, look_at_sizes
+from vitjax.errors import FieldError
 
 _USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
 
@@ -44,7 +45,7 @@ class _Measures:
     def __post_init__(self) -> None:
         for name, least in (("queries", self.queries), ("size", min(self.size)), ("batch_size", self.batch_size)):
             if least < 1:
-                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+                raise FieldError(f"{name} is at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def examine(
     images are read; with `decode` whole images are.
 
     Raises:
-        ValueError: a measure is not positive. What is wrong with the data is a finding.
+        FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
     measures, folder = _Measures(queries, decode, size, batch_size), Path(root).expanduser()
     if not folder.is_dir():

@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vitjax.errors import VitjaxError
+
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -56,7 +58,7 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
     overwrites another of its id) and a missing area or iscrowd is filled in. Of each class in an image the 100 best
     results count. No results give zeros; an object of no size counts, as one that cannot be found.
 
-    Raises: ValueError where a field is missing, an image or an annotation's category is unknown, or a box, area or
+    Raises: VitjaxError where a field is missing, an image or an annotation's category is unknown, or a box, area or
     score is NaN or infinite (pycocotools may score such a result as found).
     """
     images = _ranks(_ids(ground_truth, "images", "image"))
@@ -88,11 +90,11 @@ def to_results(
     Boxes keep 3 decimals, about what float32 holds at the far side of a 4,096 px image; scores keep 7, all that float32
     holds near one, so that no two that matter become a tie. That makes a third of the json.
 
-    Raises: ValueError where a label has no category id.
+    Raises: VitjaxError where a label has no category id.
     """
     outside = (labels < 0) | (labels >= len(category_ids))
     if outside.any():
-        raise ValueError(
+        raise VitjaxError(
             f"Label {labels[outside][0]} has no category id: there are {len(category_ids)}, counted from 0."
         )
     # In float64, or the width would carry a second rounding.
@@ -109,7 +111,7 @@ def to_results(
 
 def _ids(ground_truth: Mapping[str, Any], key: str, kind: str) -> list[Hashable]:
     if key not in ground_truth:
-        raise ValueError(f"The ground truth has no {key!r} but {sorted(ground_truth)}; give a COCO instances dict.")
+        raise VitjaxError(f"The ground truth has no {key!r} but {sorted(ground_truth)}; give a COCO instances dict.")
     return _column(ground_truth[key], "id", kind)
 
 
@@ -157,7 +159,7 @@ def _row(image: int, category: int, box: Any, area: Any, crowd: Any) -> dict[str
 def _column(records: Sequence[Mapping[str, Any]], key: str, kind: str) -> list[Any]:
     for index, record in enumerate(records):
         if key not in record:
-            raise ValueError(
+            raise VitjaxError(
                 f"The {kind} at index {index} has no {key!r} but {sorted(record)}; COCO format asks for it."
             )
     return [record[key] for record in records]
@@ -167,7 +169,7 @@ def _boxes(records: Sequence[Mapping[str, Any]], kind: str) -> Float[np.ndarray,
     boxes = _column(records, "bbox", kind)
     for index, box in enumerate(boxes):
         if not isinstance(box, list | tuple | np.ndarray) or len(box) != 4:
-            raise ValueError(
+            raise VitjaxError(
                 f"The {kind} at index {index} has bbox {box!r}; COCO asks for [x, y, width, height] in pixels."
             )
     return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
@@ -176,7 +178,7 @@ def _boxes(records: Sequence[Mapping[str, Any]], kind: str) -> Float[np.ndarray,
 def _known(ids: list[Hashable], known: Mapping[Hashable, int], kind: str, of: str) -> list[Hashable]:
     strangers = [value for value in ids if value not in known]
     if strangers:
-        raise ValueError(
+        raise VitjaxError(
             f"{len(strangers)} of {len(ids)} {kind} have an id that is not among the {len(known)} {of} of the "
             f"ground truth, the first is {strangers[0]!r}; evaluate on the ground truth of the same split."
         )
@@ -187,7 +189,7 @@ def _refuse_non_finite(boxes: np.ndarray, values: np.ndarray, image_ids: list[Ha
     bad = ~np.isfinite(np.column_stack([boxes, values])).all(axis=1)
     if bad.any():
         first = image_ids[int(np.argmax(bad))]
-        raise ValueError(f"{bad.sum()} of {bad.size} {what}, the first in image {first!r}; no score can be given.")
+        raise VitjaxError(f"{bad.sum()} of {bad.size} {what}, the first in image {first!r}; no score can be given.")
 
 
 def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int], rows: list[dict[str, Any]]) -> COCO:

@@ -9,6 +9,7 @@ from jaxtyping import Int, UInt8
 
 from vitjax.data.errors import DataError
 from vitjax.data.source import NO_LABEL, Classes, LabelMapSource
+from vitjax.errors import VitjaxError
 from vitjax.evaluation.scores import Evaluation
 from vitjax.prediction import Answer, name_of
 
@@ -47,14 +48,14 @@ def confusion(
     """How many pixels of each class (row) are found as each (column); the last column is what is no class of the data.
 
     Raises:
-        ValueError: the maps differ in size, or the truth has a label that is no class.
+        VitjaxError: the maps differ in size, or the truth has a label that is no class.
     """
     if truth.shape != found.shape:
-        raise ValueError(f"a label map is compared with one of its own size; got {found.shape} for {truth.shape}.")
+        raise VitjaxError(f"a label map is compared with one of its own size; got {found.shape} for {truth.shape}.")
     known = truth != NO_LABEL
     rows, columns = truth[known].astype(np.int64), np.minimum(found[known], classes)
     if rows.size and rows.max() >= classes:
-        raise ValueError(f"labels of {classes} classes are below {classes}, or {NO_LABEL} for none; got {rows.max()}.")
+        raise VitjaxError(f"labels of {classes} classes are below {classes}, or {NO_LABEL} for none; got {rows.max()}.")
     counts = np.bincount(rows * (classes + 1) + columns, minlength=classes * (classes + 1))
     return counts.reshape(classes, classes + 1)
 
@@ -81,7 +82,7 @@ def evaluate(answers: Iterable[Answer], source: LabelMapSource) -> Evaluation:
     The pixels of an image that could not be read count as missed where its labels can be read.
 
     Raises:
-        ValueError: a label map of the source has a label that is no class.
+        VitjaxError: a label map of the source has a label that is no class.
     """
     classes = len(source.classes)
     counts = np.zeros((classes, classes + 1), np.int64)

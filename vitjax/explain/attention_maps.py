@@ -15,6 +15,7 @@ from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
+from vitjax.errors import FieldError
 from vitjax.explain.seen_image import SeenImage, look
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.prediction import name_of
@@ -76,10 +77,10 @@ class AttentionMap:
         """The weights of one head alone.
 
         Raises:
-            ValueError: there is no such head.
+            FieldError: there is no such head.
         """
         if head not in self.heads:
-            raise ValueError(f"head is {self.heads[0]} to {self.heads[-1]} in the {self.part}; got {head}.")
+            raise FieldError(f"head is {self.heads[0]} to {self.heads[-1]} in the {self.part}; got {head}.")
         return dataclasses.replace(self, heads=(head,), weights=self.weights[[self.heads.index(head)]])
 
 
@@ -103,11 +104,11 @@ class Attention:
         """What a decoder query attends to, by default the one with the best score; layers count as in lists.
 
         Raises:
-            ValueError: there is no such query or layer.
+            FieldError: there is no such query or layer.
         """
         query = int(self.scores.argmax()) if query is None else query
         if not 0 <= query < len(self.scores):
-            raise ValueError(f"query is 0 to {len(self.scores) - 1} in this decoder; got {query}.")
+            raise FieldError(f"query is 0 to {len(self.scores) - 1} in this decoder; got {query}.")
         found = {"box": self.boxes[query], "label": self.names[query], "score": float(self.scores[query])}
         return self._map("decoder", self.decoder, layer, query, query=f"query {query}", **found)
 
@@ -115,7 +116,7 @@ class Attention:
         """What the encoder's token that holds a pixel of the original image attends to; layers count as in lists.
 
         Raises:
-            ValueError: there is no such pixel or layer.
+            FieldError: there is no such pixel or layer.
         """
         row, column = self.image.token(x, y, self.map, self.stride)
         box = self.image.cells((row + 1, column + 1), self.stride)[row, column]
@@ -125,7 +126,7 @@ class Attention:
     def _map(self, part: str, layers: tuple[np.ndarray, ...], layer: int, row: int, **fields: Any) -> AttentionMap:
         count = len(layers)
         if not -count <= layer < count:
-            raise ValueError(f"layer is {indices(count)} in the {part}; got {layer}.")
+            raise FieldError(f"layer is {indices(count)} in the {part}; got {layer}.")
         rows, columns = self.image.tokens(self.map, self.stride)
         weights = layers[layer][:, row].reshape(-1, *self.map)[:, :rows, :columns]
         known: dict[str, Any] = {"image": self.image, "stride": self.stride, "part": part, "layers": count}
@@ -151,11 +152,11 @@ def attend(
     """Runs the model on one image, resized and padded to sides that are a multiple of `multiple`.
 
     Raises:
-        ValueError: the model is no DETR.
+        FieldError: the model is no DETR.
         DataError: the image is missing or cannot be read.
     """
     if not isinstance(model, DETR):
-        raise ValueError(
+        raise FieldError(
             "attention maps are those of a DETR, whose queries attend to the whole image; "
             f"this model is a {type(model).__name__} with a {type(getattr(model, 'backbone', None)).__name__}."
         )

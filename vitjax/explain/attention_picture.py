@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vitjax.errors import FieldError
 from vitjax.explain.attention_maps import AttentionMap
 from vitjax.explain.sampling_picture import COLORMAP, INK, PALE, QUERY
 from vitjax.explain.seen_image import SeenImage
@@ -29,7 +30,7 @@ def draw_attention(found: AttentionMap, path: Path, *, dpi: int = 150) -> Path:
     Every small panel has a scale of its own, from 0 to the weight that is written above it. Gives the path.
 
     Raises:
-        ValueError: the path is no .png, .pdf or .svg.
+        FieldError: the path is no .png, .pdf or .svg.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -78,10 +79,10 @@ def require_format(path: Path) -> None:
     """Refuses a file that no picture can be written to.
 
     Raises:
-        ValueError: the path is no .png, .pdf or .svg.
+        FieldError: the path is no .png, .pdf or .svg.
     """
     if path.suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"the picture is written as .png, .pdf or .svg; got {path.name!r}.")
+        raise FieldError(f"the picture is written as .png, .pdf or .svg; got {path.name!r}.")
 
 
 def panel_size(image: SeenImage, side: float) -> tuple[float, float]:

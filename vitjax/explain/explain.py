@@ -5,6 +5,7 @@ from typing import Any
 
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.detection.deformable_detr import DeformableDETR
+from vitjax.errors import FieldError
 from vitjax.explain.attention_maps import Attention
 from vitjax.explain.attention_picture import draw_attention
 from vitjax.explain.group_picture import draw_groups
@@ -24,12 +25,12 @@ def explain(predictor: Predictor, image: str, out: str | None, **options: Any) -
     """Draws the picture that suits the model; options that are None are left out. Gives lines for people.
 
     Raises:
-        ValueError: the model has no such attention, or an option is not for it, or out of range.
+        FieldError: the model has no such attention, or an option is not for it, or out of range.
         DataError: the image is missing or cannot be read.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if "query" in given and "pixel" in given:
-        raise ValueError("explain draws --query or --pixel, not both; leave out one of them.")
+        raise FieldError("explain draws --query or --pixel, not both; leave out one of them.")
     if getattr(predictor.model, "task", "detection") != "detection" or "stage" in given or "block" in given:
         if not isinstance(getattr(predictor.model, "backbone", None), CrossFormer):
             return _looks(predictor, image, Path(out or "attention.png"), _checked(given, LOOKS))
@@ -43,7 +44,7 @@ def _checked(given: dict[str, Any], kind: tuple[str, list[str]]) -> dict[str, An
     what, names = kind
     for name in given:
         if name not in names:
-            raise ValueError(f"--{name} is not for {what}; these take {', '.join(f'--{one}' for one in names)}.")
+            raise FieldError(f"--{name} is not for {what}; these take {', '.join(f'--{one}' for one in names)}.")
     return given
 
 
@@ -81,7 +82,7 @@ def _attention(predictor: Predictor, image: str, out: Path, asked: dict[str, Any
 
 def _sampling(predictor: Predictor, image: str, out: Path, asked: dict[str, Any]) -> list[str]:
     if "level" in asked and "pixel" not in asked:
-        raise ValueError("--level goes with --pixel; without a pixel every level of a decoder query is drawn.")
+        raise FieldError("--level goes with --pixel; without a pixel every level of a decoder query is drawn.")
     sampling = predictor.sampling(image)
     layer = asked.get("layer", -1)
     if "pixel" in asked:

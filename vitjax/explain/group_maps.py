@@ -16,6 +16,7 @@ from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
+from vitjax.errors import FieldError
 from vitjax.explain.attention_maps import AttentionMap, indices
 from vitjax.explain.seen_image import SeenImage, look
 from vitjax.prediction import name_of
@@ -76,12 +77,12 @@ class Groups:
         """The group of the token that holds a pixel of the original image; blocks count from 0, or as in lists.
 
         Raises:
-            ValueError: there is no such pixel, stage or block.
+            FieldError: there is no such pixel, stage or block.
         """
         blocks, size, stride = self._stage(stage), self.maps[stage - 1], STRIDE * 2 ** (stage - 1)
         count = len(blocks)
         if not -count <= block < count:
-            raise ValueError(f"block is {indices(count)} in stage {stage}; got {block}.")
+            raise FieldError(f"block is {indices(count)} in stage {stage}; got {block}.")
         row, column = self.image.token(x, y, size, stride)
         chosen = blocks[block]
         group, place = (int(axis[0]) for axis in np.nonzero(chosen.tokens == row * size[1] + column))
@@ -111,7 +112,7 @@ class Groups:
         """A pixel's groups in the first short and the first long distance block of a stage, as far as it has both.
 
         Raises:
-            ValueError: there is no such pixel or stage.
+            FieldError: there is no such pixel or stage.
         """
         found = [self.of_pixel(x, y, stage=stage, block=block) for block in range(len(self._stage(stage)))]
         short, far = ([one for one in found if (one.interval > 1) == long][:1] for long in (False, True))
@@ -119,7 +120,7 @@ class Groups:
 
     def _stage(self, stage: int) -> tuple[GroupedBlock, ...]:
         if not 1 <= stage <= len(self.stages):
-            raise ValueError(f"stage is 1, the finest, to {len(self.stages)} in this CrossFormer; got {stage}.")
+            raise FieldError(f"stage is 1, the finest, to {len(self.stages)} in this CrossFormer; got {stage}.")
         return self.stages[stage - 1]
 
 
@@ -135,13 +136,13 @@ def group(
     """Runs a classifier or a detector with a CrossFormer on one image, cropped or resized as `preprocess` says.
 
     Raises:
-        ValueError: the model has no CrossFormer.
+        FieldError: the model has no CrossFormer.
         DataError: the image is missing or cannot be read.
     """
     backbone: Any = getattr(model, "backbone", model)
     if not isinstance(backbone, CrossFormer):
         has = f"a {type(model).__name__} with a {type(backbone).__name__}"
-        raise ValueError(
+        raise FieldError(
             f"groups of tokens are those of a CrossFormer; this model is {has}, which has no such attention."
         )
     image, batch = look(picture, classes, preprocess, multiple=multiple)

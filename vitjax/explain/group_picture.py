@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitjax.errors import FieldError
 from vitjax.explain.attention_picture import (
     GAP,
     LINE,
@@ -30,7 +31,7 @@ def draw_groups(found: Sequence[GroupMap], path: Path, *, dpi: int = 150) -> Pat
     """Writes the picture, one panel for each of a pixel's groups; the path's suffix says in which format.
 
     Raises:
-        ValueError: there are no groups, or the path is no .png, .pdf or .svg.
+        FieldError: there are no groups, or the path is no .png, .pdf or .svg.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -38,7 +39,7 @@ def draw_groups(found: Sequence[GroupMap], path: Path, *, dpi: int = 150) -> Pat
 
     require_format(path)
     if not found:
-        raise ValueError("a picture of groups needs one or more of them; got none.")
+        raise FieldError("a picture of groups needs one or more of them; got none.")
     across, down = panel_size(found[0].image, _PANEL)
     width = GAP + len(found) * (across + GAP) + _BAR
     lines = _heading(found, width - 2 * GAP)

@@ -18,6 +18,7 @@ from vitjax.data.crops import CenterCrop
 from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
+from vitjax.errors import FieldError
 from vitjax.explain.seen_image import SeenImage, Size, look
 from vitjax.prediction import name_of
 from vitjax.structs import Batch, images_of
@@ -102,7 +103,7 @@ class Looks:
         """One look for each module, in the order of the network; those over pixels tell what (x, y) attends to.
 
         Raises:
-            ValueError: there is no such pixel, or the model does not see it.
+            FieldError: there is no such pixel, or the model does not see it.
         """
         self.image.token(x, y, self.bucket, 1)
         return tuple(self._looks(x, y))
@@ -111,12 +112,12 @@ class Looks:
         """The modules of one stage of the backbone alone; of stage 0 all that are in the backbone, in whatever part.
 
         Raises:
-            ValueError: there are none.
+            FieldError: there are none.
         """
         name = re.compile(rf"stage_{stage}(_|$)" if stage else "backbone$")
         sown = {path: values for path, values in self.sown.items() if any(name.match(part) for part in path)}
         if not sown:
-            raise ValueError(f"no attention module in {f'stage {stage}' if stage else 'the backbone'} of this model.")
+            raise FieldError(f"no attention module in {f'stage {stage}' if stage else 'the backbone'} of this model.")
         return dataclasses.replace(self, sown=sown)
 
     def _looks(self, x: int, y: int) -> Iterator[Look]:
@@ -175,7 +176,7 @@ class Looks:
             rows, columns = (-(-side // 2**halvings) for side in self.bucket)
             if rows * columns == cells:
                 return rows, columns
-        raise ValueError(f"{cells} cells make no map of an image of {self.bucket[0]} x {self.bucket[1]} pixels.")
+        raise FieldError(f"{cells} cells make no map of an image of {self.bucket[0]} x {self.bucket[1]} pixels.")
 
 
 def stride_of(map: Size, image: Size) -> int:
@@ -210,7 +211,7 @@ def looks(
     """Runs a model on one image and keeps what its attention modules sow.
 
     Raises:
-        ValueError: no module of the model sows anything.
+        FieldError: no module of the model sows anything.
         DataError: the image is missing or cannot be read.
     """
     image, batch = look(picture, classes, preprocess, multiple=multiple)
@@ -220,7 +221,7 @@ def looks(
     if not sown:
         backbone = getattr(model, "backbone", None)
         has = f"a {type(model).__name__}" + ("" if backbone is None else f" with a {type(backbone).__name__}")
-        raise ValueError(f"explain draws what attention modules do, and this model, {has}, has none that tells it.")
+        raise FieldError(f"explain draws what attention modules do, and this model, {has}, has none that tells it.")
     _, height, width, _ = batch.pixels.shape
     found = Looks(image, (height, width), sown, getattr(model, "glimpse_size", 0))
     if not isinstance(model, (Classifier, RecurrentAttention)):

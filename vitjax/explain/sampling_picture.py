@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.explain.sampling_points import SamplingPoints
 
 COLORMAP = "viridis"  # even steps of lightness, and none of the query's pink
@@ -47,14 +48,14 @@ def draw_sampling(sampled: SamplingPoints, path: Path, *, zoom: float = 1, dpi: 
     that part of it all around the reference.
 
     Raises:
-        ValueError: the zoom is not 1 to 100, or the path is no .png, .pdf or .svg.
+        FieldError: the zoom is not 1 to 100, or the path is no .png, .pdf or .svg.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     if path.suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"the picture is written as .png, .pdf or .svg; got {path.name!r}.")
+        raise FieldError(f"the picture is written as .png, .pdf or .svg; got {path.name!r}.")
     view, levels = _view(sampled, zoom), len(sampled.strides)
     columns = levels if levels <= 3 else -(-levels // 2)
     rows = -(-levels // columns)
@@ -91,7 +92,7 @@ def draw_sampling(sampled: SamplingPoints, path: Path, *, zoom: float = 1, dpi: 
 def _view(sampled: SamplingPoints, zoom: float) -> _View:
     """The image with a margin on each side that holds the points there, as far as there is room; a part with `zoom`."""
     if not 1 <= zoom <= 100:
-        raise ValueError(f"zoom is 1 to 100; got {zoom}.")
+        raise FieldError(f"zoom is 1 to 100; got {zoom}.")
     size = np.array(sampled.image.shape[1::-1])
     points, longer = sampled.points.reshape(-1, 2), size.max()
     near, far, rim = _NEAR * longer, _FAR * longer, _RIM * longer

@@ -16,6 +16,7 @@ from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import token_places
+from vitjax.errors import FieldError
 from vitjax.explain.seen_image import look
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.prediction import name_of
@@ -61,10 +62,10 @@ class SamplingPoints:
         """The points of one head alone.
 
         Raises:
-            ValueError: there is no such head.
+            FieldError: there is no such head.
         """
         if head not in self.heads:
-            raise ValueError(f"head is 0 to {len(self.heads) - 1} in the {self.part}; got {head}.")
+            raise FieldError(f"head is 0 to {len(self.heads) - 1} in the {self.part}; got {head}.")
         row = [self.heads.index(head)]
         return dataclasses.replace(self, heads=(head,), points=self.points[row], weights=self.weights[row])
 
@@ -99,11 +100,11 @@ class Sampling:
         """The points of a decoder query, by default of the one with the best score; layers count as in lists.
 
         Raises:
-            ValueError: there is no such query or layer.
+            FieldError: there is no such query or layer.
         """
         query = int(self.scores.argmax()) if query is None else query
         if not 0 <= query < len(self.scores):
-            raise ValueError(f"query is 0 to {len(self.scores) - 1} in this decoder; got {query}.")
+            raise FieldError(f"query is 0 to {len(self.scores) - 1} in this decoder; got {query}.")
         points = self._points("decoder", self.decoder, layer, query, f"query {query}", self.boxes[query])
         return dataclasses.replace(points, label=self.names[query], score=float(self.scores[query]))
 
@@ -111,14 +112,14 @@ class Sampling:
         """The points of the encoder's token that holds a pixel, on a level (the finest is 0); layers as in lists.
 
         Raises:
-            ValueError: there is no such pixel, level or layer.
+            FieldError: there is no such pixel, level or layer.
         """
         height, width = self.image.shape[:2]
         if not (0 <= x < width and 0 <= y < height):
             room = f"x from 0 to {width - 1} and y from 0 to {height - 1}"
-            raise ValueError(f"a pixel of this image has {room}; got {x} {y}.")
+            raise FieldError(f"a pixel of this image has {room}; got {x} {y}.")
         if not 0 <= level < len(self.maps):
-            raise ValueError(f"level is 0, the finest, to {len(self.maps) - 1}; got {level}.")
+            raise FieldError(f"level is 0, the finest, to {len(self.maps) - 1}; got {level}.")
         rows, columns = self.tokens[level]
         row, column = int((y + 0.5) / height * rows), int((x + 0.5) / width * columns)
         before = sum(map_height * map_width for map_height, map_width in self.maps[:level])
@@ -132,7 +133,7 @@ class Sampling:
     ) -> SamplingPoints:
         count = len(layers)
         if not -count <= layer < count:
-            raise ValueError(f"layer is 0 to {count - 1}, or -{count} to -1 from the end, in the {part}; got {layer}.")
+            raise FieldError(f"layer is 0 to {count - 1}, or -{count} to -1 from the end, in the {part}; got {layer}.")
         chosen, layer = layers[layer], layer % count
         reference = chosen.references[row]
         return SamplingPoints(
@@ -164,11 +165,11 @@ def sample(
     """Runs the model on one image, resized and padded to sides that are a multiple of `multiple`.
 
     Raises:
-        ValueError: the model is no DeformableDETR.
+        FieldError: the model is no DeformableDETR.
         DataError: the image is missing or cannot be read.
     """
     if not isinstance(model, DeformableDETR):
-        raise ValueError(
+        raise FieldError(
             "sampling points are those of a DeformableDETR, whose queries look at a few places; "
             f"this model is a {type(model).__name__}, which attends to the whole image."
         )

@@ -12,6 +12,7 @@ from vitjax.data.memory import Picture, Pictures
 from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
+from vitjax.errors import FieldError
 from vitjax.structs import Batch
 
 Size = tuple[int, int]  # height, width
@@ -49,17 +50,17 @@ class SeenImage:
         """Row and column of the cell that holds a pixel of the original image.
 
         Raises:
-            ValueError: there is no such pixel, or the model does not see it.
+            FieldError: there is no such pixel, or the model does not see it.
         """
         height, width = self.original
         if not (0 <= x < width and 0 <= y < height):
             room = f"x from 0 to {width - 1} and y from 0 to {height - 1}"
-            raise ValueError(f"a pixel of this image has {room}; got {x} {y}.")
+            raise FieldError(f"a pixel of this image has {room}; got {x} {y}.")
         across, down = (np.array([x, y]) + 0.5 - self.extent[:2]) / self.scale
         if not (0 <= across < self.size[1] and 0 <= down < self.size[0]):
             left, top, right, bottom = (*np.ceil(self.extent[:2] - 0.5), *np.ceil(self.extent[2:] - 0.5) - 1)
             room = f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f}"
-            raise ValueError(f"of this image the model sees the square in the middle, {room}; got {x} {y}.")
+            raise FieldError(f"of this image the model sees the square in the middle, {room}; got {x} {y}.")
         rows, columns = self.tokens(map, stride)  # not all of the image has a token where only whole patches make some
         return min(int(down // stride), rows - 1), min(int(across // stride), columns - 1)
 

@@ -10,12 +10,14 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from vitjax.errors import VitjaxError
+
 AS_IS: tuple[int, ...] = ()
 LINEAR = (1, 0)  # torch [out, in] -> flax [in, out]
 CONVOLUTION = (2, 3, 1, 0)  # torch [out, in, h, w] -> flax [h, w, in, out]
 
 
-class PublishedError(ValueError):
+class PublishedError(VitjaxError):
     """Published weights and a model do not fit each other; the message lists every tensor concerned."""
 
 

@@ -53,7 +53,7 @@ class Predictor:
 
         Raises:
             DataError: an image is missing or cannot be read.
-            SettingError: the model does not know what is asked for.
+            FieldError: the model does not know what is asked for.
         """
         asked = Asked(threshold, top, nms)
         if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):

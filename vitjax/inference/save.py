@@ -69,7 +69,7 @@ def save(
     the lines on an image as soon as it is done.
 
     Raises:
-        SettingError: the task does not know what is asked for.
+        FieldError: the task does not know what is asked for.
         ValueError: `every` is no number of frames.
         DataError: a video cannot be read or written, or a picture would overwrite what it is made of.
     """

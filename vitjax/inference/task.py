@@ -14,7 +14,7 @@ from vitjax.data.crops import CenterCrop
 from vitjax.data.plan import Plan
 from vitjax.data.source import Classes, Sample
 from vitjax.data.transforms import Resize
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
 from vitjax.prediction import Answer
@@ -37,9 +37,9 @@ class Asked:
     def __post_init__(self) -> None:
         """Refuses what is no IoU, no number of things or no score."""
         if self.nms is not None and not 0 <= self.nms <= 1:
-            raise SettingError(f"non-maximum suppression (nms) needs an IoU from 0 to 1; got {self.nms}.")
+            raise FieldError(f"non-maximum suppression (nms) needs an IoU from 0 to 1; got {self.nms}.")
         if self.top is not None and self.top < 1:
-            raise SettingError(f"top is at least 1, got {self.top}.")
+            raise FieldError(f"top is at least 1, got {self.top}.")
 
     def given(self) -> list[str]:
         """The names of what is asked for."""
@@ -115,7 +115,7 @@ class Task(Protocol):
         ...
 
     def allow(self, asked: Asked) -> None:
-        """Raises a SettingError where something is asked for that the task does not know."""
+        """Raises a FieldError where something is asked for that the task does not know."""
         ...
 
     def asked(self, asked: Asked) -> "Task":

@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.ops.convolution import patch_convolution
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
@@ -36,15 +37,15 @@ class CrossScaleEmbedding(nn.Module):
         With `valid` padding is never seen, and patches at the bottom and the right that are not whole count, too.
 
         Raises:
-            ValueError: the kernels cannot be centred on the stride, or there is no whole patch.
+            FieldError: the kernels cannot be centred on the stride, or there is no whole patch.
         """
         if any(kernel < self.stride or (kernel - self.stride) % 2 for kernel in self.kernels):
-            raise ValueError(f"kernels must be the stride {self.stride} or larger by an even number: {self.kernels}.")
+            raise FieldError(f"kernels must be the stride {self.stride} or larger by an even number: {self.kernels}.")
         norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")
         x = norm(x) if self.norm == "before" else x
         x = x if valid is None else self._filled(clear(x, valid))
         if min(x.shape[1:3]) < self.stride:
-            raise ValueError(
+            raise FieldError(
                 f"a map of {x.shape[1]} x {x.shape[2]} has no whole patch of {self.stride} x {self.stride}; "
                 "give larger images, or padding='exact', which fills patches up."
             )

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
+
 Norm = Literal["frozen_batch", "batch", "group"]
 
 
@@ -90,7 +92,7 @@ class MaskedGroupNorm(nn.Module):
         """`x` with zero mean and unit variance per image and group over its valid pixels, scaled and shifted."""
         channels = x.shape[-1]
         if channels % self.groups:
-            raise ValueError(f"group norm needs channels divisible by groups={self.groups}; got {channels} channels.")
+            raise FieldError(f"group norm needs channels divisible by groups={self.groups}; got {channels} channels.")
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)

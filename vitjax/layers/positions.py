@@ -5,12 +5,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
+
 
 class LearnedPosition(nn.Module):
     """One learned vector per row and per column, (column, row) concatenated. Source: DETR's learned variant.
 
     Raises:
-        ValueError: a map has more rows or columns than `length`.
+        FieldError: a map has more rows or columns than `length`.
     """
 
     channels: int
@@ -21,7 +23,7 @@ class LearnedPosition(nn.Module):
         """The embedding of every cell, the same for all images."""
         batch, height, width = valid.shape
         if max(height, width) > self.length:
-            raise ValueError(
+            raise FieldError(
                 f"learned positions reach {self.length} rows and columns; the feature map has {height} x {width}. "
                 "Use smaller images, a coarser backbone or position='sine'."
             )

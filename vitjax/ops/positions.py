@@ -7,6 +7,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
+
 
 def sine(
     valid: Bool[Array, "batch height width"],
@@ -23,7 +25,7 @@ def sine(
     added (0 in DETR, -0.5 in Deformable DETR).
     """
     if channels % 4:
-        raise ValueError(f"sine positions need channels divisible by 4; got channels={channels}.")
+        raise FieldError(f"sine positions need channels divisible by 4; got channels={channels}.")
     rows = jnp.cumsum(valid, axis=1, dtype=jnp.float32)
     columns = jnp.cumsum(valid, axis=2, dtype=jnp.float32)
     if normalize:

@@ -3,24 +3,32 @@
 import dataclasses
 import difflib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import cloudpickle
 import tyro
 
 import vitjax
 from vitjax.data.errors import DataError
 from vitjax.runs.experiment import Experiment
+from vitjax.runs.serialize import CONFIG
+
+FORK = """--fork [DIR] starts a new run folder (DIR; the workdir with a number behind it if left out) from the latest
+weights of the run in --workdir, with this experiment: the way on with another learning rate, loss, data or model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A config file: its name, what its docstring says, and the experiment that it makes."""
+    """A config file: its name, what its docstring says, the experiment that it makes, where it is and all its text."""
 
     name: str
     text: str
     experiment: Experiment
+    path: Path
+    source: str
 
     @property
     def title(self) -> str:
@@ -51,36 +59,61 @@ def load_config(name: str) -> Config:
     Raises:
         DataError: there is none, or its file has no `experiment()` that returns an Experiment.
     """
-    path = folder() / f"{name}.py" if name in names() else Path(name)
-    if not path.is_file():
-        near = difflib.get_close_matches(name, names(), n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        raise DataError(f"there is no config {name!r}, by name or as a file.{meant} train.py --help lists the names.")
+    path = _find(name)
     module = _module(path)
     experiment = module.experiment() if hasattr(module, "experiment") else None
     if not isinstance(experiment, Experiment):
-        raise DataError(f"{path} needs a function experiment() that returns a vitjax.runs.experiment.Experiment.")
+        raise DataError(
+            f"{path} needs a function experiment() that returns a vitjax.Detection, Classification or Segmentation."
+        )
     if experiment.workdir is None:
         experiment = dataclasses.replace(experiment, workdir=f"runs/{path.stem}")
-    return Config(path.stem, (module.__doc__ or "").strip(), experiment)
+    source = path.read_text(encoding="utf-8")
+    return Config(path.stem, (module.__doc__ or "").strip(), experiment, path.resolve(), source)
+
+
+def load_classes(name: str) -> None:
+    """Runs a config for its classes: run folders that were made with them can then be read in this process.
+
+    Raises:
+        DataError: there is no such config.
+    """
+    _module(_find(name))
 
 
 def override(config: Config, arguments: Sequence[str]) -> Experiment:
     """The config's experiment with the fields that the command line names; exits with help or the nearest name."""
     return tyro.cli(
-        Experiment,
+        type(config.experiment),
         prog=f"train.py {config.name}",
-        description=config.text,
+        description=f"{config.text}\n\n{FORK}",
         args=list(arguments),
         default=config.experiment,
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
 
 
+def _find(name: str) -> Path:
+    path = folder() / f"{name}.py" if name in names() else Path(name)
+    if not path.is_file():
+        near = difflib.get_close_matches(name, names(), n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise DataError(f"there is no config {name!r}, by name or as a file.{meant} train.py --help lists the names.")
+    return path
+
+
 def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"vitjax_config_{path.stem}", path)
+    """The module of a file, run; it stands among Python's modules, where dataclasses look up the types of fields."""
+    name = f"{CONFIG}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise DataError(f"{path} is not a Python file; a config ends in .py.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    cloudpickle.register_pickle_by_value(module)  # worker processes could not import it
     return module

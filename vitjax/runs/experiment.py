@@ -1,14 +1,17 @@
 """What every run is made of; `vitjax/tasks` has the experiment of each task. The constructor is the config."""
 
 import dataclasses
+import difflib
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any, ClassVar, Literal, Protocol
 
 import flax.linen as nn
 from jax.sharding import Mesh
 
 from vitjax.data.source import Classes, Source
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
+from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
 
 
@@ -99,19 +102,19 @@ class Experiment(ABC):
     """Where the run is kept; None is runs/<name of the config>."""
 
     def __post_init__(self) -> None:
-        """Raises a SettingError where parts do not go together, or a number means nothing."""
+        """Raises a FieldError where parts do not go together, or a number means nothing."""
+        require_numbers_of(self)
         require_one_task(self)
-        if self.micro_batches < 1 or self.batch_size % self.micro_batches:
-            raise SettingError(
-                f"batch_size is divided among micro_batches evenly; got {self.batch_size} and {self.micro_batches}."
-            )
-        if self.average is not None and not 0 < self.average < 1:
-            raise SettingError(f"average is a decay between 0 and 1, such as 0.9999; got {self.average}.")
 
     @property
     def task(self) -> Any:
         """How the model predicts."""
         return self.predicts(self.model, self.resize, self.postprocess)
+
+    @property
+    def score(self) -> str:
+        """The evaluation metric by which the best checkpoint is kept."""
+        return self.best or self.task.about.headline[0]
 
     @classmethod
     @abstractmethod
@@ -128,11 +131,11 @@ class Experiment(ABC):
 
 
 def require_one_task(experiment: Experiment) -> None:
-    """Raises a SettingError where the model or parts are for another task than the experiment."""
+    """Raises a FieldError where the model or parts are for another task than the experiment."""
     parts = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
     strangers = [f"{name}={type(part).__name__}" for name, part in parts.items() if not _is_for(experiment.kind, part)]
     if strangers:
-        raise SettingError(
+        raise FieldError(
             f"{type(experiment).__name__} is made of parts for {experiment.kind}, and these are not: "
             f"{', '.join(strangers)}."
         )
@@ -143,17 +146,60 @@ def _is_for(task: str, part: object) -> bool:
     return task in getattr(part, "tasks", (getattr(part, "task", task),))
 
 
+_NUMBERS = {
+    "epochs": POSITIVE,
+    "batch_size": COUNT_FROM_1,
+    "micro_batches": COUNT_FROM_1,
+    "average": or_none(DECAY),
+    "evaluation_batch_size": or_none(COUNT_FROM_1),
+    "evaluate_every": POSITIVE,
+    "save_every": POSITIVE,
+    "log_every": COUNT_FROM_1,
+    "keep_last": COUNT_FROM_1,
+    "keep_best": COUNT,
+    "workers": COUNT,
+    "seed": SEED,
+}
+
+
+def require_numbers_of(experiment: Experiment) -> None:
+    """Passes where every number of the experiment means something; its parts look at theirs themselves.
+
+    Raises:
+        FieldError: one does not; the message names field, wish and value.
+    """
+    require(experiment, _NUMBERS)
+    if experiment.batch_size % experiment.micro_batches:
+        raise FieldError(
+            "batch_size is divided among micro_batches evenly; "
+            f"got {experiment.batch_size} and {experiment.micro_batches}."
+        )
+
+
+def require_score(best: str | None, scores: Collection[str]) -> None:
+    """Passes where `best` is one of the scores that the task gives, or None.
+
+    Raises:
+        FieldError: it is none; the message has the nearest name.
+    """
+    if best is not None and best not in scores:
+        names = {name.casefold(): name for name in scores}
+        near = difflib.get_close_matches(best.casefold(), names, n=1)
+        meant = f" Did you mean {names[near[0]]}?" if near else ""
+        raise FieldError(f"best is one of {', '.join(scores)}; got {best!r}.{meant}")
+
+
 def with_classes(model: nn.Module, source: Source) -> nn.Module:
     """The model with `num_classes` taken from the data where it is None.
 
     Raises:
-        SettingError: the data has more labels than the model has classes.
+        FieldError: the data has more labels than the model has classes.
     """
     labels = len(source.classes.names)
     if model.num_classes is None:
         return model.clone(num_classes=labels)
     if labels > model.num_classes:
-        raise SettingError(
+        raise FieldError(
             f"the data has {labels} class labels and the model {model.num_classes}; "
             f"leave out model.num_classes or set it to at least {labels}."
         )

@@ -15,7 +15,7 @@ from vitjax.formats.published import from_published, renamed_norms
 from vitjax.formats.recognize import without_mask_head
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.adapt import adapt
-from vitjax.runs.run_folder import is_run, read_run
+from vitjax.runs.run_folder import is_run, read_run, run_and_step
 from vitjax.segmentation.detr_masks import detector_inside
 
 
@@ -32,6 +32,8 @@ class Weights(NamedTuple):
 def read_weights(source: str | Path) -> Weights:
     """What a run's best checkpoint holds, or a file with published names, or a folder or repository of Hugging Face.
 
+    Of a folder `run/checkpoints/step` it is what that checkpoint holds.
+
     Of a model with masks it is what the detector inside holds.
 
     Raises:
@@ -45,26 +47,27 @@ def read_weights(source: str | Path) -> Weights:
         file = huggingface.read_folder(path)
         return Weights(file.variables, file.classes)
     if path.is_dir():
-        variables = _read_checkpoint(path)
-        if not is_run(path):
-            return Weights(variables, None)
-        experiment, classes = read_run(path)
+        run, step = run_and_step(path)
+        if not is_run(run):
+            return Weights(_read_checkpoint(run, step), None)
+        experiment, classes = read_run(run)
+        variables = _read_checkpoint(run, step, metric=experiment.score)
         return Weights(detector_inside(experiment.model, variables)[1], classes)
     if huggingface.is_repository(str(source)):
         return read_weights(huggingface.fetch(str(source)))
     raise DataError(f"there is no {source}; give a run folder, or published weights as .pth, .safetensors or .npz.")
 
 
-def _read_checkpoint(run: Path) -> dict[str, Any]:
+def _read_checkpoint(run: Path, step: int | None = None, metric: str = "AP") -> dict[str, Any]:
     checkpoints = run / "checkpoints"
     if not checkpoints.is_dir():
         raise DataError(f"{run} holds no checkpoints; give a run folder, or a file of published weights.")
-    with Store(checkpoints) as store:
-        step = store.best_step()
-        step = store.latest_step() if step is None else step
-        if step is None:
+    with Store(checkpoints, metric=metric) as store:
+        if step is not None:
+            return variables_of_checkpoint(store, step)
+        if not store.steps():
             raise DataError(f"{run} holds no checkpoint yet.")
-        return variables_of_checkpoint(store, step)
+        return store.read_best(lambda best: variables_of_checkpoint(store, best))[1]
 
 
 def _read_published(path: Path) -> Weights:

@@ -13,6 +13,8 @@ import optax
 from jax import Array
 
 from vitjax.checkpoints.paths import flatten, matches, require_matches, unflatten
+from vitjax.errors import FieldError
+from vitjax.runs.numbers import AT_LEAST_0, COUNT, COUNT_FROM_1, DECAY, POSITIVE, or_none, require, require_number
 from vitjax.structs import PyTree
 
 Rate = Callable[[Any], Array]  # from a step to a scalar; also inside jit
@@ -33,6 +35,12 @@ class StepSchedule:
     """Steps over which the learning rate rises linearly from warmup_start."""
     warmup_start: float = 0.0
     """Multiplier of the learning rate at step 0 of the warm-up."""
+
+    def __post_init__(self) -> None:
+        """Raises a FieldError for a number that means nothing."""
+        require(self, {"factor": AT_LEAST_0, "warmup_steps": COUNT, "warmup_start": AT_LEAST_0})
+        for epoch in self.drop_epochs:
+            require_number("drop_epochs", epoch, AT_LEAST_0)
 
     def scale(self, total_steps: int, steps_per_epoch: int) -> Rate:
         """Multiplier of the base learning rate by step; drops fall on the step nearest to their epoch."""
@@ -62,6 +70,11 @@ class CosineSchedule:
     """Multiplier of the learning rate at step 0 of the warm-up."""
     final: float = 0.0
     """Multiplier of the learning rate at the end."""
+
+    def __post_init__(self) -> None:
+        """Raises a FieldError for a number that means nothing."""
+        wishes = dict.fromkeys(("warmup_epochs", "warmup_start", "final"), AT_LEAST_0)
+        require(self, {"warmup_steps": COUNT, **wishes})
 
     def scale(self, total_steps: int, steps_per_epoch: int) -> Rate:
         """Multiplier of the base learning rate by step; `final` from total_steps on."""
@@ -109,17 +122,16 @@ class AdamW:
     """How the learning rate goes on over the steps."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError for a pattern or multiplier that can mean nothing."""
+        """Raises a FieldError for a pattern, multiplier or other number that can mean nothing."""
         for pattern in (*self.multipliers, *self.frozen):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
-        if self.reference_batch_size is not None and self.reference_batch_size < 1:
-            raise ValueError(f"reference_batch_size is a number of images, 1 or more; got {self.reference_batch_size}")
+                raise FieldError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
+        require(self, _NUMBERS)
         for pattern, multiplier in self.multipliers.items():
             if not (math.isfinite(multiplier) and multiplier >= 0):
-                raise ValueError(f"the multiplier of {pattern!r} is {multiplier}; give 0 (frozen) or a positive number")
+                raise FieldError(f"the multiplier of {pattern!r} is {multiplier}; give 0 (frozen) or a positive number")
 
     def for_batch_size(self, batch_size: int) -> "AdamW":
         """The same with the learning rate of this many images per step, over all devices and micro-batches together."""
@@ -137,14 +149,14 @@ class AdamW:
     def partition(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """(trainable, frozen): two nested dicts, which `merge` makes whole again.
 
-        Raises: ValueError for a pattern that matches no parameter, and where nothing is left to train.
+        Raises: FieldError for a pattern that matches no parameter, and where nothing is left to train.
         """
         leaves = flatten(params)
         require_matches("multipliers", self.multipliers, leaves)
         require_matches("frozen", self.frozen, leaves)
         trainable = {path: leaf for path, leaf in leaves.items() if self.multiplier(path) > 0}
         if not trainable:
-            raise ValueError(f"all {len(leaves)} parameters are frozen by {self.frozen or self.multipliers}")
+            raise FieldError(f"all {len(leaves)} parameters are frozen by {self.frozen or self.multipliers}")
         frozen = {path: leaf for path, leaf in leaves.items() if path not in trainable}
         return unflatten(trainable), unflatten(frozen)
 
@@ -152,11 +164,11 @@ class AdamW:
     def merge(trainable: PyTree, frozen: PyTree) -> PyTree:
         """The whole tree of the two parts; free of cost, also inside jit.
 
-        Raises: ValueError where both parts hold the same path.
+        Raises: FieldError where both parts hold the same path.
         """
         first, second = flatten(trainable), flatten(frozen)
         if both := sorted(first.keys() & second.keys()):
-            raise ValueError(f"a parameter is either trainable or frozen, and these are both: {', '.join(both)}")
+            raise FieldError(f"a parameter is either trainable or frozen, and these are both: {', '.join(both)}")
         return unflatten(first | second)
 
     def learning_rates(self, total_steps: int, steps_per_epoch: int) -> Rate:
@@ -174,6 +186,17 @@ class AdamW:
             optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers)),
             optax.scale_by_learning_rate(self.learning_rates(total_steps, steps_per_epoch)),
         )
+
+
+_NUMBERS = {
+    "learning_rate": AT_LEAST_0,
+    "reference_batch_size": or_none(COUNT_FROM_1),
+    "weight_decay": AT_LEAST_0,
+    "b1": DECAY,
+    "b2": DECAY,
+    "eps": AT_LEAST_0,
+    "clip_norm": or_none(POSITIVE),
+}
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:

@@ -70,13 +70,14 @@ def write_official(file: ModelFile, path: Path) -> None:
 
 def _read_run(run: Path, step: int | None) -> ModelFile:
     experiment, classes = read_run(run)
-    with Store(checkpoints_of(run)) as store:
-        chosen = step if step is not None else store.best_step()
-        chosen = chosen if chosen is not None else store.latest_step()
-        if chosen is None or chosen not in store.steps():
+    with Store(checkpoints_of(run), metric=experiment.score) as store:
+        if not store.steps() or step not in (None, *store.steps()):
             there = ", ".join(map(str, store.steps())) or "none"
             raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")
-        variables = variables_of_checkpoint(store, chosen)
+        if step is not None:
+            chosen, variables = step, variables_of_checkpoint(store, step)
+        else:
+            chosen, variables = store.read_best(lambda best: variables_of_checkpoint(store, best))
     return ModelFile(
         model=experiment.model,
         variables=variables,

@@ -6,14 +6,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from vitjax.checkpoints.writing import replace_text
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
+from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
-from vitjax.runs.serialize import from_json, to_json
+from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
+
+CONFIG_COPY = "config.py"
+"""The text of the config that a run came from; it is read by people, and by those who name it as --config."""
 
 _FILE = "experiment.json"
 _PACKAGES = ("vitjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What experiment.json says: the experiment as JSON of this version of vitjax, and what the labels mean."""
+
+    experiment: dict[str, Any]
+    classes: Classes
 
 
 def checkpoints_of(run: Path) -> Path:
@@ -21,22 +35,40 @@ def checkpoints_of(run: Path) -> Path:
     return run / "checkpoints"
 
 
+def run_and_step(path: Path) -> tuple[Path, int | None]:
+    """The run folder of a path, and the step where it is that of one checkpoint, `run/checkpoints/step`."""
+    run = path.parent.parent
+    if path.name.isdecimal() and path.parent == checkpoints_of(run):
+        return run, int(path.name)
+    return path, None
+
+
 def is_run(path: Path) -> bool:
     """Whether the path is a run folder."""
     return (path / _FILE).is_file()
 
 
-def write_run(run: Path, experiment: Experiment, classes: Classes) -> None:
-    """Writes experiment.json; a resumed run overwrites it with what it is now run with."""
-    run.mkdir(parents=True, exist_ok=True)
+def write_run(run: Path, experiment: Experiment, classes: Classes, config: Config | None = None) -> None:
+    """Writes experiment.json, and the text of the config; each is replaced as a whole.
+
+    Raises:
+        DataError: it cannot be written, as on a full disk; what was there stays.
+    """
     content = {
         "experiment": to_json(experiment),
         "classes": dataclasses.asdict(classes),
+        "config": None if config is None else {"name": config.name, "path": str(config.path)},
         "command": sys.argv,
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]},
         "commit": _commit(),
     }
-    (run / _FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            replace_text(run / CONFIG_COPY, config.source)
+        replace_text(run / _FILE, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise DataError(f"{run / _FILE} cannot be written: {error}. What was there stays.") from error
 
 
 def read_run(run: Path) -> tuple[Experiment, Classes]:
@@ -44,27 +76,63 @@ def read_run(run: Path) -> tuple[Experiment, Classes]:
 
     Raises:
         DataError: the folder is no run, or its experiment cannot be read.
+        UnknownClass: it has a class of a config that has not been loaded.
     """
-    if not is_run(run):
-        raise DataError(f"{run} is not a run folder: it has no {_FILE}. Give the --workdir that train.py wrote.")
+    content = _content(run)
+    return _experiment(run, content), _classes(run, content)
+
+
+def read_stored(run: Path) -> Stored:
+    """What is stored of a run, for comparison with another start of it; classes of users need not be known.
+
+    Raises:
+        DataError: as `read_run`.
+    """
+    content = _content(run)
     try:
-        content = json.loads((run / _FILE).read_text(encoding="utf-8"))
-        experiment = from_json(content["experiment"])
-        classes = Classes(tuple(content["classes"]["names"]), tuple(content["classes"]["category_ids"]))
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{run / _FILE} cannot be read: {error}. It may be of another version of vitjax.") from error
-    return experiment, classes
+        experiment = to_json(_experiment(run, content))
+    except UnknownClass:
+        experiment = content["experiment"]
+    return Stored(experiment, _classes(run, content))
 
 
-def require_same_model(run: Path, experiment: Experiment) -> None:
-    """Raises a DataError where the folder holds a run of another kind of model, which cannot be gone on with."""
-    if not is_run(run):
-        return
-    content = json.loads((run / _FILE).read_text(encoding="utf-8"))
-    kinds = (content["experiment"]["model"]["class"], to_json(experiment.model)["class"])
-    before, now = (kind.rpartition(".")[-1] for kind in kinds)
-    if before != now:
-        raise DataError(f"{run} holds a run of a {before} and this one is a {now}; give another folder as --workdir.")
+def _content(run: Path) -> dict[str, Any]:
+    path = run / _FILE
+    if not path.is_file():
+        raise DataError(f"{run} is not a run folder: it has no {_FILE}. Give the --workdir that train.py wrote.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        state = "nested too deep" if isinstance(error, RecursionError) else f"cut or no JSON ({error})"
+        raise DataError(f"{path} cannot be read: it is {state if text.strip() else 'empty'}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("experiment"), dict):
+        raise DataError(f"{path} cannot be read: it has no 'experiment' with fields.")
+    return content
+
+
+def _experiment(run: Path, content: dict[str, Any]) -> Experiment:
+    try:
+        return from_json(content["experiment"], Experiment)
+    except UnknownClass as error:
+        raise UnknownClass(f"{run / _FILE}, {error}{_where(run)}") from error
+    except (NoExperiment, RecursionError) as error:
+        raise DataError(f"{run / _FILE} cannot be read: {error} It may be of another version of vitjax.") from error
+
+
+def _classes(run: Path, content: dict[str, Any]) -> Classes:
+    try:
+        names, ids = (tuple(content["classes"][key]) for key in ("names", "category_ids"))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{run / _FILE} cannot be read: it has no 'classes' with names and category_ids.") from error
+    if len(names) != len(ids) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{run / _FILE} cannot be read: classes need as many names, which are texts, as category_ids.")
+    return Classes(names, ids)
+
+
+def _where(run: Path) -> str:
+    """Where the text of the run's own config is, for whoever wants to give their word for it."""
+    return f" Its text is in {run / CONFIG_COPY}: read it first." if (run / CONFIG_COPY).is_file() else ""
 
 
 def _version(package: str) -> str | None:

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vitjax.detection.detr import DETR
+from vitjax.errors import FieldError
 from vitjax.segmentation.mask_head import MaskAttention, MaskHead
 from vitjax.structs import Images, MaskPredictions
 
@@ -39,12 +40,12 @@ class MaskDETR(nn.Module):
         """Logits, boxes and masks.
 
         Raises:
-            ValueError: the backbone has too few feature maps, or `num_classes` is still None.
+            FieldError: the backbone has too few feature maps, or `num_classes` is still None.
         """
         inner = self.detr.inner(images, train=train)
         *finer, coarsest = inner.features
         if len(finer) < FINER:
-            raise ValueError(
+            raise FieldError(
                 f"masks need a backbone of {FINER + 1} feature maps or more; got {len(inner.features)} from a "
                 f"{type(self.detr.backbone).__name__}."
             )

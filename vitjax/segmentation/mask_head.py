@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from vitjax.errors import FieldError
 from vitjax.layers.norms import MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.masks import clear, nearest_rows
@@ -41,11 +42,11 @@ class MaskAttention(nn.Module):
         """The weights of all cells, zero on padding; those of a query sum to 1 over all of its heads.
 
         Raises:
-            ValueError: the channels cannot be divided among the heads.
+            FieldError: the channels cannot be divided among the heads.
         """
         channels = queries.shape[-1]
         if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+            raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
         project = functools.partial(nn.Dense, channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         q = rearrange(project(name="query")(queries), "b q (n c) -> b q n c", n=self.heads)
         k = rearrange(project(name="key")(memory), "b h w (n c) -> b h w n c", n=self.heads)
@@ -81,7 +82,7 @@ class MaskHead(nn.Module):
         """Logits of every query's mask at the resolution of the last of the `finer` maps, which come coarsest first.
 
         Raises:
-            ValueError: the channels with the heads, or a sixteenth of the channels, do not make up the groups.
+            FieldError: the channels with the heads, or a sixteenth of the channels, do not make up the groups.
         """
         channels, queries = x.shape[-1], attention.shape[1]
         each = functools.partial(jnp.repeat, repeats=queries, axis=0)

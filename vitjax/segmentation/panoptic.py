@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from vitjax.errors import FieldError
 from vitjax.segmentation.masks import Masks, Size, resize_maps
 
 SMALLEST = 5
@@ -46,10 +47,10 @@ def panoptic(
     the same stuff is not joined then. Where no query is left the map is zero, and there are no segments.
 
     Raises:
-        ValueError: the threshold is below 0.5, where 'no object' may be the best class of all.
+        FieldError: the threshold is below 0.5, where 'no object' may be the best class of all.
     """
     if threshold < 0.5:
-        raise ValueError(f"a panoptic map needs a threshold of 0.5 or more; got {threshold}.")
+        raise FieldError(f"a panoptic map needs a threshold of 0.5 or more; got {threshold}.")
     kept, size = scores > threshold, masks.size
     labels, maps = labels[kept], resize_maps(masks.logits[kept], masks.seen)
     ids = _resized(_joined(_strongest(maps), labels, is_thing), size)

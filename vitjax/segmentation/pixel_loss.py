@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, UInt8
 
+from vitjax.errors import FieldError
 from vitjax.structs import Mean, PixelLogits, Terms
 
 NO_LABEL = 255
@@ -30,10 +31,10 @@ class PixelCrossEntropy:
     """Weight of the auxiliary head's output."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError for a weight below 0."""
+        """Raises a FieldError for a weight below 0."""
         for name in ("further", "auxiliary"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is the weight of a loss, at least 0; got {getattr(self, name)}.")
+                raise FieldError(f"{name} is the weight of a loss, at least 0; got {getattr(self, name)}.")
 
     def __call__(self, logits: PixelLogits, labels: UInt8[Array, "batch height width"]) -> Terms:
         """`cross_entropy` of the answer, and for the log `pixel_error`: how many per cent of pixels it misses.

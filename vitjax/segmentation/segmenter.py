@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.backbones.resnet import ResNet
+from vitjax.errors import FieldError
 from vitjax.ops.padded_maps import resize_within
 from vitjax.ops.resize import resize_bilinear
 from vitjax.segmentation.fcn_head import FCNHead
@@ -46,7 +47,7 @@ class Segmenter(nn.Module):
         """Logits of every pixel over the classes, in float32: the head's outputs, the main one first.
 
         Raises:
-            ValueError: `num_classes` is still None or too many, or there is no map for the auxiliary head.
+            FieldError: `num_classes` is still None or too many, or there is no map for the auxiliary head.
         """
         classes = self._classes()
         features = self.backbone(images, padding=self.padding, train=train)
@@ -60,7 +61,7 @@ class Segmenter(nn.Module):
         if self.auxiliary is None:
             return PixelLogits(outputs)
         if len(features) < 2:
-            raise ValueError(
+            raise FieldError(
                 "the auxiliary head sits on the second coarsest map and the backbone gives only one; "
                 "leave out auxiliary or take a backbone of two stages or more."
             )
@@ -68,11 +69,11 @@ class Segmenter(nn.Module):
 
     def _classes(self) -> int:
         if self.num_classes is None:
-            raise ValueError(
+            raise FieldError(
                 "Segmenter needs num_classes; got None. Training fills it in from the data, or set it yourself."
             )
         if self.num_classes > MOST_CLASSES:
-            raise ValueError(f"a label map has {MOST_CLASSES} classes at most; got num_classes={self.num_classes}.")
+            raise FieldError(f"a label map has {MOST_CLASSES} classes at most; got num_classes={self.num_classes}.")
         return self.num_classes
 
     def _enlarged(

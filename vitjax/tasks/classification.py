@@ -27,7 +27,7 @@ from vitjax.data.image_folder import ImageFolder
 from vitjax.data.source import Classes, Sample, Source
 from vitjax.data.tfds_labels import TfdsLabels
 from vitjax.drawing.boxes import enlarged
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.evaluation import classification
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
@@ -61,9 +61,9 @@ class ImageClassifier:
         return None
 
     def allow(self, asked: Asked) -> None:
-        """Raises a SettingError where something else than `top` is asked for."""
+        """Raises a FieldError where something else than `top` is asked for."""
         if asked.threshold is not None or asked.nms is not None:
-            raise SettingError(
+            raise FieldError(
                 "--threshold and --nms are for detectors; a classifier tells its best classes, --top of them."
             )
 
@@ -159,10 +159,10 @@ class Classification(Experiment):
     """How predictions become the best classes."""
 
     def __post_init__(self) -> None:
-        """Raises a SettingError where parts do not go together, or a number means nothing."""
+        """Raises a FieldError where parts do not go together, or a number means nothing."""
         super().__post_init__()
         if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
-            raise SettingError(
+            raise FieldError(
                 f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
                 f"with {type(self.loss).__name__}."
             )

@@ -29,7 +29,7 @@ from vitjax.detection.loss import Loss, SetLoss
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.drawing.boxes import draw_boxes, legible_scale
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.evaluation import detection
 from vitjax.evaluation.coco import METRICS
 from vitjax.evaluation.scores import Evaluation
@@ -200,12 +200,12 @@ class Detection(Experiment):
     """How predictions become detections."""
 
     def __post_init__(self) -> None:
-        """Raises a SettingError where parts do not go together, or a number means nothing."""
+        """Raises a FieldError where parts do not go together, or a number means nothing."""
         super().__post_init__()
         wanted = getattr(self.model, "scores", None)
         for part in (self.loss, self.postprocess) if wanted else ():
             if part.scores != wanted:
-                raise SettingError(
+                raise FieldError(
                     f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
                     "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
                 )
@@ -223,10 +223,10 @@ class Detection(Experiment):
         """The set loss after matching, which each device does for its own images.
 
         Raises:
-            SettingError: the model makes masks, of which no data here have any.
+            FieldError: the model makes masks, of which no data here have any.
         """
         if _makes_masks(self.model):
-            raise SettingError(
+            raise FieldError(
                 "MaskDETR cannot be trained: no data here have masks. Train a DETR, with --init-from the detector of a "
                 "published panoptic model if you like."
             )

@@ -5,19 +5,25 @@ from pathlib import Path
 
 from vitjax.formats.model_file import ModelFile
 from vitjax.inference.predictor import Predictor
+from vitjax.runs.configs import load_classes
 from vitjax.runs.read_model import read_model
 from vitjax.tasks import experiment_of
 
 
-def load(source: str | Path, *, step: int | None = None) -> Predictor:
+def load(source: str | Path, *, step: int | None = None, config: str | None = None) -> Predictor:
     """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
-    Of a run its best checkpoint is taken, or that of a step.
+    Of a run its best checkpoint is taken, or that of a step; `config` is the config of a run that is made with classes
+    of its user's own, and is run for them. Called with a path, a PIL image, a uint8 array, or a list of these, it tells
+    what is on them.
 
     Raises:
         DataError: there is no such model, or no such checkpoint.
+        UnknownClass: a run has classes that are not vitjax's, and no config is given that has them.
         PublishedError: the tensors are not those of a model that is known.
     """
+    if config is not None:
+        load_classes(config)
     file = read_model(source, step=step)
     for note in file.notes:
         print(note, file=sys.stderr)

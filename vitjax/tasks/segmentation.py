@@ -18,7 +18,7 @@ from vitjax.data.source import Classes, LabelMapSource, Sample, SizedSource
 from vitjax.data.transforms import Augmentation, Resize, resize_labels
 from vitjax.drawing.boxes import enlarged
 from vitjax.drawing.label_maps import draw_label_map, label_picture, legend, with_legend
-from vitjax.errors import SettingError
+from vitjax.errors import FieldError
 from vitjax.evaluation import segmentation
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
@@ -59,9 +59,9 @@ class PixelLabeller:
         return None
 
     def allow(self, asked: Asked) -> None:
-        """Raises a SettingError where anything is asked for."""
+        """Raises a FieldError where anything is asked for."""
         if given := asked.given():
-            raise SettingError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
+            raise FieldError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
 
     def asked(self, asked: Asked) -> "PixelLabeller":
         """Itself."""

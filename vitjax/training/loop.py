@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,9 +12,12 @@ import jax
 from vitjax.checkpoints.store import Store
 from vitjax.data.loader import batches
 from vitjax.inference.page import draw_page
-from vitjax.placement import place_batch, place_state
+from vitjax.placement import place_batch
+from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
-from vitjax.runs.run_folder import checkpoints_of, require_same_model, write_run
+from vitjax.runs.open_run import open_run
+from vitjax.runs.run_folder import checkpoints_of
+from vitjax.structs import Batch
 from vitjax.training.prepare import Prepared, prepare
 from vitjax.training.report import MetricsLog, Progress, plot_curves, write_summary
 from vitjax.training.state import TrainState, variables_of
@@ -34,86 +37,131 @@ class Outcome:
     best: dict[str, float]
 
 
-def train(experiment: Experiment, workdir: Path) -> Outcome:
+def train(experiment: Experiment, workdir: Path, *, config: Config | None = None) -> Outcome:
     """Trains to the last epoch, from the last checkpoint in `workdir` where there is one, and writes the report.
 
-    Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint.
+    Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; after SIGTERM, which leaves little time,
+    without a report. `config` is what the experiment came from, whose text is kept with the run.
 
     Raises:
         DataError: the data cannot be trained on.
+        AnotherRun: `workdir` holds a run that this one is not; it is left as it is.
+        RunInUse: another process trains into `workdir`.
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
     """
     began = time.monotonic()
-    require_same_model(workdir, experiment)
     run = prepare(experiment)
-    for line in (run.headline(), *run.notes, *run.train_source.problems, *run.evaluation_source.problems):
-        print(line, flush=True)
-    write_run(workdir, run.experiment, run.train_source.classes)
-    checkpoints = Store(
-        checkpoints_of(workdir),
-        keep_last=experiment.keep_last,
-        keep_best=experiment.keep_best,
-        metric=experiment.best or experiment.task.about.headline[0],
-    )
-    with checkpoints as store, MetricsLog(workdir) as log:
-        state, start = _resume(store, run)
-        log.truncate(start)
-        state, step = _turn(run, store, log, state, start)
-        last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
-    outcome = Outcome(step, run.total_steps, last, best)
-    _report(run, state, workdir, outcome, time.monotonic() - began)
+    print(run.headline(), flush=True)
+    with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
+        run = dataclasses.replace(run, experiment=opened.experiment)
+        checkpoints = Store(
+            checkpoints_of(workdir),
+            keep_last=experiment.keep_last,
+            keep_best=experiment.keep_best,
+            metric=experiment.score,
+        )
+        with checkpoints as store:
+            state, start = _begin(store, run)
+            opened.record()
+            with MetricsLog(workdir) as log, _interruption() as signals:
+                log.truncate(start)
+                state, step = _Turning(run, store, log, signals)(state, start)
+            last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
+        outcome = Outcome(step, run.total_steps, last, best)
+        if signal.SIGTERM not in signals:
+            _report(run, state, workdir, outcome, time.monotonic() - began)
     return outcome
 
 
-def _resume(store: Store, run: Prepared) -> tuple[TrainState, int]:
-    if store.latest_step() is None:
+def _begin(store: Store, run: Prepared) -> tuple[TrainState, int]:
+    """The state that the run goes on from, and its step; of a new run the first, which is drawn or loaded only then."""
+    fresh = store.is_empty
+    notes = run.notes if fresh else ()
+    for line in (*notes, *run.train_source.problems, *run.evaluation_source.problems):
+        print(line, flush=True)
+    if fresh:
         return run.state, 0
-    step, state = store.restore_latest(run.state)
+    step, state = store.restore_latest(run.shapes)
     print(f"goes on from step {step:,}", flush=True)
-    return place_state(state, run.mesh), step
-
-
-def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start: int) -> tuple[TrainState, int]:
-    """The steps from `start` to the end or to an interruption."""
-    experiment, total, step = run.experiment, run.total_steps, start
-    headline = experiment.task.about.headline
-    evaluate_steps, save_steps = run.every(experiment.evaluate_every), run.every(experiment.save_every)
-    watch = Watch(run.train_source)
-    notes = {"classes": dataclasses.asdict(run.train_source.classes)}
-    max_objects = max(1, run.train_source.max_objects)
-    loader = batches(
-        run.train_source,
-        run.plan,
-        max_objects=max_objects,
-        start_step=start,
-        steps=total - start,
-        workers=experiment.workers,
-    )
-    with closing(loader), Progress(total, start) as progress, _interruption() as interrupted:
-        for step, batch in enumerate(loader, start=start + 1):
-            state, metrics = run.train_step(state, place_batch(batch, run.mesh))
-            watch.add(step, batch, metrics)
-            progress.update(step, loss=watch.last_loss, images=experiment.batch_size)
-            last = step == total or interrupted()
-            if step % experiment.log_every == 0 or last:
-                log.write(step, "train", {**watch.averages(), "learning_rate": float(run.learning_rate(step - 1))})
-            scores: dict[str, float] = {}
-            if step % evaluate_steps == 0 or step == total:
-                watch.settle()
-                scores = _evaluate(run, state)
-                log.write(step, "val", scores)
-                progress.write(f"step {step:,}: " + ", ".join(f"{n} {scores[n]:.3f}" for n in headline))
-            if scores or step % save_steps == 0 or last:
-                watch.settle()
-                store.save(step, state, metrics=scores, notes=notes)
-            if last:
-                break
-    if watch.broken:
-        names = sorted(run.train_source.name(record) for record in watch.broken)
-        print(f"{len(names)} training images could not be read and were replaced by others: {', '.join(names[:5])}")
-    if step < total:
-        print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
     return state, step
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turning:
+    """What turns the crank: the steps of a prepared run, with what is saved, logged and scored on the way."""
+
+    run: Prepared
+    store: Store
+    log: MetricsLog
+    signals: Sequence[int]
+
+    def __call__(self, state: TrainState, start: int) -> tuple[TrainState, int]:
+        """The steps from `start` to the end or to an interruption."""
+        run, total, step = self.run, self.run.total_steps, start
+        watch = Watch(run.train_source)
+        with Progress(total, start) as progress, closing(self._loader(start)) as loader:
+            if start == 0 and run.experiment.init_from:
+                self._save(0, state)  # then to go on never needs the source of the first weights
+            if self._is_scored(start) and not self.store.metrics(start):
+                self._score(start, state, progress)  # the run was ended before it could
+            self._log_scores(start)
+            for step, batch in enumerate(loader, start=start + 1):
+                state, metrics = run.train_step(state, place_batch(batch, run.mesh))
+                watch.add(step, batch, metrics)
+                progress.update(step, loss=watch.last_loss, images=run.experiment.batch_size)
+                last = step == total or bool(self.signals)
+                if step % run.experiment.log_every == 0 or last:
+                    rate = float(run.learning_rate(step - 1))
+                    self.log.write(step, "train", {**watch.averages(), "learning_rate": rate})
+                if self._is_scored(step) or step % run.every(run.experiment.save_every) == 0 or last:
+                    watch.settle()
+                    self._save(step, state)
+                if self._is_scored(step) and not self.signals:
+                    self._score(step, state, progress)
+                    self._log_scores(step)
+                if last or self.signals:
+                    break
+        self._tell_end(step, watch)
+        return state, step
+
+    def _loader(self, start: int) -> Generator[Batch, None, None]:
+        run = self.run
+        return batches(
+            run.train_source,
+            run.plan,
+            max_objects=max(1, run.train_source.max_objects),
+            start_step=start,
+            steps=run.total_steps - start,
+            workers=run.experiment.workers,
+        )
+
+    def _is_scored(self, step: int) -> bool:
+        every = self.run.every(self.run.experiment.evaluate_every)
+        return step > 0 and (step % every == 0 or step == self.run.total_steps)
+
+    def _save(self, step: int, state: TrainState) -> None:
+        self.store.save(step, state, notes={"classes": dataclasses.asdict(self.run.train_source.classes)})
+
+    def _score(self, step: int, state: TrainState, progress: Progress) -> None:
+        """Scores a state that is saved, and on disk: whatever happens meanwhile, nothing is lost."""
+        self.store.wait()
+        scores = _evaluate(self.run, state)
+        self.store.annotate(step, scores)
+        names = self.run.sweep.task.about.headline
+        progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names))
+
+    def _log_scores(self, step: int) -> None:
+        """Logs the scores of a saved step once; a run that was ended between the two has them with the checkpoint."""
+        if self._is_scored(step) and not self.log.has(step, "val"):
+            self.log.write(step, "val", self.store.metrics(step))
+
+    def _tell_end(self, step: int, watch: Watch) -> None:
+        if watch.broken:
+            names = sorted(self.run.train_source.name(record) for record in watch.broken)
+            print(f"{len(names)} training images could not be read and were replaced by others: {', '.join(names[:5])}")
+        total = self.run.total_steps
+        if step < total or (self._is_scored(step) and not self.store.metrics(step)):
+            print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
 
 
 def _evaluate(run: Prepared, state: TrainState) -> dict[str, float]:
@@ -141,8 +189,8 @@ def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, s
 
 
 @contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM has come; a second SIGINT ends the process at once.
+def _interruption() -> Iterator[list[int]]:
+    """The signals SIGINT and SIGTERM that have come, in a list that grows; a second SIGINT ends the process at once.
 
     With several processes JAX's own handling of SIGTERM is left in place.
     """
@@ -158,7 +206,7 @@ def _interruption() -> Iterator[Callable[[], bool]]:
     except ValueError:  # not the main thread: whoever started it handles signals
         before = {}
     try:
-        yield lambda: bool(seen)
+        yield seen
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,11 +1,13 @@
 """What a run needs before its first step: sources, model, plan, state and compiled steps."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from vitjax.data.source import Classes, Source
@@ -15,9 +17,11 @@ from vitjax.placement import (
     compile_train_step,
     data_mesh,
     place_state,
+    replicated,
 )
-from vitjax.runs.experiment import Experiment, with_classes
+from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.initial import initialize_from
+from vitjax.runs.optimizer import AdamW
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import make_train_step
 
@@ -32,11 +36,30 @@ class Prepared:
     evaluation_source: Source
     plan: Any
     total_steps: int
-    state: TrainState
+    shapes: TrainState
+    optimizer: AdamW
+    transformation: optax.GradientTransformation
     train_step: Callable
     learning_rate: Callable
     sweep: Sweep
-    notes: tuple[str, ...]
+
+    @property
+    def state(self) -> TrainState:
+        """The state before the first step, made when a run first asks for it: one that goes on never does."""
+        return self._start[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where the first weights come from."""
+        return self._start[1]
+
+    @functools.cached_property
+    def _start(self) -> tuple[TrainState, tuple[str, ...]]:
+        experiment = self.experiment
+        variables, notes = _first_variables(experiment, self.train_source.classes)
+        average = experiment.average is not None
+        state = initial_state(variables, self.optimizer, self.transformation, experiment.seed, average=average)
+        return place_state(state, self.mesh), notes
 
     @property
     def evaluation_batch_size(self) -> int:
@@ -50,7 +73,7 @@ class Prepared:
     def headline(self) -> str:
         """Devices, parameters, global batch and steps per epoch, in one line."""
         devices = jax.devices()
-        trainable, frozen = count(self.state.trainable), count(self.state.frozen)
+        trainable, frozen = count(self.shapes.trainable), count(self.shapes.frozen)
         return (
             f"{len(devices)} x {devices[0].device_kind} | {trainable:,} parameters train, {frozen:,} are frozen | "
             f"{self.experiment.batch_size} images a step, {self.plan.steps_per_epoch:,} steps an epoch, "
@@ -68,23 +91,21 @@ def prepare(experiment: Experiment) -> Prepared:
 
     Raises:
         DataError: the data cannot be trained on.
-        ValueError: fields of the experiment contradict each other or the data.
+        FieldError: fields of the experiment contradict each other or the data.
     """
     jax.config.update("jax_default_matmul_precision", experiment.matmul_precision)
     mesh = data_mesh()
-    parts = experiment.micro_batches
-    name = "batch_size" if parts == 1 else "batch_size / micro_batches"
-    check_batch_size(experiment.batch_size // parts, mesh, name)
-    check_batch_size(experiment.evaluation_batch_size or experiment.batch_size, mesh, "evaluation_batch_size")
+    _require_divisible(experiment, mesh)
     train_source = experiment.data.open(experiment.data.train_split)
     evaluation_source = experiment.data.open(experiment.data.split)
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
     experiment = dataclasses.replace(experiment, model=with_classes(experiment.model, train_source))
     objective = experiment.objective(mesh)
+    require_score(experiment.best, experiment.task.about.scores)
     plan = experiment.plan(train_source)
     total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch))
-    variables, notes = _first_variables(experiment, train_source.classes)
     optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
+    variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
     step = make_train_step(
@@ -94,7 +115,6 @@ def prepare(experiment: Experiment) -> Prepared:
         micro_batches=experiment.micro_batches,
         average=experiment.average,
     )
-    state = initial_state(variables, optimizer, transformation, experiment.seed, average=experiment.average is not None)
     return Prepared(
         experiment=experiment,
         mesh=mesh,
@@ -102,12 +122,33 @@ def prepare(experiment: Experiment) -> Prepared:
         evaluation_source=evaluation_source,
         plan=plan,
         total_steps=total_steps,
-        state=place_state(state, mesh),
+        shapes=_shapes(experiment, variables, optimizer, transformation, mesh),
+        optimizer=optimizer,
+        transformation=transformation,
         train_step=compile_train_step(step, mesh),
         learning_rate=optimizer.learning_rates(total_steps, plan.steps_per_epoch),
         sweep=Sweep(experiment.task, mesh),
-        notes=notes,
     )
+
+
+def _require_divisible(experiment: Experiment, mesh: Mesh) -> None:
+    """Raises a FieldError where the images of a step cannot be divided among the devices."""
+    parts = experiment.micro_batches
+    name = "batch_size" if parts == 1 else "batch_size / micro_batches"
+    check_batch_size(experiment.batch_size // parts, mesh, name)
+    check_batch_size(experiment.evaluation_batch_size or experiment.batch_size, mesh, "evaluation_batch_size")
+
+
+def _shapes(
+    experiment: Experiment, variables: Any, optimizer: AdamW, transformation: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The state without its numbers, held whole by every device, which is where a restore puts it."""
+    average = experiment.average is not None
+    shapes = jax.eval_shape(
+        lambda values: initial_state(values, optimizer, transformation, experiment.seed, average=average), variables
+    )
+    whole = replicated(mesh)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
 
 
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:

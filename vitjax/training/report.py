@@ -16,6 +16,9 @@ from typing import Any, Literal, SupportsFloat
 
 from tqdm import tqdm
 
+from vitjax.checkpoints.writing import replace_text
+from vitjax.errors import VitjaxError
+
 TOTAL = "loss"
 LEARNING_RATE = "learning_rate"
 SCORES = {"ap.png": ("AP", "AP50", "AP75"), "accuracy.png": ("top1", "top5"), "miou.png": ("mIoU", "accuracy")}
@@ -34,6 +37,7 @@ class MetricsLog:
         """Opens the log of the workdir and goes on at its end, without a last line that a kill left unfinished."""
         self._path = workdir / "metrics.jsonl"
         self._folder = workdir / "tensorboard"
+        self._written: set[tuple[int, str]] = set()
         self._writer: Any = None
         self._purge_step: int | None = None
         workdir.mkdir(parents=True, exist_ok=True)
@@ -44,18 +48,21 @@ class MetricsLog:
     def write(self, step: int, split: Literal["train", "val"], values: Mapping[str, SupportsFloat]) -> None:
         """Appends one record; it is on disk when this returns.
 
-        Raises: ValueError where a value is called "step" or "split".
+        Raises: VitjaxError where a value is called "step" or "split".
         """
         if taken := {"step", "split"} & set(values):
-            raise ValueError(
-                f"A metric is called {min(taken)!r}, which every record has already; give it another name."
-            )
+            raise VitjaxError(f"A metric is called {min(taken)!r}, which every record has already; name it otherwise.")
         numbers = {name: float(value) for name, value in values.items()}
+        self._written.add((step, split))
         self._file.write(json.dumps(_plain({"step": step, "split": split} | numbers), allow_nan=False) + "\n")
         self._file.flush()
         for name, number in numbers.items():
             if math.isfinite(number):
                 self._tensorboard().add_scalar(f"{split}/{name}", number, step)
+
+    def has(self, step: int, split: Literal["train", "val"]) -> bool:
+        """Whether there is a record of the step and the split."""
+        return (step, split) in self._written
 
     def truncate(self, step: int) -> None:
         """Cuts what was logged after `step`, for a run that goes on from there."""
@@ -91,9 +98,8 @@ class MetricsLog:
         return self._writer
 
     def _rewrite(self, records: Sequence[Mapping[str, Any]]) -> None:
-        fresh = self._path.with_suffix(".jsonl.part")
-        fresh.write_text("".join(json.dumps(_plain(record)) + "\n" for record in records), encoding="utf-8")
-        fresh.replace(self._path)
+        self._written = {(record["step"], str(record.get("split"))) for record in records}
+        replace_text(self._path, "".join(json.dumps(_plain(record)) + "\n" for record in records))
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
@@ -118,9 +124,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, AttributeError, LookupError) as error:
             if number == len(lines):
                 break
-            raise ValueError(
-                f"{path}, line {number}, is no record with a step; delete the line or the file."
-            ) from error
+            wish = "delete the line or the file"
+            raise VitjaxError(f"{path}, line {number}, is no record with a step; {wish}.") from error
     return records
 
 
@@ -327,9 +332,7 @@ def write_summary(
     path = workdir / "report" / "summary.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     summary = _plain({"last": last, "best": best, **extras})
-    fresh = path.with_suffix(".json.part")
-    fresh.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    replace_text(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return path
 
 

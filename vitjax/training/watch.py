@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from vitjax.data.source import Source
+from vitjax.errors import VitjaxError
 from vitjax.structs import Batch
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(VitjaxError):
     """A step's loss or gradient was NaN or infinite; the message names step, images and terms."""
 
 

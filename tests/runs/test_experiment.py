@@ -1,0 +1,79 @@
+import math
+
+import pytest
+
+from vitjax.errors import FieldError
+from vitjax.evaluation.coco import METRICS
+from vitjax.runs.experiment import require_score
+from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
+from vitjax.tasks.detection import Detection
+
+NAN, INFINITE = math.nan, math.inf
+NUMBERS = {
+    Detection: {
+        "epochs": (-1, 0, NAN, INFINITE, "3", None),
+        "batch_size": (0, -4, 2.5, True),
+        "micro_batches": (0, -1, 1.0),
+        "average": (0.0, 1.0, NAN, -0.5),
+        "evaluation_batch_size": (0, 1.5),
+        "evaluate_every": (0, -1, NAN),
+        "save_every": (0, NAN),
+        "log_every": (0, -1, 0.5),
+        "keep_last": (0, -1),
+        "keep_best": (-1, NAN),
+        "workers": (-1, 1.5),
+        "seed": (-1, 0.5, 2**63),
+    },
+    AdamW: {
+        "learning_rate": (-1e-3, NAN, INFINITE),
+        "reference_batch_size": (0, NAN),
+        "weight_decay": (-0.1, NAN),
+        "b1": (0.0, 1.0, NAN),
+        "b2": (0, 1, -1),
+        "eps": (-1e-8, NAN),
+        "clip_norm": (0, -0.1, NAN),
+    },
+    StepSchedule: {
+        "drop_epochs": ((-1.0,), (NAN,)),
+        "factor": (-0.1, NAN),
+        "warmup_steps": (-1, 0.5),
+        "warmup_start": (-0.1, NAN),
+    },
+    CosineSchedule: {
+        "warmup_steps": (-1, 0.5),
+        "warmup_epochs": (-1, NAN),
+        "warmup_start": (-0.1, INFINITE),
+        "final": (-0.1, NAN),
+    },
+}
+CASES = [(kind, name, value) for kind, fields in NUMBERS.items() for name, values in fields.items() for value in values]
+
+
+@pytest.mark.parametrize("kind, name, value", CASES, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_a_number_that_means_nothing_is_an_error_that_names_field_wish_and_value(kind, name, value):
+    with pytest.raises(FieldError, match=rf"{name} must be a .*; got ") as caught:
+        kind(**{name: value})
+    assert str(value[0] if isinstance(value, tuple) else value) in str(caught.value)
+
+
+def test_what_is_not_wanted_may_be_none():
+    Detection(average=None, evaluation_batch_size=None, optimizer=AdamW(clip_norm=None, reference_batch_size=None))
+
+
+def test_a_multiplier_that_is_no_number_is_named_with_its_pattern():
+    with pytest.raises(FieldError, match="multiplier of 'head' is nan"):
+        AdamW(multipliers={"head": NAN})
+
+
+def test_a_batch_is_divided_evenly():
+    with pytest.raises(FieldError, match="divided among micro_batches evenly; got 6 and 4"):
+        Detection(batch_size=6, micro_batches=4)
+
+
+def test_a_mistyped_score_gets_the_nearest_name():
+    require_score(None, METRICS)
+    require_score("AP50", METRICS)
+    with pytest.raises(FieldError, match=r"best is one of AP, .*; got 'ap'\. Did you mean AP\?"):
+        require_score("ap", METRICS)
+    with pytest.raises(FieldError, match=r"got 'top-1'\. Did you mean top1\?"):
+        require_score("top-1", ("top1", "top5"))

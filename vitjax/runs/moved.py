@@ -1,0 +1,23 @@
+"""What has another name today than in the run folders of earlier versions: read there, never written."""
+
+from typing import Any
+
+# Modules by their names then; one stands for every class in it.
+_MODULES = {"vitjax.training.optimizer": "vitjax.runs.optimizer"}
+# The experiment of all tasks, which is one for each today; which, tells the room of its post-processing.
+_EXPERIMENT = "vitjax.training.experiment.Experiment"
+_TASKS = {"classification": "Classification", "segmentation": "Segmentation"}
+# Fields that only classifiers have.
+_OF_CLASSIFIERS = ("erasing", "mixing")
+
+
+def renamed(kind: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The class and the fields of today for those of an earlier version; both as they are in JSON."""
+    if kind == _EXPERIMENT:
+        room = str(fields.get("postprocess", {}).get("class", "")).split(".")[1:2]
+        task = room[0] if room and room[0] in _TASKS else "detection"
+        left_out = () if task == "classification" else _OF_CLASSIFIERS
+        kept = {field: value for field, value in fields.items() if field not in left_out}
+        return f"vitjax.tasks.{task}.{_TASKS.get(task, 'Detection')}", kept
+    module, _, name = kind.rpartition(".")
+    return f"{_MODULES.get(module, module)}.{name}", fields
