@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitjax.data.memory import SizedSubset, Subset
+from vitjax.data.memory import Subset
 from vitjax.data.source import LabelMapSource, SizedSource, Source
 from vitjax.drawing.boxes import contact_sheet, draw_boxes, enlarged, legible_scale
 from vitjax.drawing.label_maps import draw_label_map, legend, with_legend
@@ -29,7 +29,7 @@ def draw_detection_page(
     images: int = 12,
 ) -> None:
     """Writes a page of the source's first images, with the detections worth showing on them, as a PNG."""
-    shown = SizedSubset(source, range(min(images, len(source))))
+    shown = Subset(source, range(min(images, len(source))))
     found = sorted(detector(variables, shown, batch_size=batch_size), key=lambda one: one.record)
     readable = [one for one in found if one.readable]
     names = source.classes.names
@@ -71,7 +71,7 @@ def draw_map_page(
     images: int = 8,
 ) -> None:
     """Writes a page of the source's first images, each beside its true and its found labels in colours, as a PNG."""
-    shown = SizedSubset(source, range(min(images, len(source))))
+    shown = Subset(source, range(min(images, len(source))))
     found = sorted(mapper(variables, shown, batch_size=batch_size), key=lambda one: one.record)
     readable, names = [one for one in found if one.readable], source.classes.names
     pictures = []
