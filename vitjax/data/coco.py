@@ -36,11 +36,16 @@ class CocoFolder:
 
     task: ClassVar[str] = "detection"
 
-    root: str = ""  # the folder that holds images and annotations
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
-    labels: Literal["contiguous", "category_id"] = "contiguous"  # 0, 1, 2, ... or the ids in the json, as DETR has it
-    check_images: bool = True  # read the header of every image on opening, not just look for the file
+    root: str = ""
+    """The folder that holds images and annotations."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
+    labels: Literal["contiguous", "category_id"] = "contiguous"
+    """0, 1, 2, ... or the ids in the json, as DETR has it."""
+    check_images: bool = True
+    """Read the header of every image on opening, not just look for the file."""
 
     def open(self, split: str) -> "CocoImages":
         """The images and annotations of a split; what is skipped or mended is in its `problems`.

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from vitjax.data.crops import CenterCrop, RandomCrop
-from vitjax.data.plan import EPOCHS_KEPT, StepPlan, require_positive, require_trainable, shuffled
+from vitjax.data.errors import require_positive
+from vitjax.data.plan import EPOCHS_KEPT, StepPlan, require_trainable, shuffled
 from vitjax.data.source import Sample
 
 

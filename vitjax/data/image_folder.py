@@ -34,11 +34,16 @@ class ImageFolder:
 
     task: ClassVar[str] = "classification"
 
-    root: str = ""  # the folder that holds <split>/<class name>/<image>, or <class name>/<image>
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
-    holdout: int = 5  # without folders of splits, one image in so many is held out for `split`
-    check_images: bool = True  # read the header of every image on opening, not just its name
+    root: str = ""
+    """The folder that holds <split>/<class name>/<image>, or <class name>/<image>."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
+    holdout: int = 5
+    """Without folders of splits, one image in so many is held out for `split`."""
+    check_images: bool = True
+    """Read the header of every image on opening, not just its name."""
 
     def open(self, split: str) -> "FolderImages":
         """The images of a split, and what is left out in its `problems`.

@@ -35,9 +35,12 @@ class LabelMapFolder:
 
     task: ClassVar[str] = "segmentation"
 
-    root: str = ""  # the folder that holds classes.txt, and a folder for each split with images and labels in it
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
+    root: str = ""
+    """The folder that holds classes.txt, and a folder for each split with images and labels in it."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "MappedImages":
         """The images of a split that have a label map of their size; what is left out is in its `problems`.

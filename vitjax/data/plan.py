@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
-from vitjax.data.errors import DataError
+from vitjax.data.errors import DataError, require_positive
 from vitjax.data.source import Sample
 from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
 
@@ -242,17 +242,6 @@ def require_trainable(records: int, batch_size: int, seed: int) -> None:
     require_positive(batch_size=batch_size)
     if seed < 0:
         raise ValueError(f"seed is at least 0, got {seed}")
-
-
-def require_positive(**values: int) -> None:
-    """Nothing, if no value is below 1.
-
-    Raises:
-        ValueError: one is; the sentence names it.
-    """
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} is at least 1, got {value}")
 
 
 def _as_tuples(ladder: Int[np.ndarray, "buckets 2"]) -> tuple[tuple[int, int], ...]:

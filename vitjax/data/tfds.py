@@ -30,11 +30,16 @@ class TfdsCoco:
 
     task: ClassVar[str] = "detection"
 
-    data_dir: str = "~/tensorflow_datasets"  # the data_dir that the data were prepared in
-    name: str = "coco/2017:1.1.0"  # data set/configuration:version; without a version the highest
-    train_split: str = "train"  # split to train on
-    split: str = "validation"  # split to evaluate on
-    labels: Literal["contiguous", "category_id"] = "contiguous"  # 0 to 79, or COCO's own ids up to 90, as DETR has it
+    data_dir: str = "~/tensorflow_datasets"
+    """The data_dir that the data were prepared in."""
+    name: str = "coco/2017:1.1.0"
+    """Data set/configuration:version; without a version the highest."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "validation"
+    """Split to evaluate on."""
+    labels: Literal["contiguous", "category_id"] = "contiguous"
+    """0 to 79, or COCO's own ids up to 90, as DETR has it."""
 
     def open(self, split: str) -> "TfdsImages":
         """The images and annotations of a split; what is skipped or mended is in its `problems`.

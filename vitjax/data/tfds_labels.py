@@ -19,10 +19,14 @@ class TfdsLabels:
 
     task: ClassVar[str] = "classification"
 
-    data_dir: str = "~/tensorflow_datasets"  # the data_dir that the data were prepared in
-    name: str = "imagenet2012:5.1.0"  # data set/configuration:version; without a version the highest
-    train_split: str = "train"  # split to train on
-    split: str = "validation"  # split to evaluate on
+    data_dir: str = "~/tensorflow_datasets"
+    """The data_dir that the data were prepared in."""
+    name: str = "imagenet2012:5.1.0"
+    """Data set/configuration:version; without a version the highest."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "validation"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "TfdsLabelledImages":
         """The images and labels of a split.
