@@ -19,6 +19,7 @@ from vitjax.data.source import Classes, Sample
 SPLITS = ("train", "val")
 """The parts that the handwritten digits are divided into."""
 
+_DIGITS = Classes(tuple("0123456789"), tuple(range(1, 11)))
 _INK = 0.35  # share of full ink from which a pixel counts as drawn
 _GLYPH_HEIGHT = 64  # pixels; digits are kept this high and shrunk into the scene
 _PLACES = 16  # places tried before a digit is left out because it would overlap too much
@@ -109,11 +110,8 @@ class DigitScenes:
 
     config: Digits
     split: str
-
-    @property
-    def classes(self) -> Classes:
-        """The ten digits; category ids start at 1."""
-        return Classes(tuple("0123456789"), tuple(range(1, 11)))
+    classes: Classes = _DIGITS  # their category ids start at 1
+    problems: tuple[str, ...] = ()
 
     @functools.cached_property
     def sizes(self) -> Int[np.ndarray, "records 2"]:
@@ -129,11 +127,6 @@ class DigitScenes:
     def image_ids(self) -> range:
         """The records, counted from 1."""
         return range(1, len(self) + 1)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Nothing: these data are made without fault."""
-        return ()
 
     def __len__(self) -> int:
         """The number of scenes."""

@@ -109,11 +109,7 @@ class FolderImages:
     names: tuple[str, ...]
     labels: Int[np.ndarray, " records"]
     problems: tuple[str, ...]
-
-    @property
-    def max_objects(self) -> int:
-        """One: an image is labelled as a whole."""
-        return 1
+    max_objects: int = 1  # an image is labelled as a whole
 
     @property
     def image_ids(self) -> tuple[str, ...]:

@@ -57,11 +57,7 @@ class TfdsLabelledImages:
     classes: Classes
     where: str  # data set and split, for names
     problems: tuple[str, ...] = ()
-
-    @property
-    def max_objects(self) -> int:
-        """One: an image is labelled as a whole."""
-        return 1
+    max_objects: int = 1  # an image is labelled as a whole
 
     @property
     def image_ids(self) -> range:
