@@ -8,6 +8,9 @@ from typing import Any
 
 from jaxtyping import Bool, Float, Int, UInt8
 
+NO_LABEL = 255
+"""What a label map has where the class of a pixel is not known: it is neither trained on nor scored."""
+
 
 @dataclass(frozen=True, eq=False)
 class Targets:
@@ -25,7 +28,7 @@ class Batch:
     `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside
     the bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch
     up; `broken` is the row that could not be read and was left out or replaced, else -1. `label_maps` is the class of
-    every pixel where the source has such, 255 where it is not known and on padding.
+    every pixel where the source has such, NO_LABEL where it is not known and on padding.
     """
 
     pixels: UInt8[Any, "batch height width 3"]

@@ -255,9 +255,9 @@ class Black:
 if __name__ == "__main__":
     source = Black()
     ready = batches(source, EvaluationPlan(source.sizes, 1, Resize(size=None)), max_objects=1, workers=2)
-    print("starting", flush=True)
     try:
         with closing(ready):
+            print("starting", flush=True)
             for batch in ready:
                 time.sleep(60)
     except KeyboardInterrupt:
@@ -291,6 +291,11 @@ def trainer(tmp_path, folders_before):
 def test_an_interrupt_ends_workers_without_a_word_and_leaves_nothing_behind(trainer, folders_before, working):
     if working:
         assert trainer.stdout.readline().startswith("worker")
+    children = Path(f"/proc/{trainer.pid}/task/{trainer.pid}/children")
+    for _ in range(1000):
+        if len(children.read_text().split()) >= 3:  # the workers, and who keeps count of what they share
+            break
+        time.sleep(0.01)
     os.killpg(trainer.pid, signal.SIGINT)
     out, errors = trainer.communicate(timeout=30)
     assert out.endswith("interrupted\n") and errors == "" and trainer.returncode == 0

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,14 +21,13 @@ from vitjax.data.coco_json import (
 )
 from vitjax.data.decode import decode, is_turned, read_size
 from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import aliases, data_root, in_threads, read_bytes
 from vitjax.data.source import Classes, Sample
 
 JSON_PATHS = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
          "{}/_annotations.coco.json")  # fmt: skip
 _FOLDERS = ("{}", "{}2017", "images/{}", "images/{}2017", "images", ".")
-_SAME = ("val", "valid", "validation")
 _PROBES = 32  # images looked for in every folder that might be the right one
-_READERS = 16  # threads that read image headers; on a network disk they wait most of the time
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,16 @@ class CocoFolder:
 
     task: ClassVar[str] = "detection"
 
-    root: str = ""  # the folder that holds images and annotations
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
-    labels: Literal["contiguous", "category_id"] = "contiguous"  # 0, 1, 2, ... or the ids in the json, as DETR has it
-    check_images: bool = True  # read the header of every image on opening, not just look for the file
+    root: str = ""
+    """The folder that holds images and annotations."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
+    labels: Literal["contiguous", "category_id"] = "contiguous"
+    """0, 1, 2, ... or the ids in the json, as DETR has it."""
+    check_images: bool = True
+    """Read the header of every image on opening, not just look for the file."""
 
     def open(self, split: str) -> "CocoImages":
         """The images and annotations of a split; what is skipped or mended is in its `problems`.
@@ -51,7 +54,7 @@ class CocoFolder:
             DataError: files are missing or are not what they should be, no image can be used, or the split is the
                 one to train on and no annotation can be used.
         """
-        root, tally = self._root(), Tally()
+        root, tally = data_root(self.root, "Name a folder in COCO format, --data.root FOLDER."), Tally()
         path = find_json(root, split)
         document = read_instances(path)
         classes, label_of = read_classes(document["categories"], self.labels, path, tally)
@@ -72,15 +75,6 @@ class CocoFolder:
             tally.add("images without one annotation among them, scores will be NaN", names[0], len(images))
         ids = image_ids(images, tally)
         return CocoImages(folder, classes, sizes, ids, names, turned, table, tally.lines(path.name))
-
-    def _root(self) -> Path:
-        if not self.root:
-            raise DataError("no data folder is given. Name a folder in COCO format, --data.root FOLDER.")
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            fault = "is a file, not a folder" if root.exists() else "does not exist"
-            raise DataError(f"the data folder {root} {fault}. Name a folder in COCO format, --data.root FOLDER.")
-        return root
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +106,7 @@ class CocoImages:
             DataError: the file cannot be read, or is not of the size that it was thought to have.
         """
         path = self.folder / self.names[record]
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-        image = decode(data, str(path), orient=record in self.turned)
+        image = decode(read_bytes(path), str(path), orient=record in self.turned)
         size = tuple(self.sizes[record].tolist())
         if image.shape[:2] != size:
             raise DataError(f"{path} is {_shape(image.shape)}, not {_shape(size)}. Open it with check_images.")
@@ -132,26 +122,22 @@ class CocoImages:
         return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
 
 
-def _aliases(split: str) -> tuple[str, ...]:
-    return (split, *(name for name in _SAME if name != split)) if split in _SAME else (split,)
-
-
 def find_json(root: Path, split: str) -> Path:
     """The instances file of a split.
 
     Raises:
         DataError: there is none at any of the usual places.
     """
-    names = _aliases(split)
+    names = aliases(split)
     for relative in (pattern.format(name) for name in names for pattern in JSON_PATHS):
         if (root / relative).is_file():
             return root / relative
     tried = ", ".join(pattern.format(split) for pattern in JSON_PATHS)
-    aliases = f" (and the same with {' and '.join(names[1:])})" if names[1:] else ""
+    also = f" (and the same with {' and '.join(names[1:])})" if names[1:] else ""
     found = sorted(str(path.relative_to(root)) for pattern in ("*.json", "*/*.json") for path in root.glob(pattern))
     there = f"The json files in it are {', '.join(found[:8])}" if found else "There are no json files in it"
     raise DataError(
-        f"{root} has no annotations of the split {split!r}: looked for {tried}{aliases}. {there}. "
+        f"{root} has no annotations of the split {split!r}: looked for {tried}{also}. {there}. "
         "Name a split that is there (--data.split, --data.train-split), or rename the file."
     )
 
@@ -162,7 +148,7 @@ def find_folder(root: Path, split: str, json: Path, images: Sequence[ListedImage
     Raises:
         DataError: they are nowhere.
     """
-    usual = [root / pattern.format(name) for name in _aliases(split) for pattern in _FOLDERS]
+    usual = [root / pattern.format(name) for name in aliases(split) for pattern in _FOLDERS]
     probes = images[:: max(1, len(images) // _PROBES)]
     for folders in (dict.fromkeys([*usual, json.parent]), sorted(root.iterdir())):
         hits = {folder: sum(os.path.isfile(folder / image.file_name) for image in probes) for folder in folders}
@@ -181,8 +167,7 @@ def look(
 ) -> tuple[list[ListedImage], Int[np.ndarray, "records 2"], frozenset[int]]:
     """The images that can be used, their sizes, and which of them are to be turned upright."""
     present = _present(folder, listed, tally)
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda image: _header(folder, image, check), present))
+    found = in_threads(lambda image: _header(folder, image, check), present)
     kept: list[ListedImage] = []
     sizes, turned = [], set()
     for image, header in zip(present, found, strict=True):

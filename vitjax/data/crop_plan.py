@@ -6,28 +6,23 @@ same answer.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from vitjax.data.crops import CenterCrop, RandomCrop
-from vitjax.data.errors import DataError
-from vitjax.data.plan import StepPlan, require_positive, shuffled
+from vitjax.data.errors import require_positive
+from vitjax.data.plan import EPOCHS_KEPT, StepPlan, require_trainable, shuffled
 from vitjax.data.source import Sample
-from vitjax.errors import FieldError
-
-# Whoever reads ahead is in the next epoch while another is still in this one.
-_EPOCHS_KEPT = 2
 
 
 @dataclass(frozen=True)
 class CropCut:
-    """One image's crop; with `seed` a random one."""
+    """One image's crop; a random one is drawn from the seed."""
 
     crop: RandomCrop | CenterCrop
-    seed: tuple[int, ...] = ()
+    seed: tuple[int, ...]
 
     def apply(self, sample: Sample, name: str) -> Sample:
         """The crop of the image; the object of a labelled image is all of it again."""
@@ -38,28 +33,16 @@ class CropCut:
 
 
 @dataclass(frozen=True)
-class RandomCuts:
-    """The crops of a training step, which begins at a place of an epoch."""
+class CropCuts:
+    """The crops of a step; random ones are drawn from the seed of the epoch and the place of a row in it."""
 
-    crop: RandomCrop
-    seed: int
-    epoch: int
-    first: int
-
-    def __getitem__(self, row: int) -> CropCut:
-        """The crop of a row."""
-        return CropCut(self.crop, (self.seed, self.epoch, self.first + row))
-
-
-@dataclass(frozen=True)
-class CenterCuts:
-    """The crops of an evaluation step, all alike."""
-
-    crop: CenterCrop
+    crop: RandomCrop | CenterCrop
+    seed: tuple[int, ...] = ()
+    first: int = 0
 
     def __getitem__(self, row: int) -> CropCut:
         """The crop of a row."""
-        return CropCut(self.crop)
+        return CropCut(self.crop, (*self.seed, self.first + row))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +60,7 @@ class CropTrainPlan:
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""
-        if self.records == 0:
-            raise DataError("there are no images to train on; name a split that has some")
-        require_positive(batch_size=self.batch_size)
-        if self.seed < 0:
-            raise FieldError(f"CropTrainPlan.seed is at least 0, got {self.seed}")
-
-    def __reduce__(self) -> tuple:
-        """Pickles the fields only: a worker process makes its own epochs, and they are equal."""
-        return CropTrainPlan, (self.records, self.batch_size, self.crop, self.seed)
+        require_trainable(self.records, self.batch_size, self.seed)
 
     @property
     def length(self) -> None:
@@ -106,16 +81,8 @@ class CropTrainPlan:
         """The plan of a step; steps count on from epoch to epoch."""
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.batch_size
-        records = self._order(epoch)[first : first + self.batch_size]
-        return StepPlan(records, RandomCuts(self.crop, self.seed, epoch, first), self.buckets[0], replaces=True)
-
-    @functools.cached_property
-    def _order(self) -> Callable[[int], Int[np.ndarray, " slots"]]:
-        return functools.lru_cache(maxsize=_EPOCHS_KEPT)(self._shuffle)
-
-    def _shuffle(self, epoch: int) -> Int[np.ndarray, " slots"]:
-        rng = np.random.default_rng([self.seed, epoch])
-        return shuffled(rng, self.records, self.steps_per_epoch * self.batch_size)
+        records = _order(self, epoch)[first : first + self.batch_size]
+        return StepPlan(records, CropCuts(self.crop, (self.seed, epoch), first), self.buckets[0], replaces=True)
 
 
 @dataclass(frozen=True)
@@ -144,7 +111,13 @@ class CropEvaluationPlan:
         """The plan of a step, in [0, length)."""
         rows = np.arange(step * self.batch_size, (step + 1) * self.batch_size, dtype=np.int32)
         records = np.where(rows < self.records, rows, -1).astype(np.int32)
-        return StepPlan(records, CenterCuts(self.crop), self.buckets[0], replaces=False)
+        return StepPlan(records, CropCuts(self.crop), self.buckets[0], replaces=False)
+
+
+@functools.lru_cache(EPOCHS_KEPT)
+def _order(plan: CropTrainPlan, epoch: int) -> Int[np.ndarray, " slots"]:
+    rng = np.random.default_rng([plan.seed, epoch])
+    return shuffled(rng, plan.records, plan.steps_per_epoch * plan.batch_size)
 
 
 def _cropped(sample: Sample, image: UInt8[np.ndarray, "size size 3"]) -> Sample:

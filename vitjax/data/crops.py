@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vitjax.data.errors import require_sides
 from vitjax.data.rand_augment import RandAugment
 from vitjax.errors import FieldError
 
@@ -40,7 +41,7 @@ class RandomCrop:
 
     def __post_init__(self) -> None:
         """Refuses a size, a range or a probability that cannot be."""
-        _require_side("RandomCrop", size=self.size)
+        require_sides("RandomCrop", size=self.size)
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise FieldError(f"RandomCrop.area is (smallest, largest) share of the image in (0, 1], got {self.area}")
         if not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
@@ -98,7 +99,7 @@ class CenterCrop:
 
     def __post_init__(self) -> None:
         """Refuses sides that cannot be, and a square larger than the resized image."""
-        _require_side("CenterCrop", size=self.size, resize=self.resize)
+        require_sides("CenterCrop", size=self.size, resize=self.resize)
         if self.resize < self.size:
             raise FieldError(f"CenterCrop.resize is at least its size of {self.size}, got {self.resize}")
 
@@ -119,9 +120,3 @@ def _resized(image: UInt8[np.ndarray, "height width 3"], height: int, width: int
 def _centre(image: UInt8[np.ndarray, "height width 3"], height: int, width: int) -> UInt8[np.ndarray, "out_h out_w 3"]:
     top, left = round((image.shape[0] - height) / 2), round((image.shape[1] - width) / 2)
     return image[top : top + height, left : left + width]
-
-
-def _require_side(owner: str, **sides: int) -> None:
-    for name, value in sides.items():
-        if value < 1:
-            raise FieldError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")

@@ -37,6 +37,14 @@ def decode(data: bytes, name: str, *, orient: bool = False) -> UInt8[np.ndarray,
     return _upright(pixels, _orientation(header)) if orient else pixels
 
 
+def decoded(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """The pixels of an image that Pillow has opened, as `decode` gives those of its file with `orient`."""
+    orientation = _orientation(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return _upright(np.asarray(picture.convert("RGB")), orientation)
+
+
 def read_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
     """Height and width of an image as `decode` will give it, from the header alone.
 

@@ -25,16 +25,26 @@ class DigitCanvas:
 
     task: ClassVar[str] = "classification"
 
-    size: int = 60  # side of the canvas in pixels
-    digit: int = 20  # side in pixels of the square that holds the digit, before it is turned
-    clutter: int = 4  # fragments of other digits, strewn before the digit is laid on them
-    fragment: int = 8  # side of a fragment in pixels
-    rotation: float = 0.0  # greatest angle, in degrees to either side, that the digit is turned by
-    train_images: int = 10_000  # canvases in the train split
-    val_images: int = 500  # canvases in the val split
-    seed: int = 0  # another seed is another data set
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
+    size: int = 60
+    """Side of the canvas in pixels."""
+    digit: int = 20
+    """Side in pixels of the square that holds the digit, before it is turned."""
+    clutter: int = 4
+    """Fragments of other digits, strewn before the digit is laid on them."""
+    fragment: int = 8
+    """Side of a fragment in pixels."""
+    rotation: float = 0.0
+    """Greatest angle, in degrees to either side, that the digit is turned by."""
+    train_images: int = 10_000
+    """Canvases in the train split."""
+    val_images: int = 500
+    """Canvases in the val split."""
+    seed: int = 0
+    """Another seed is another data set."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "DigitCanvases":
         """The canvases of `train` or `val`.

@@ -20,8 +20,10 @@ class DigitImages:
 
     task: ClassVar[str] = "classification"
 
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "DigitScans":
         """The digits of `train` or `val`.

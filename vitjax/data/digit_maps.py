@@ -9,6 +9,8 @@ from jaxtyping import UInt8
 from vitjax.data.digits import Digits, DigitScenes, Scene
 from vitjax.data.source import Classes, Sample, mapped
 
+_BACKGROUND_AND_DIGITS = Classes(("background", *"0123456789"), tuple(range(11)))
+
 
 @dataclass(frozen=True)
 class DigitMaps(Digits):
@@ -30,10 +32,7 @@ class DigitMaps(Digits):
 class DigitMapScenes(DigitScenes):
     """One split of `DigitMaps`, opened; a LabelMapSource, whose samples have no boxes."""
 
-    @property
-    def classes(self) -> Classes:
-        """The background and the ten digits."""
-        return Classes(("background", *"0123456789"), tuple(range(11)))
+    classes: Classes = _BACKGROUND_AND_DIGITS
 
     @property
     def max_objects(self) -> int:

@@ -19,6 +19,7 @@ from vitjax.data.source import Classes, Sample
 SPLITS = ("train", "val")
 """The parts that the handwritten digits are divided into."""
 
+_DIGITS = Classes(tuple("0123456789"), tuple(range(1, 11)))
 _INK = 0.35  # share of full ink from which a pixel counts as drawn
 _GLYPH_HEIGHT = 64  # pixels; digits are kept this high and shrunk into the scene
 _PLACES = 16  # places tried before a digit is left out because it would overlap too much
@@ -30,22 +31,38 @@ class Digits:
 
     task: ClassVar[str] = "detection"
 
-    height: int = 64  # pixels of a scene
-    width: int = 64  # pixels of a scene
-    min_digits: int = 1  # fewest digits on a scene
-    max_digits: int = 3  # most digits on a scene; one that finds no free place is left out
-    min_size: int = 16  # height in pixels of the smallest digits
-    max_size: int = 32  # height in pixels of the largest digits
-    max_overlap: float = 0.1  # highest IoU of the boxes of two digits
-    min_contrast: float = 0.4  # ink against background in every colour channel; 1 is black on white
-    max_contrast: float = 0.8  # upper end of the same
-    clutter: float = 0.1  # strength of the blots behind the digits; 1 is black on white
-    noise: float = 0.02  # standard deviation of the grain on every pixel; 1 is black to white
-    train_images: int = 20_000  # scenes in the train split
-    val_images: int = 200  # scenes in the val split
-    seed: int = 0  # another seed is another data set
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
+    height: int = 64
+    """Pixels of a scene."""
+    width: int = 64
+    """Pixels of a scene."""
+    min_digits: int = 1
+    """Fewest digits on a scene."""
+    max_digits: int = 3
+    """Most digits on a scene; one that finds no free place is left out."""
+    min_size: int = 16
+    """Height in pixels of the smallest digits."""
+    max_size: int = 32
+    """Height in pixels of the largest digits."""
+    max_overlap: float = 0.1
+    """Highest IoU of the boxes of two digits."""
+    min_contrast: float = 0.4
+    """Ink against background in every colour channel; 1 is black on white."""
+    max_contrast: float = 0.8
+    """Upper end of the same."""
+    clutter: float = 0.1
+    """Strength of the blots behind the digits; 1 is black on white."""
+    noise: float = 0.02
+    """Standard deviation of the grain on every pixel; 1 is black to white."""
+    train_images: int = 20_000
+    """Scenes in the train split."""
+    val_images: int = 200
+    """Scenes in the val split."""
+    seed: int = 0
+    """Another seed is another data set."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "DigitScenes":
         """The scenes of `train` or `val`.
@@ -93,11 +110,8 @@ class DigitScenes:
 
     config: Digits
     split: str
-
-    @property
-    def classes(self) -> Classes:
-        """The ten digits; category ids start at 1."""
-        return Classes(tuple("0123456789"), tuple(range(1, 11)))
+    classes: Classes = _DIGITS  # their category ids start at 1
+    problems: tuple[str, ...] = ()
 
     @functools.cached_property
     def sizes(self) -> Int[np.ndarray, "records 2"]:
@@ -113,11 +127,6 @@ class DigitScenes:
     def image_ids(self) -> range:
         """The records, counted from 1."""
         return range(1, len(self) + 1)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Nothing: these data are made without fault."""
-        return ()
 
     def __len__(self) -> int:
         """The number of scenes."""

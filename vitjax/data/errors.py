@@ -1,8 +1,8 @@
-"""The one error of the data wing, and the count of what was skipped or mended instead."""
+"""The one error of the data wing, the count of what was skipped or mended instead, and numbers that cannot be."""
 
 from dataclasses import dataclass, field
 
-from vitjax.errors import VitjaxError
+from vitjax.errors import FieldError, VitjaxError
 
 
 class DataError(VitjaxError):
@@ -27,3 +27,25 @@ class Tally:
     def lines(self, where: str) -> tuple[str, ...]:
         """One line for people about every kind, beginning with the file it is about."""
         return tuple(f"{where}: {kind}: {count} (first: {first})" for kind, (count, first) in self.kinds.items())
+
+
+def require_positive(**values: int) -> None:
+    """Nothing, if no value is below 1.
+
+    Raises:
+        FieldError: one is; the sentence names it.
+    """
+    for name, value in values.items():
+        if value < 1:
+            raise FieldError(f"{name} is at least 1, got {value}")
+
+
+def require_sides(owner: str, **sides: int | None) -> None:
+    """Nothing, if the fields of the owner are sides that an image can have, or None.
+
+    Raises:
+        FieldError: one is not; the sentence names it.
+    """
+    for name, value in sides.items():
+        if value is not None and value < 1:
+            raise FieldError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -12,15 +11,15 @@ from jaxtyping import Int
 
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import VALIDATION, aliases, data_root, in_threads, read_bytes
 from vitjax.data.memory import SUFFIXES
 from vitjax.data.source import Classes, Sample, labelled
 
-_SAME = ("val", "valid", "validation")
-_USUAL = ("train", "training", *_SAME, "test", "testing")  # what folders of splits are called
+_USUAL = ("train", "training", *VALIDATION, "test", "testing")  # what folders of splits are called
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # what file managers leave behind besides hidden files
-_READERS = 16  # threads that list folders and read image headers; on a network disk they wait most of the time
 _AT_ONCE = 32  # headers that a thread reads in one go; a task for each of millions would fill the memory
 _NO_IMAGES = "ignored files that are no images by their names"
+_WISH = "Name a folder with a folder of images for each class, --data.root FOLDER."
 _LAYOUT = "Lay the images out as <split>/<class name>/<image>, or as <class name>/<image> to have them divided"
 
 
@@ -35,11 +34,16 @@ class ImageFolder:
 
     task: ClassVar[str] = "classification"
 
-    root: str = ""  # the folder that holds <split>/<class name>/<image>, or <class name>/<image>
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
-    holdout: int = 5  # without folders of splits, one image in so many is held out for `split`
-    check_images: bool = True  # read the header of every image on opening, not just its name
+    root: str = ""
+    """The folder that holds <split>/<class name>/<image>, or <class name>/<image>."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
+    holdout: int = 5
+    """Without folders of splits, one image in so many is held out for `split`."""
+    check_images: bool = True
+    """Read the header of every image on opening, not just its name."""
 
     def open(self, split: str) -> "FolderImages":
         """The images of a split, and what is left out in its `problems`.
@@ -48,7 +52,7 @@ class ImageFolder:
             DataError: folders are missing or are not what they should be, no image can be used, or the split is the
                 one to train on and has fewer than two classes or a class without an image.
         """
-        root, tally, training = self._root(), Tally(), split == self.train_split
+        root, tally, training = data_root(self.root, _WISH), Tally(), split == self.train_split
         splits = self._splits(root, split)
         folder = root / _chosen(root, splits, split) if splits else root
         own = _class_folders(folder, tally)
@@ -65,16 +69,6 @@ class ImageFolder:
         _count("classes without an image here", [name for name in names if not images.get(name)], tally)
         return _put_in_order(folder, names, images, (*notes, *tally.lines(str(folder))))
 
-    def _root(self) -> Path:
-        wish = "Name a folder with a folder of images for each class, --data.root FOLDER."
-        if not self.root:
-            raise DataError(f"no data folder is given. {wish}")
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            fault = "is a file, not a folder" if root.exists() else "does not exist"
-            raise DataError(f"the data folder {root} {fault}. {wish}")
-        return root
-
     def _splits(self, root: Path, split: str) -> list[str]:
         """The folders of splits, first the one to train on; none where the folders are those of classes.
 
@@ -84,7 +78,7 @@ class ImageFolder:
         found = [name for name in folders if name in usual or name.lower() in usual]
         if len(found) == 1 < len(folders) and not _look(root / found[0]).folders:
             return []
-        return sorted(found, key=lambda name: name not in _aliases(self.train_split))
+        return sorted(found, key=lambda name: name not in aliases(self.train_split))
 
     def _divide(
         self, root: Path, images: Mapping[str, list[str]], split: str
@@ -92,7 +86,7 @@ class ImageFolder:
         """The part of a split that has no folder of its own, and a line that says so."""
         if self.holdout < 2:
             raise DataError(f"ImageFolder.holdout is at least 2, for every second image; got {self.holdout}.")
-        if split != self.train_split and split not in _aliases(self.split):
+        if split != self.train_split and split not in aliases(self.split):
             parts = f"{self.train_split!r} and {self.split!r}"
             raise DataError(f"{root} has no folders of splits and is divided into {parts}; got {split!r}. Name a part.")
         held = split != self.train_split
@@ -115,11 +109,7 @@ class FolderImages:
     names: tuple[str, ...]
     labels: Int[np.ndarray, " records"]
     problems: tuple[str, ...]
-
-    @property
-    def max_objects(self) -> int:
-        """One: an image is labelled as a whole."""
-        return 1
+    max_objects: int = 1  # an image is labelled as a whole
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -137,11 +127,7 @@ class FolderImages:
             DataError: the file cannot be read.
         """
         path = self.folder / self.names[record]
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-        return labelled(decode(data, str(path), orient=True), int(self.labels[record]))
+        return labelled(decode(read_bytes(path), str(path), orient=True), int(self.labels[record]))
 
     def name(self, record: int) -> str:
         """The path of the image in the folder."""
@@ -162,12 +148,8 @@ class _Contents(NamedTuple):
     files: list[str]
 
 
-def _aliases(split: str) -> tuple[str, ...]:
-    return (split, *(name for name in _SAME if name != split)) if split in _SAME else (split,)
-
-
 def _chosen(root: Path, splits: Sequence[str], split: str) -> str:
-    names = _aliases(split)
+    names = aliases(split)
     for name in names:
         if name in splits:
             return name
@@ -225,8 +207,7 @@ def _count(kind: str, names: Sequence[str], tally: Tally) -> None:
 
 def _list_images(folder: Path, classes: Sequence[str], tally: Tally) -> dict[str, list[str]]:
     """The images of each class in the order of their names, which are paths in the folder."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda name: _walk(str(folder), name), classes))
+    found = in_threads(lambda name: _walk(str(folder), name), classes)
     for contents in found:
         _count(_NO_IMAGES, [name for name in contents if not _is_image(name)], tally)
     return {name: list(filter(_is_image, contents)) for name, contents in zip(classes, found, strict=True)}
@@ -247,9 +228,8 @@ def _readable(folder: Path, images: Mapping[str, list[str]], tally: Tally) -> di
     """The images whose header can be read."""
     names = [name for own in images.values() for name in own]
     parts = [names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)]
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda part: {name: fault for name in part if (fault := _fault(folder / name))}, parts)
-        faults = {name: fault for part in found for name, fault in part.items()}
+    found = in_threads(lambda part: {name: fault for name in part if (fault := _fault(folder / name))}, parts)
+    faults = {name: fault for part in found for name, fault in part.items()}
     for fault in faults.values():
         tally.add("left out images that cannot be read", fault)
     return {name: [image for image in own if image not in faults] for name, own in images.items()}

@@ -1,7 +1,6 @@
 """A folder of images with a label map for each: a PNG of the same name whose pixels are the labels."""
 
 import io
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -12,6 +11,7 @@ from PIL import Image
 
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import in_threads, read_bytes
 from vitjax.data.memory import SUFFIXES
 from vitjax.data.source import NO_LABEL, Classes, Sample, mapped
 from vitjax.errors import VitjaxError
@@ -19,7 +19,7 @@ from vitjax.errors import VitjaxError
 CLASSES_FILE = "classes.txt"
 LAYOUT = f"Lay the data out as <split>/images/a.jpg and <split>/labels/a.png, and name the classes in {CLASSES_FILE}"
 
-_READERS = 16  # threads that read headers; on a network disk they wait most of the time
+_WISH = f"{LAYOUT}."
 _PNG = b"\x89PNG\r\n\x1a\n"
 _START = 26  # the bytes of a PNG that end with bit depth and colour type
 _GREY, _PALETTE = 0, 3
@@ -36,9 +36,12 @@ class LabelMapFolder:
 
     task: ClassVar[str] = "segmentation"
 
-    root: str = ""  # the folder that holds classes.txt, and a folder for each split with images and labels in it
-    train_split: str = "train"  # split to train on
-    split: str = "val"  # split to evaluate on
+    root: str = ""
+    """The folder that holds classes.txt, and a folder for each split with images and labels in it."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "val"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "MappedImages":
         """The images of a split that have a label map of their size; what is left out is in its `problems`.
@@ -55,8 +58,7 @@ class LabelMapFolder:
             if not path.is_dir():
                 raise DataError(f"there is no folder {path}. {LAYOUT}.")
         paths = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in SUFFIXES)
-        with ThreadPoolExecutor(_READERS) as pool:
-            looked = list(pool.map(_look, paths))
+        looked = in_threads(_look, paths)
         for one in looked:
             if isinstance(one, _Fault):
                 tally.add(one.kind, one.example)
@@ -96,7 +98,7 @@ class MappedImages:
             VitjaxError: as `label_map`.
         """
         path = self.folder / "images" / self.names[record]
-        image, labels = decode(_bytes(path), str(path)), self.label_map(record)
+        image, labels = decode(read_bytes(path, _WISH), str(path)), self.label_map(record)
         if image.shape[:2] != labels.shape:
             raise DataError(f"{path} and its label map differ in size: {image.shape[:2]} and {labels.shape}.")
         return mapped(image, labels)
@@ -110,7 +112,7 @@ class MappedImages:
                 and so hide it.
         """
         path = _map_of(self.folder / "images" / self.names[record])
-        data = _bytes(path)
+        data = read_bytes(path, _WISH)
         try:
             labels = np.array(Image.open(io.BytesIO(data)))
         except (OSError, ValueError, SyntaxError) as error:
@@ -174,15 +176,8 @@ def _require_labels(start: bytes, path: Path) -> None:
 
 
 def _read_classes(path: Path) -> Classes:
-    lines = _bytes(path).decode("utf-8", errors="replace").splitlines()
+    lines = read_bytes(path, _WISH).decode("utf-8", errors="replace").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if not 2 <= len(names) <= NO_LABEL:
         raise DataError(f"{path} names {len(names)} classes, one per line; label maps have from 2 to {NO_LABEL}.")
     return Classes(names, tuple(range(len(names))))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. {LAYOUT}.") from error

@@ -136,7 +136,7 @@ def _thread(loading: _Load) -> Iterator[_Ask]:
 def _processes(loading: _Load, workers: int) -> Iterator[_Ask]:
     """Worker processes, which leave their arrays in files of a folder that is memory where there is such.
 
-    They import what the source needs, and never JAX.
+    They import what the source and the main script need; vitjax itself needs no JAX there.
     """
     shared = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="vitjax-", dir=shared, ignore_cleanup_errors=True) as folder:

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from vitjax.data.decode import decode, is_turned, read_size
+from vitjax.data.decode import decode, decoded, is_turned, read_size
 from vitjax.data.errors import DataError
-from vitjax.data.source import Classes, Sample, SizedSource, Source
+from vitjax.data.source import Classes, Sample, Source
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some records of another source, renumbered from 0; a Source."""
+    """Some records of another source, renumbered from 0; a Source, and a SizedSource of one."""
 
     source: Source
     records: Sequence[int]
@@ -42,6 +43,12 @@ class Subset:
         """Those of the whole."""
         return self.source.problems
 
+    @property
+    def sizes(self) -> Int[np.ndarray, "records 2"]:
+        """Height and width of every chosen image, where the whole has them."""
+        whole: Any = self.source
+        return whole.sizes[np.asarray(self.records, int)]
+
     def __len__(self) -> int:
         """The number of chosen records."""
         return len(self.records)
@@ -53,18 +60,6 @@ class Subset:
     def name(self, record: int) -> str:
         """Its name in the whole."""
         return self.source.name(self.records[record])
-
-
-@dataclass(frozen=True)
-class SizedSubset(Subset):
-    """Some records of a source whose sizes are known; a SizedSource."""
-
-    source: SizedSource
-
-    @property
-    def sizes(self) -> Int[np.ndarray, "records 2"]:
-        """Height and width of every chosen image."""
-        return self.source.sizes[np.asarray(self.records, int)]
 
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -107,7 +102,7 @@ def _opened(picture: Picture) -> Path | np.ndarray:
     if isinstance(picture, (str, Path)):
         return Path(picture)
     if isinstance(picture, Image.Image):
-        return np.asarray(picture.convert("RGB"))
+        return decoded(picture)
     if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
         what = (
             f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__

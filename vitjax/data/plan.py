@@ -4,7 +4,6 @@ A plan is arithmetic on (seed, step) and the image sizes: it decodes nothing, an
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,13 +11,13 @@ import numpy as np
 from jaxtyping import Int
 
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
-from vitjax.data.errors import DataError
+from vitjax.data.errors import DataError, require_positive
 from vitjax.data.source import Sample
 from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
 from vitjax.errors import FieldError
 
 # Whoever reads ahead is in the next epoch while another is still in this one.
-_EPOCHS_KEPT = 2
+EPOCHS_KEPT = 2
 
 
 @runtime_checkable
@@ -106,15 +105,8 @@ class TrainPlan:
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""
-        if len(self.sizes) == 0:
-            raise DataError("there are no images to train on; name a split that has some")
-        require_positive(batch_size=self.batch_size, multiple=self.multiple, max_buckets=self.max_buckets)
-        if self.seed < 0:
-            raise FieldError(f"TrainPlan.seed is at least 0, got {self.seed}")
-
-    def __reduce__(self) -> tuple:
-        """Pickles the fields only: a worker process makes its own epochs, and they are equal."""
-        return TrainPlan, (self.sizes, self.batch_size, self.augmentation, self.seed, self.multiple, self.max_buckets)
+        require_trainable(len(self.sizes), self.batch_size, self.seed)
+        require_positive(multiple=self.multiple, max_buckets=self.max_buckets)
 
     @property
     def length(self) -> None:
@@ -139,23 +131,20 @@ class TrainPlan:
     def __call__(self, step: int) -> StepPlan:
         """The plan of a step; steps count on from epoch to epoch."""
         number, place = divmod(step, self.steps_per_epoch)
-        epoch = self._epoch(number)
+        epoch = _epoch(self, number)
         slots = epoch.batches[place]
         bucket = self.buckets[epoch.rungs[place]]
         return StepPlan(epoch.records[slots], epoch.geometries.take(slots), bucket, replaces=True)
 
-    @functools.cached_property
-    def _epoch(self) -> Callable[[int], _Epoch]:
-        return functools.lru_cache(maxsize=_EPOCHS_KEPT)(self._arrange)
 
-    def _arrange(self, number: int) -> _Epoch:
-        rng = np.random.default_rng([self.seed, number])
-        slots = self.steps_per_epoch * self.batch_size
-        records = shuffled(rng, len(self.sizes), slots)
-        geometries = draw(self.augmentation, rng, self.sizes[records])
-        batches, rungs = deal(geometries.output, self.ladder, self.batch_size)
-        order = rng.permutation(len(batches))
-        return _Epoch(records, geometries, batches[order], rungs[order])
+@functools.lru_cache(EPOCHS_KEPT)
+def _epoch(plan: TrainPlan, number: int) -> _Epoch:
+    rng = np.random.default_rng([plan.seed, number])
+    records = shuffled(rng, len(plan.sizes), plan.steps_per_epoch * plan.batch_size)
+    geometries = draw(plan.augmentation, rng, plan.sizes[records])
+    batches, rungs = deal(geometries.output, plan.ladder, plan.batch_size)
+    order = rng.permutation(len(batches))
+    return _Epoch(records, geometries, batches[order], rungs[order])
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,11 +231,18 @@ def padding(outputs: Int[np.ndarray, "batch 2"], bucket: tuple[int, int]) -> flo
     return 1.0 - float(outputs.astype(np.float64).prod(1).mean()) / (bucket[0] * bucket[1])
 
 
-def require_positive(**values: int) -> None:
-    """Raises a FieldError that names a value below 1."""
-    for name, value in values.items():
-        if value < 1:
-            raise FieldError(f"{name} is at least 1, got {value}")
+def require_trainable(records: int, batch_size: int, seed: int) -> None:
+    """Nothing, if so many records can be trained on.
+
+    Raises:
+        DataError: there are none.
+        ValueError: a number makes no plan.
+    """
+    if records == 0:
+        raise DataError("there are no images to train on; name a split that has some")
+    require_positive(batch_size=batch_size)
+    if seed < 0:
+        raise FieldError(f"seed is at least 0, got {seed}")
 
 
 def _as_tuples(ladder: Int[np.ndarray, "buckets 2"]) -> tuple[tuple[int, int], ...]:

@@ -7,10 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from vitjax.batch import NO_LABEL as NO_LABEL
 from vitjax.data.errors import DataError
-
-NO_LABEL = 255
-"""What a label map has where the class of a pixel is not known: it is neither trained on nor scored."""
 
 
 @dataclass(frozen=True, eq=False)

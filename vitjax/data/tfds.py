@@ -30,11 +30,16 @@ class TfdsCoco:
 
     task: ClassVar[str] = "detection"
 
-    data_dir: str = "~/tensorflow_datasets"  # the data_dir that the data were prepared in
-    name: str = "coco/2017:1.1.0"  # data set/configuration:version; without a version the highest
-    train_split: str = "train"  # split to train on
-    split: str = "validation"  # split to evaluate on
-    labels: Literal["contiguous", "category_id"] = "contiguous"  # 0 to 79, or COCO's own ids up to 90, as DETR has it
+    data_dir: str = "~/tensorflow_datasets"
+    """The data_dir that the data were prepared in."""
+    name: str = "coco/2017:1.1.0"
+    """Data set/configuration:version; without a version the highest."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "validation"
+    """Split to evaluate on."""
+    labels: Literal["contiguous", "category_id"] = "contiguous"
+    """0 to 79, or COCO's own ids up to 90, as DETR has it."""
 
     def open(self, split: str) -> "TfdsImages":
         """The images and annotations of a split; what is skipped or mended is in its `problems`.
@@ -45,55 +50,35 @@ class TfdsCoco:
         found = find_split(self.data_dir, self.name, split)
         records, names, is_coco = _records(found)
         classes, slots = _classes(names, is_coco, self.labels)
-        index = _read_index(records, slots, f"{self.name} {split}")
-        if not index.names or (split == self.train_split and not index.annotations.max_objects):
-            lines = " ".join(f"{line}." for line in index.problems)
+        images = _look_through(records, classes, slots, f"{self.name} {split}")
+        if not images.names or (split == self.train_split and not images.max_objects):
+            lines = " ".join(f"{line}." for line in images.problems)
             fault = f"{found.folder} has nothing to use in its split {split!r}. Name another split."
             raise DataError(f"{fault} {lines}".rstrip())
-        return TfdsImages(records, classes, index)
+        return images
 
 
 @dataclass(frozen=True, eq=False)
-class _Index:
-    numbers: tuple[int, ...]  # which of TFDS's records this is
-    sizes: Int[np.ndarray, "records 2"]
+class TfdsImages:
+    """One split of a `TfdsCoco`, opened; a Source. Image ids are COCO's own where TFDS has kept them."""
+
+    records: Any  # a TFDS data source: records as dictionaries, by number
+    classes: Classes
+    numbers: tuple[int, ...]  # of each image, which of TFDS's records it is
+    sizes: Int[np.ndarray, "images 2"]
     image_ids: tuple[int, ...]
     names: tuple[str, ...]
     annotations: Annotations
     problems: tuple[str, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class TfdsImages:
-    """One split of a `TfdsCoco`, opened; a Source."""
-
-    records: Any  # a TFDS data source: records as dictionaries, by number
-    classes: Classes
-    index: _Index
-
-    @property
-    def sizes(self) -> Int[np.ndarray, "records 2"]:
-        """Height and width of every image."""
-        return self.index.sizes
-
     @property
     def max_objects(self) -> int:
         """The most objects on any one image."""
-        return self.index.annotations.max_objects
-
-    @property
-    def image_ids(self) -> tuple[int, ...]:
-        """The ids of the images, COCO's own where TFDS has kept them."""
-        return self.index.image_ids
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """One line for each kind of thing that was skipped or mended."""
-        return self.index.problems
+        return self.annotations.max_objects
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self.index.names)
+        return len(self.names)
 
     def __getitem__(self, record: int) -> Sample:
         """The image and its objects, boxes clamped to the image, crowds left out.
@@ -102,17 +87,17 @@ class TfdsImages:
             DataError: the record or its image cannot be read.
         """
         name = self.name(record)
-        entry = read_record(self.records, self.index.numbers[record], name)
-        boxes, labels = self.index.annotations.targets(record, self.sizes[record].tolist())
+        entry = read_record(self.records, self.numbers[record], name)
+        boxes, labels = self.annotations.targets(record, self.sizes[record].tolist())
         return Sample(decode(entry["image"], name), boxes, labels)
 
     def name(self, record: int) -> str:
         """The file name that the image had."""
-        return self.index.names[record]
+        return self.names[record]
 
     def ground_truth(self) -> dict:
         """COCO instances of all images, with crowds, without what was dropped."""
-        return self.index.annotations.instances(self.image_ids, self.index.names, self.sizes, self.classes)
+        return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
 
 
 def _records(found: PreparedSplit) -> tuple[Any, list[str], bool]:
@@ -136,7 +121,8 @@ def _classes(names: list[str], is_coco: bool, labels: str) -> tuple[Classes, Int
     return Classes(tuple(named.get(slot, "") for slot in slots), slots), np.array(ids)
 
 
-def _read_index(records: Any, slots: Int[np.ndarray, " labels"], where: str) -> _Index:
+def _look_through(records: Any, classes: Classes, slots: Int[np.ndarray, " labels"], where: str) -> TfdsImages:
+    """The images of all records that can be read, from their headers."""
     numbers: list[int] = []
     sizes, ids, names, rows, tally = [], [], [], [], Tally()
     for number, entry in enumerate(_entries(records)):
@@ -160,8 +146,9 @@ def _read_index(records: Any, slots: Int[np.ndarray, " labels"], where: str) -> 
     record, label = table[:, 0].astype(np.int32), slots[table[:, 5].astype(int)].astype(np.int32)
     annotations = Annotations(record, table[:, 1:5], label, table[:, 6], table[:, 7] == 1)
     extents = np.array(sizes, np.int32).reshape(-1, 2)
-    annotations = tidy(annotations, extents, names, tally)
-    return _Index(tuple(numbers), extents, tuple(ids), tuple(names), annotations, tally.lines(where))
+    tidied = tidy(annotations, extents, names, tally)
+    problems = tally.lines(where)
+    return TfdsImages(records, classes, tuple(numbers), extents, tuple(ids), tuple(names), tidied, problems)
 
 
 def _rows(record: int, objects: dict, size: tuple[int, int]) -> Float[np.ndarray, "objects 8"]:

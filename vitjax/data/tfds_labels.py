@@ -19,10 +19,14 @@ class TfdsLabels:
 
     task: ClassVar[str] = "classification"
 
-    data_dir: str = "~/tensorflow_datasets"  # the data_dir that the data were prepared in
-    name: str = "imagenet2012:5.1.0"  # data set/configuration:version; without a version the highest
-    train_split: str = "train"  # split to train on
-    split: str = "validation"  # split to evaluate on
+    data_dir: str = "~/tensorflow_datasets"
+    """The data_dir that the data were prepared in."""
+    name: str = "imagenet2012:5.1.0"
+    """Data set/configuration:version; without a version the highest."""
+    train_split: str = "train"
+    """Split to train on."""
+    split: str = "validation"
+    """Split to evaluate on."""
 
     def open(self, split: str) -> "TfdsLabelledImages":
         """The images and labels of a split.
@@ -53,11 +57,7 @@ class TfdsLabelledImages:
     classes: Classes
     where: str  # data set and split, for names
     problems: tuple[str, ...] = ()
-
-    @property
-    def max_objects(self) -> int:
-        """One: an image is labelled as a whole."""
-        return 1
+    max_objects: int = 1  # an image is labelled as a whole
 
     @property
     def image_ids(self) -> range:

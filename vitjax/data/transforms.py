@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from vitjax.data.errors import DataError
+from vitjax.data.errors import DataError, require_sides
 from vitjax.data.source import Sample
 from vitjax.errors import FieldError
 
@@ -105,7 +105,7 @@ class Resize:
 
     def __post_init__(self) -> None:
         """Refuses sizes that no image can have."""
-        _require_positive("Resize", size=self.size, max_side=self.max_side)
+        require_sides("Resize", size=self.size, max_side=self.max_side)
 
     def geometries(self, sizes: Int[np.ndarray, "images 2"]) -> Geometries:
         """The geometry of images of these (height, width)."""
@@ -149,8 +149,8 @@ class Augmentation:
         sides = {"sizes": self.sizes, "crop_sizes": self.crop_sizes, "crop_range": self.crop_range}
         for name, values in sides.items():
             for value in values:
-                _require_positive("Augmentation", **{name: value})
-        _require_positive("Augmentation", max_side=self.max_side)
+                require_sides("Augmentation", **{name: value})
+        require_sides("Augmentation", max_side=self.max_side)
         if self.crop_range[0] > self.crop_range[1]:
             raise FieldError(f"Augmentation.crop_range is (smallest, largest) side, got {self.crop_range}")
 
@@ -240,9 +240,3 @@ def _pick(
     uniform: Float[np.ndarray, "*images"], choices: int | Int[np.ndarray, "*images"]
 ) -> Int[np.ndarray, "*images"]:
     return (uniform * choices).astype(np.int64)
-
-
-def _require_positive(owner: str, **sides: int | None) -> None:
-    for name, value in sides.items():
-        if value is not None and value < 1:
-            raise FieldError(f"{owner}.{name} is a side in pixels and at least 1, got {value}")

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from vitjax.data.folder import VALIDATION
 from vitjax.data.source import Classes
-from vitjax.doctor.report import VALIDATION, Finding, Severity, first_of, listed, percent, several
+from vitjax.doctor.report import Finding, Severity, first_of, listed, percent, several
 
 _RARE = 10  # boxes or images; a class with fewer is hardly learned
 _UNEVEN = 100  # times

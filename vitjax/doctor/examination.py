@@ -21,12 +21,13 @@ from vitjax.data.coco_json import (
     read_instances,
 )
 from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import VALIDATION
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
 from vitjax.doctor.folder import examine_folder
 from vitjax.doctor.images import Files, look_at_exif, look_at_formats, look_for_leaks, look_inside, read_files
-from vitjax.doctor.report import VALIDATION, Examination, Finding, from_tally, several
+from vitjax.doctor.report import Examination, Finding, from_tally, several
 from vitjax.doctor.sizes import look_at_padding, look_at_sizes
 from vitjax.errors import FieldError
 

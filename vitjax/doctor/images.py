@@ -6,7 +6,6 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +14,9 @@ from PIL import Image
 
 from vitjax.data.decode import decode
 from vitjax.data.errors import DataError
+from vitjax.data.folder import in_threads
 from vitjax.doctor.report import Finding, several
 
-_READERS = 16  # threads that read files; on a network disk they wait most of the time
 _AT_ONCE = 64  # files that a thread reads in one go
 _SLOW = 2e-3  # seconds; where a file takes less, threads only wait for each other, and one is three times as fast
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -53,8 +52,7 @@ def read_files(folder: Path, names: Sequence[str]) -> Files:
     found = [_facts(folder / name) for name in names[:_AT_ONCE]]
     if time.perf_counter() - begun > _SLOW * _AT_ONCE:
         parts = [names[start : start + _AT_ONCE] for start in range(_AT_ONCE, len(names), _AT_ONCE)]
-        with ThreadPoolExecutor(_READERS) as pool:
-            found += itertools.chain(*pool.map(lambda part: [_facts(folder / name) for name in part], parts))
+        found += itertools.chain(*in_threads(lambda part: [_facts(folder / name) for name in part], parts))
     else:
         found += [_facts(folder / name) for name in names[_AT_ONCE:]]
     pairs = [(name, facts) for name, facts in zip(names, found, strict=True) if facts]
@@ -92,8 +90,7 @@ def look_at_exif(files: Files, turned: frozenset[str]) -> Iterator[Finding]:
 def look_inside(files: Files, everything: bool) -> Iterator[Finding]:
     """Files that cannot be decoded: of all, or of those that end too early."""
     names = [name for name, facts in zip(files.names, files.facts, strict=True) if everything or not facts.whole]
-    with ThreadPoolExecutor(_READERS) as pool:
-        faults = [fault for fault in pool.map(lambda name: _fault(files.folder / name), names) if fault]
+    faults = [fault for fault in in_threads(lambda name: _fault(files.folder / name), names) if fault]
     if faults:
         text = f"{several(len(faults), 'image')} broken or truncated; other images would take their place in training"
         yield Finding("images", "warning", text, tuple(faults[:3]), "Replace the files, or remove them from the data.")

@@ -14,9 +14,6 @@ from vitjax.data.errors import Tally
 Severity = Literal["ok", "note", "warning", "error"]
 Group = Literal["annotations", "images", "boxes", "objects", "sizes"]
 
-VALIDATION = ("val", "valid", "validation")
-"""What the split to evaluate on is called."""
-
 _WIDTH = 120
 _EXAMPLES = 3
 _SHORT = 100  # characters of an example; one that is longer is cut

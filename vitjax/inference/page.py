@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vitjax.data.memory import SizedSubset, Subset
-from vitjax.data.source import SizedSource, Source
+from vitjax.data.memory import Subset
+from vitjax.data.source import Source
 from vitjax.drawing.boxes import contact_sheet
 from vitjax.inference.sweep import Sweep
 
@@ -20,7 +20,7 @@ def draw_page(sweep: Sweep, variables: dict[str, Any], source: Source, path: Pat
     layout = sweep.task.about.page
     count = min(layout.images, len(source))
     records = np.linspace(0, len(source) - 1, count).astype(int).tolist() if layout.spread else range(count)
-    shown: Any = SizedSubset(source, records) if isinstance(source, SizedSource) else Subset(source, records)
+    shown: Any = Subset(source, records)
     answers = sorted(sweep(variables, shown, batch_size=batch_size), key=lambda one: one.record)
     readable = [one for one in answers if one.prediction is not None]
     if not readable:

@@ -8,11 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, UInt8
 
+from vitjax.batch import NO_LABEL
 from vitjax.errors import FieldError
 from vitjax.structs import Mean, PixelLogits, Terms
-
-NO_LABEL = 255
-"""The label of a pixel that is not trained on, as in `vitjax.data.source`."""
 
 
 @dataclasses.dataclass(frozen=True)

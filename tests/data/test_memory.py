@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitjax.data.digits import Digits
+from vitjax.data.errors import DataError
+from vitjax.data.image_folder import FolderImages
+from vitjax.data.memory import Pictures, Subset
+from vitjax.data.source import Classes, SizedSource
+
+CLASSES = Classes((), ())
+
+
+def saved(path, mode="RGB", orientation=1):
+    """A file of noise that a camera held this way."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 32, 3), dtype=np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(noise).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_a_file_and_the_same_file_opened_by_pillow_are_equal_however_the_camera_was_held(tmp_path, suffix, orientation):
+    path = saved(tmp_path / f"photo.{suffix}", orientation=orientation)
+    with Image.open(path) as opened:
+        file, picture = Pictures([path], CLASSES), Pictures([opened], CLASSES)
+    assert np.array_equal(file[0].image, picture[0].image)
+    assert file.sizes.tolist() == picture.sizes.tolist() == [list(file[0].image.shape[:2])]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+def test_a_file_of_any_pixels_and_the_same_file_opened_by_pillow_are_equal(tmp_path, mode):
+    path = saved(tmp_path / "image.png", mode)
+    with Image.open(path) as opened:
+        assert np.array_equal(Pictures([path], CLASSES)[0].image, Pictures([opened], CLASSES)[0].image)
+
+
+def test_what_is_no_image_is_refused_with_what_it_is():
+    with pytest.raises(DataError, match=r"uint8 array .* in RGB; got float64 of shape \(4, 4, 3\)"):
+        Pictures([np.zeros((4, 4, 3))], CLASSES)
+    with pytest.raises(DataError, match=r"nowhere.jpg cannot be opened: No such file"):
+        Pictures(["nowhere.jpg"], CLASSES)
+
+
+def test_a_subset_has_the_chosen_records_and_their_sizes():
+    whole = Digits(train_images=6).open("train")
+    part = Subset(whole, [4, 1])
+    assert isinstance(part, SizedSource) and len(part) == 2
+    assert part.image_ids == [5, 2] and part.name(1) == whole.name(1)
+    assert part.sizes.tolist() == whole.sizes[[4, 1]].tolist()
+    assert np.array_equal(part[0].image, whole[4].image)
+
+
+def test_a_subset_of_a_source_without_sizes_has_none(tmp_path):
+    whole = FolderImages(tmp_path, Classes(("a",), (0,)), ("a/1.png",), np.zeros(1, np.int32), ())
+    assert not isinstance(Subset(whole, [0]), SizedSource)

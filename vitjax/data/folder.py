@@ -1,0 +1,54 @@
+"""What folders of data have in common: their root, the names of splits, and many small files on a slow disk."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from vitjax.data.errors import DataError
+
+VALIDATION = ("val", "valid", "validation")
+"""What the split to evaluate on is called."""
+
+_READERS = 16  # threads; on a network disk they wait most of the time
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def aliases(split: str) -> tuple[str, ...]:
+    """The names that a split may have, its own first."""
+    return (split, *(name for name in VALIDATION if name != split)) if split in VALIDATION else (split,)
+
+
+def data_root(root: str, wish: str) -> Path:
+    """The folder that the user has named.
+
+    Raises:
+        DataError: none is named, or it is not there; the sentence ends with the wish.
+    """
+    if not root:
+        raise DataError(f"no data folder is given. {wish}")
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        fault = "is a file, not a folder" if path.exists() else "does not exist"
+        raise DataError(f"the data folder {path} {fault}. {wish}")
+    return path
+
+
+def read_bytes(path: Path, wish: str = "") -> bytes:
+    """What is in a file.
+
+    Raises:
+        DataError: it cannot be read; the sentence is followed by the wish.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. {wish}".rstrip()) from error
+
+
+def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """The results for all items, in their order."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(work, items))
