@@ -253,7 +253,7 @@ def _explain(words: list[str]) -> None:
 
     options = dataclasses.asdict(tyro.cli(ExplainArguments, prog="vitjax explain", args=words))
     predictor = load(options.pop("model"), step=options.pop("step"))
-    print("\n".join(explain(predictor, **options)))
+    print("\n".join(explain(predictor.subject, **options)))
 
 
 def _convert(words: list[str]) -> None:

@@ -16,8 +16,9 @@ from vitjax.data.memory import Picture, Pictures
 from vitjax.data.source import Classes, Source
 from vitjax.evaluation.classification import evaluate
 from vitjax.evaluation.detection import Evaluation
-from vitjax.explain.group_maps import Groups, group
-from vitjax.explain.looks import Looks, looks
+from vitjax.explain.group_maps import Groups, groups_of
+from vitjax.explain.looks import Looks, looks_of
+from vitjax.explain.subject import Subject
 from vitjax.inference.prediction import recognition
 from vitjax.inference.recognizer import Recognized, Recognizer
 from vitjax.placement import data_mesh, place_state
@@ -75,6 +76,11 @@ class ClassPredictor:
         recognized = self.recognize(source, batch_size=batch_size, workers=workers)
         return evaluate(iter(tqdm(recognized, total=len(source), disable=None)), source)
 
+    @property
+    def subject(self) -> Subject:
+        """What explanations are made of: the model, and how images are prepared for it."""
+        return Subject(self.model, self._variables, self._crop, self.classes)
+
     def groups(self, picture: Picture) -> Groups:
         """Which tokens of a CrossFormer attend to each other on one image: `.of_pixel(x, y)` tells them.
 
@@ -82,7 +88,7 @@ class ClassPredictor:
             ValueError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
-        return group(self.model, self._variables, picture, preprocess=self._crop, classes=self.classes)
+        return groups_of(self.subject, picture)
 
     def looks(self, picture: Picture) -> Looks:
         """What the attention modules of the model do on one image: `.of_pixel(x, y)` tells it.
@@ -91,4 +97,4 @@ class ClassPredictor:
             ValueError: the model has none that tells it.
             DataError: the image is missing or cannot be read.
         """
-        return looks(self.model, self._variables, picture, preprocess=self._crop, classes=self.classes)
+        return looks_of(self.subject, picture)

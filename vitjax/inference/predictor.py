@@ -17,10 +17,11 @@ from vitjax.data.source import Classes, DetectionSource, SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import Postprocess
 from vitjax.evaluation.detection import Evaluation, evaluate
-from vitjax.explain.attention_maps import Attention, attend
-from vitjax.explain.group_maps import Groups, group
-from vitjax.explain.looks import Looks, looks
-from vitjax.explain.sampling_points import Sampling, sample
+from vitjax.explain.attention_maps import Attention, attention_of
+from vitjax.explain.group_maps import Groups, groups_of
+from vitjax.explain.looks import Looks, looks_of
+from vitjax.explain.sampling_points import Sampling, sampling_of
+from vitjax.explain.subject import Subject
 from vitjax.inference.class_predictor import ClassPredictor
 from vitjax.inference.detector import Detector, Found
 from vitjax.inference.prediction import select
@@ -93,6 +94,11 @@ class Predictor:
         found = self._run(self._boxes, self._inside[1], source, batch_size, workers)
         return evaluate(iter(tqdm(found, total=len(source), disable=None)), source)
 
+    @property
+    def subject(self) -> Subject:
+        """What explanations are made of: the detector, and how images are prepared for it."""
+        return Subject(*self._inside, self._resize, self.classes, self._multiple, self.threshold)
+
     def sampling(self, picture: Picture) -> Sampling:
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
 
@@ -100,13 +106,7 @@ class Predictor:
             ValueError: the model is no DeformableDETR.
             DataError: the image is missing or cannot be read.
         """
-        return sample(
-            *self._inside,
-            picture,
-            resize=self._resize,
-            classes=self.classes,
-            multiple=self._multiple,
-        )
+        return sampling_of(self.subject, picture)
 
     def attention(self, picture: Picture) -> Attention:
         """What a DETR attends to on one image: `.of_query()` and `.of_pixel(x, y)` tell the weights.
@@ -115,7 +115,7 @@ class Predictor:
             ValueError: the model is no DETR.
             DataError: the image is missing or cannot be read.
         """
-        return attend(*self._inside, picture, resize=self._resize, classes=self.classes, multiple=self._multiple)
+        return attention_of(self.subject, picture)
 
     def groups(self, picture: Picture) -> Groups:
         """Which tokens of a CrossFormer backbone attend to each other on one image: `.of_pixel(x, y)` tells them.
@@ -124,7 +124,7 @@ class Predictor:
             ValueError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
-        return group(*self._inside, picture, preprocess=self._resize, classes=self.classes, multiple=self._multiple)
+        return groups_of(self.subject, picture)
 
     def looks(self, picture: Picture) -> Looks:
         """What the attention modules of the backbone do on one image: `.of_pixel(x, y)` tells it.
@@ -133,7 +133,7 @@ class Predictor:
             ValueError: the model has none that tells it.
             DataError: the image is missing or cannot be read.
         """
-        return looks(*self._inside, picture, preprocess=self._resize, classes=self.classes, multiple=self._multiple)
+        return looks_of(self.subject, picture)
 
     def _run(
         self, detector: Detector, variables: dict[str, Any], source: SizedSource, batch_size: int, workers: int

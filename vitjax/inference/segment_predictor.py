@@ -17,8 +17,9 @@ from vitjax.data.source import Classes, LabelMapSource, SizedSource
 from vitjax.data.transforms import Resize
 from vitjax.evaluation.detection import Evaluation
 from vitjax.evaluation.segmentation import evaluate
-from vitjax.explain.group_maps import Groups, group
-from vitjax.explain.looks import Looks, looks
+from vitjax.explain.group_maps import Groups, groups_of
+from vitjax.explain.looks import Looks, looks_of
+from vitjax.explain.subject import Subject
 from vitjax.inference.label_mapper import LabelMapper, Mapped
 from vitjax.inference.prediction import name_of
 from vitjax.placement import data_mesh, place_state
@@ -99,7 +100,7 @@ class SegmentPredictor:
             ValueError: the model has no module that tells it.
             DataError: the image is missing or cannot be read.
         """
-        return looks(self.model, self._variables, picture, **self._seeing)
+        return looks_of(self.subject, picture)
 
     def groups(self, picture: Picture) -> Groups:
         """Which tokens of a CrossFormer backbone attend to each other on one image: `.of_pixel(x, y)` tells them.
@@ -108,8 +109,9 @@ class SegmentPredictor:
             ValueError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
-        return group(self.model, self._variables, picture, **self._seeing)
+        return groups_of(self.subject, picture)
 
     @property
-    def _seeing(self) -> dict[str, Any]:
-        return {"preprocess": self._resize, "classes": self.classes, "multiple": self._multiple}
+    def subject(self) -> Subject:
+        """What explanations are made of: the model, and how images are prepared for it."""
+        return Subject(self.model, self._variables, self._resize, self.classes, self._multiple)
