@@ -2,7 +2,7 @@
 
 import sys
 
-from vitjax.commands.cli import train
+from vitjax.commands.main import train
 
 if __name__ == "__main__":
     sys.exit(train(sys.argv[1:]))

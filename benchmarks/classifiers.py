@@ -21,9 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vitjax.backbones import crossformer
-from vitjax.backbones.resnet import ResNet
-from vitjax.classification.classifier import Classifier
+from vitjax import backbones
+from vitjax.classification import Classifier
 from vitjax.structs import Images
 
 try:
@@ -42,9 +41,9 @@ Call = Callable[[], Any]
 def classifier(name: str, dtype: str) -> Classifier:
     """One of vitjax's classifiers by name: crossformer_small, resnet50."""
     if name in {f"resnet{depth}" for depth in DEPTHS}:
-        return Classifier(ResNet(int(name.removeprefix("resnet")), dtype=dtype), CLASSES, norm=False)
+        return Classifier(backbones.ResNet(int(name.removeprefix("resnet")), dtype=dtype), CLASSES, norm=False)
     if name in {f"crossformer_{size}" for size in SIZES}:
-        return Classifier(getattr(crossformer, name)(dtype=dtype), CLASSES)
+        return Classifier(getattr(backbones, name)(dtype=dtype), CLASSES)
     raise ValueError(
         f"no model {name!r}: there are crossformer_ with {', '.join(SIZES)}, "
         f"resnet with {', '.join(map(str, DEPTHS))}, and {TORCH} with any of timm's models."

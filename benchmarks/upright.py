@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from vitjax.explain.seen_image import see
 from vitjax.runs.configs import load_config
 from vitjax.runs.initial import read_weights
-from vitjax.training.objectives import images_of
+from vitjax.structs import images_of
 
 CANVASES = 500
 

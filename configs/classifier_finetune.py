@@ -7,20 +7,15 @@ Published: none, it depends on the data
 Measured here: not measured
 """
 
-from vitjax.backbones.crossformer import crossformer_small
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.erasing import Erasing
-from vitjax.classification.loss import CrossEntropy
-from vitjax.classification.postprocess import TopClasses
-from vitjax.data.crops import CenterCrop, RandomCrop
-from vitjax.data.image_folder import ImageFolder
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, CosineSchedule
+from vitjax import AdamW, Classification, CosineSchedule
+from vitjax.backbones import crossformer_small
+from vitjax.classification import Classifier, CrossEntropy, Erasing, TopClasses
+from vitjax.data import CenterCrop, ImageFolder, RandomCrop
 
 
-def experiment() -> Experiment:
+def experiment() -> Classification:
     """The run."""
-    return Experiment(
+    return Classification(
         model=Classifier(backbone=crossformer_small()),
         data=ImageFolder(),
         augmentation=RandomCrop(area=(0.25, 1.0)),

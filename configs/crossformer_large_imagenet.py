@@ -5,9 +5,9 @@ Published: top-1 84.0
 Measured here: not measured
 """
 
-from vitjax.backbones.crossformer import crossformer_large
+from vitjax import Experiment
+from vitjax.backbones import crossformer_large
 from vitjax.recipes import crossformer_imagenet
-from vitjax.runs.experiment import Experiment
 
 
 def experiment() -> Experiment:

@@ -5,20 +5,15 @@ Published: none, it is vitjax's own
 Measured here: top-1 99.7, 98.9 and 98.6 % with seeds 0, 1 and 2, in 2:26 to 2:54 on two shared CPU cores
 """
 
-from vitjax.backbones.crossformer import CrossFormer
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.loss import CrossEntropy
-from vitjax.classification.postprocess import TopClasses
-from vitjax.data.crops import CenterCrop, RandomCrop
-from vitjax.data.digit_images import DigitImages
-from vitjax.data.rand_augment import RandAugment
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, CosineSchedule
+from vitjax import AdamW, Classification, CosineSchedule
+from vitjax.backbones import CrossFormer
+from vitjax.classification import Classifier, CrossEntropy, TopClasses
+from vitjax.data import CenterCrop, DigitImages, RandAugment, RandomCrop
 
 
-def experiment() -> Experiment:
+def experiment() -> Classification:
     """The run."""
-    return Experiment(
+    return Classification(
         model=Classifier(
             backbone=CrossFormer(
                 channels=32,

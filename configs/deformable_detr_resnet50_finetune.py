@@ -7,29 +7,11 @@ Published: none, it depends on the data
 Measured here: not measured
 """
 
-from vitjax.backbones.resnet import ResNet
-from vitjax.data.coco import CocoFolder
-from vitjax.detection.deformable_detr import DeformableDETR
-from vitjax.detection.focal_loss import FocalSetLoss
-from vitjax.detection.postprocess import TopDetections
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, StepSchedule
+from vitjax import Experiment
+from vitjax.backbones import ResNet
+from vitjax.recipes import deformable_detr_finetune
 
 
 def experiment() -> Experiment:
     """The run."""
-    return Experiment(
-        model=DeformableDETR(backbone=ResNet(depth=50), refine=True),
-        data=CocoFolder(),
-        loss=FocalSetLoss(),
-        postprocess=TopDetections(),
-        optimizer=AdamW(
-            learning_rate=2e-4,
-            multipliers={"^backbone/": 0.1, "sampling_offsets|reference_points": 0.1},
-            frozen=("^backbone/stem", "^backbone/stage_1/(?!.*attention/)"),
-            schedule=StepSchedule(drop_epochs=(40,)),
-        ),
-        epochs=50,
-        batch_size=4,
-        workers=4,
-    )
+    return deformable_detr_finetune(ResNet(depth=50), refine=True)

@@ -6,31 +6,11 @@ Published: AP 46.9, 29.6 / 50.1 / 61.6 on small, medium and large objects
 Measured here: not measured
 """
 
-from vitjax.backbones.resnet import ResNet
-from vitjax.data.coco import CocoFolder
-from vitjax.detection.deformable_detr import DeformableDETR
-from vitjax.detection.focal_loss import FocalSetLoss
-from vitjax.detection.postprocess import TopDetections
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, StepSchedule
+from vitjax import Experiment
+from vitjax.backbones import ResNet
+from vitjax.recipes import deformable_detr_coco
 
 
 def experiment() -> Experiment:
     """The run; labels are COCO's category ids, as in the published weights."""
-    return Experiment(
-        model=DeformableDETR(backbone=ResNet(depth=50), num_classes=91, refine=True, two_stage=True),
-        data=CocoFolder(labels="category_id"),
-        loss=FocalSetLoss(),
-        postprocess=TopDetections(),
-        optimizer=AdamW(
-            learning_rate=2e-4,
-            multipliers={"^backbone/": 0.1, "sampling_offsets": 0.1},
-            frozen=("^backbone/stem", "^backbone/stage_1/(?!.*attention/)"),
-            schedule=StepSchedule(drop_epochs=(40,)),
-        ),
-        epochs=50,
-        batch_size=32,
-        evaluate_every=1,
-        save_every=1,
-        workers=8,
-    )
+    return deformable_detr_coco(ResNet(depth=50), refine=True, two_stage=True)

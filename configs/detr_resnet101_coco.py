@@ -6,26 +6,11 @@ Published: AP 43.5, AP50 63.8
 Measured here: not measured
 """
 
-from vitjax.backbones.resnet import ResNet
-from vitjax.data.coco import CocoFolder
-from vitjax.detection.detr import DETR
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, StepSchedule
+from vitjax import Experiment
+from vitjax.backbones import ResNet
+from vitjax.recipes import detr_coco
 
 
 def experiment() -> Experiment:
     """The run; labels are COCO's category ids, as in the published weights."""
-    return Experiment(
-        model=DETR(backbone=ResNet(depth=101), num_classes=91),
-        data=CocoFolder(labels="category_id"),
-        optimizer=AdamW(
-            multipliers={"^backbone/": 0.1},
-            frozen=("^backbone/stem", "^backbone/stage_1/(?!.*attention/)"),
-            schedule=StepSchedule(drop_epochs=(400,)),
-        ),
-        epochs=500,
-        batch_size=64,
-        evaluate_every=10,
-        save_every=1,
-        workers=8,
-    )
+    return detr_coco(ResNet(depth=101))

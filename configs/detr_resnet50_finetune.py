@@ -6,24 +6,11 @@ Published: none, it depends on the data
 Measured here: not measured
 """
 
-from vitjax.backbones.resnet import ResNet
-from vitjax.data.coco import CocoFolder
-from vitjax.detection.detr import DETR
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, StepSchedule
+from vitjax import Experiment
+from vitjax.backbones import ResNet
+from vitjax.recipes import detr_finetune
 
 
 def experiment() -> Experiment:
     """The run."""
-    return Experiment(
-        model=DETR(backbone=ResNet(depth=50)),
-        data=CocoFolder(),
-        optimizer=AdamW(
-            multipliers={"^backbone/": 0.1},
-            frozen=("^backbone/stem", "^backbone/stage_1/(?!.*attention/)"),
-            schedule=StepSchedule(drop_epochs=(40,)),
-        ),
-        epochs=50,
-        batch_size=4,
-        workers=4,
-    )
+    return detr_finetune(ResNet(depth=50))

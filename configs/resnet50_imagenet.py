@@ -6,21 +6,15 @@ Published: top-1 76.1 (torchvision, SGD) and 78.1 (A3, LAMB); none for this reci
 Measured here: not measured
 """
 
-from vitjax.backbones.resnet import ResNet
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.loss import CrossEntropy
-from vitjax.classification.mixing import Mixing
-from vitjax.classification.postprocess import TopClasses
-from vitjax.data.crops import CenterCrop, RandomCrop
-from vitjax.data.rand_augment import RandAugment
-from vitjax.data.tfds_labels import TfdsLabels
-from vitjax.runs.experiment import Experiment
-from vitjax.runs.optimizer import AdamW, CosineSchedule
+from vitjax import AdamW, Classification, CosineSchedule
+from vitjax.backbones import ResNet
+from vitjax.classification import Classifier, CrossEntropy, Mixing, TopClasses
+from vitjax.data import CenterCrop, RandAugment, RandomCrop, TfdsLabels
 
 
-def experiment() -> Experiment:
+def experiment() -> Classification:
     """The run."""
-    return Experiment(
+    return Classification(
         model=Classifier(backbone=ResNet(depth=50, norm="batch"), num_classes=1000, norm=False),
         data=TfdsLabels(),
         augmentation=RandomCrop(rand_augment=RandAugment(magnitude=6.0)),

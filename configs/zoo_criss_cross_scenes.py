@@ -5,9 +5,9 @@ Published: none, it is vitjax's own
 Measured here: mIoU 0.872, 0.864 and 0.867 with seeds 0, 1 and 2; plain head: 0.855, 0.852, 0.852; in four minutes
 """
 
+from vitjax import Experiment
 from vitjax.recipes import zoo_scenes
-from vitjax.runs.experiment import Experiment
-from vitjax.segmentation.criss_cross_head import CrissCrossHead
+from vitjax.segmentation import CrissCrossHead
 
 
 def experiment() -> Experiment:

@@ -46,11 +46,11 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.data.digits import Digits
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
-from vitjax.runs.experiment import Experiment
+from vitjax.tasks.detection import Detection
 
 
 def experiment():
-    return Experiment(
+    return Detection(
         model=DETR(
             backbone=ResNet(depth=18, width=8, stage_blocks=(1,), norm="group"),
             num_queries=5, channels=16, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=16,

@@ -2,7 +2,7 @@
 
 import sys
 
-from vitjax.commands.cli import main
+from vitjax.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

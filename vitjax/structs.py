@@ -6,12 +6,19 @@ model are cxcywh relative to the unpadded image, in [0, 1]; boxes for people are
 
 from typing import Any, Literal
 
+import jax
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
 
+from vitjax.batch import Batch, Targets
+from vitjax.ops.images import normalize, valid_pixels
+
 # "exact": a padded image gives what it gives alone; "reference": padding leaks as it does in the published code.
 Padding = Literal["exact", "reference"]
+
+jax.tree_util.register_dataclass(Targets)
+jax.tree_util.register_dataclass(Batch)
 
 
 @struct.dataclass
@@ -28,15 +35,6 @@ class Feature:
 
     values: Float[Array, "batch height width channels"]
     valid: Bool[Array, "batch height width"]
-
-
-@struct.dataclass
-class Targets:
-    """What is to be found: boxes cxcywh in [0, 1] of the unpadded image, labels in [0, classes)."""
-
-    boxes: Float[Array, "batch objects 4"]
-    labels: Int[Array, "batch objects"]
-    valid: Bool[Array, "batch objects"]
 
 
 @struct.dataclass
@@ -114,25 +112,6 @@ class Ranking:
 
 
 @struct.dataclass
-class Batch:
-    """What the data wing hands to a step: the same shapes for every step of one bucket; NumPy arrays until placed.
-
-    `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside
-    the bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch
-    up; `broken` is the row that could not be read and was left out or replaced, else -1. `label_maps` is the class of
-    every pixel where the source has such, 255 where it is not known and on padding.
-    """
-
-    pixels: UInt8[Array, "batch height width 3"]
-    sizes: Int[Array, "batch 2"]
-    targets: Targets
-    records: Int[Array, " batch"]
-    original_sizes: Int[Array, "batch 2"]
-    broken: Int[Array, " batch"]
-    label_maps: UInt8[Array, "batch height width"] | None = None
-
-
-@struct.dataclass
 class MaskPredictions:
     """What a detector with a mask head says: what the detector in it says, and the mask logits of its last layer.
 
@@ -158,4 +137,19 @@ class MaskDetections:
     original_sizes: Int[Array, "batch 2"]
 
 
+@struct.dataclass
+class LabelMaps:
+    """The class of every pixel of a batch, padding included; the sizes are as with MaskDetections."""
+
+    labels: UInt8[Array, "batch height width"]
+    sizes: Int[Array, "batch 2"]
+    original_sizes: Int[Array, "batch 2"]
+
+
 PyTree = Any
+
+
+def images_of(batch: Batch) -> Images:
+    """The batch as a model takes it."""
+    valid = valid_pixels(batch.sizes, *batch.pixels.shape[1:3])
+    return Images(normalize(batch.pixels, valid), valid)

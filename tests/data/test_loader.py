@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from vitjax.data.loader import batches, load
 from vitjax.data.plan import EvaluationPlan, TrainPlan
 from vitjax.data.source import NO_LABEL, Sample
 from vitjax.data.transforms import Augmentation, Resize
+from vitjax.structs import Batch
 
 AUGMENTATION = Augmentation(sizes=(40, 56), max_side=90, crop_sizes=(50, 60), crop_range=(30, 60))
 BATCH = 4
@@ -67,7 +67,7 @@ def equal(one, other):
     return all(type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b) for a, b in leaves)
 
 
-def joined(parts):
+def joined(parts: list[Batch]) -> Batch:
     """The batch of all hosts from the blocks of each."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -235,42 +235,82 @@ def test_arguments_that_cannot_be_are_refused_at_once(source, plan, arguments, m
         batches(source, plan, max_objects=3, **arguments)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker under /proc")
-def test_workers_end_when_their_parent_is_killed(tmp_path):
-    program = tmp_path / "train.py"
-    program.write_text(
-        textwrap.dedent("""
-        import os, time
-        import numpy as np
-        from vitjax.data.loader import batches
-        from vitjax.data.plan import EvaluationPlan
-        from vitjax.data.source import Sample
-        from vitjax.data.transforms import Resize
+PROGRAM = """
+import os, sys, time
+from contextlib import closing
+import numpy as np
+from vitjax.data.loader import batches
+from vitjax.data.plan import EvaluationPlan
+from vitjax.data.source import Sample
+from vitjax.data.transforms import Resize
 
-        class Black:
-            sizes, max_objects = np.full((8, 2), 32, np.int32), 0
-            def name(self, record):
-                return "black"
-            def __getitem__(self, record):
-                print("worker", os.getpid(), flush=True)
-                return Sample(np.zeros((32, 32, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+class Black:
+    sizes, max_objects = np.full((64, 2), 32, np.int32), 0
+    def name(self, record):
+        return "black"
+    def __getitem__(self, record):
+        print("worker", os.getpid(), "jax" in sys.modules, flush=True)
+        return Sample(np.zeros((32, 32, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
-        if __name__ == "__main__":
-            source = Black()
-            for batch in batches(source, EvaluationPlan(source.sizes, 1, Resize(size=None)), max_objects=1, workers=1):
+if __name__ == "__main__":
+    source = Black()
+    ready = batches(source, EvaluationPlan(source.sizes, 1, Resize(size=None)), max_objects=1, workers=2)
+    print("starting", flush=True)
+    try:
+        with closing(ready):
+            for batch in ready:
                 time.sleep(60)
-        """)
-    )
-    root = str(Path(loader.__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": root}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    trainer = subprocess.Popen([sys.executable, str(program)], env=environment, **pipes)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+def folders_of_batches() -> set[Path]:
+    return set(Path("/dev/shm").glob("vitjax-*"))
+
+
+@pytest.fixture
+def folders_before():
+    return folders_of_batches()
+
+
+@pytest.fixture
+def trainer(tmp_path, folders_before):
+    """A program that reads with two workers, in a process group of its own as a shell starts it."""
+    program = tmp_path / "train.py"
+    program.write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(Path(loader.__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(program)], env=environment, process_group=0, **pipes) as process:
+        assert process.stdout.readline() == "starting\n"
+        yield process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm")
+@pytest.mark.parametrize("working", [False, True], ids=["while workers start", "while they read"])
+def test_an_interrupt_ends_workers_without_a_word_and_leaves_nothing_behind(trainer, folders_before, working):
+    if working:
+        assert trainer.stdout.readline().startswith("worker")
+    os.killpg(trainer.pid, signal.SIGINT)
+    out, errors = trainer.communicate(timeout=30)
+    assert out.endswith("interrupted\n") and errors == "" and trainer.returncode == 0
+    assert folders_of_batches() <= folders_before
+
+
+def test_a_worker_does_not_start_jax(trainer):
+    assert trainer.stdout.readline().endswith("False\n")
+    os.killpg(trainer.pid, signal.SIGINT)
+    trainer.communicate(timeout=30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker under /proc")
+def test_workers_end_when_their_parent_is_killed(trainer, folders_before):
     worker = Path("/proc") / trainer.stdout.readline().split()[1]
     assert worker.exists()
     trainer.send_signal(signal.SIGKILL)
-    trainer.wait()
     for _ in range(100):
-        if not worker.exists() or "Z" in (worker / "stat").read_text().split(")")[1]:
+        gone = not worker.exists() or "Z" in (worker / "stat").read_text().split(")")[1]
+        if gone and folders_of_batches() <= folders_before:
             return
         time.sleep(0.1)
-    pytest.fail("the worker is still alive ten seconds after its parent was killed")
+    pytest.fail("the worker or its folder is still there ten seconds after its parent was killed")

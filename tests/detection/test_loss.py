@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -98,7 +100,7 @@ def test_padded_places_change_neither_loss_nor_gradient():
     _, other = drawn(seed=1)
     keep = targets.valid
     boxes = np.where(keep[..., None], targets.boxes, np.float32(0))
-    changed = targets.replace(boxes=boxes, labels=np.where(keep, targets.labels, other.labels))
+    changed = dataclasses.replace(targets, boxes=boxes, labels=np.where(keep, targets.labels, other.labels))
     step = jax.jit(jax.value_and_grad(total_of))
     jax.tree.map(np.testing.assert_array_equal, step(predictions, changed), step(predictions, targets))
 
@@ -108,7 +110,7 @@ def test_padded_places_change_neither_loss_nor_gradient():
 def test_degenerate_boxes_have_finite_loss_and_gradients(box, counts):
     predictions, targets = drawn(counts)
     predictions = predictions.replace(boxes=np.broadcast_to(np.float32(box), predictions.boxes.shape))
-    same = targets.replace(boxes=np.broadcast_to(np.float32(box), targets.boxes.shape))
+    same = dataclasses.replace(targets, boxes=np.broadcast_to(np.float32(box), targets.boxes.shape))
     step = jax.jit(jax.value_and_grad(total_of))
     for wanted in (targets, same):
         value, gradient = step(predictions, wanted)

@@ -4,7 +4,7 @@ import pytest
 from vitjax.data.source import NO_LABEL, Classes
 from vitjax.drawing.boxes import label_color
 from vitjax.drawing.label_maps import draw_label_map, label_picture, legend, with_legend
-from vitjax.inference.segment_predictor import segmentation
+from vitjax.prediction import labelling
 
 NAMES = ("background", "cat", "")
 LABELS = np.array([[0, 1, 1, NO_LABEL], [2, 1, 0, 0]], np.uint8).repeat(40, 0).repeat(80, 1)
@@ -30,7 +30,7 @@ def test_the_pixels_of_a_label_picture_are_the_labels(tmp_path):
 
 
 def test_a_legend_has_the_classes_that_are_there_the_largest_first():
-    told = segmentation(LABELS, Classes(NAMES, (0, 1, 2)))
+    told = labelling(LABELS, Classes(NAMES, (0, 1, 2)))
     assert told.labels == (0, 1, 2, NO_LABEL) and told.shares == (3 / 8, 3 / 8, 1 / 8, 1 / 8)
     entries = legend(told, NAMES)
     assert list(entries) == ["cat", "2"]

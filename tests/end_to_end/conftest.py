@@ -3,7 +3,7 @@ import json
 import cv2
 import pytest
 
-from vitjax.commands.cli import train
+from vitjax.commands.main import train
 from vitjax.data.digits import Digits
 
 CONFIG = '''"""A detector so small that it trains in seconds."""
@@ -12,12 +12,12 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.data.coco import CocoFolder
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
-from vitjax.runs.experiment import Experiment
+from vitjax.tasks.detection import Detection
 from vitjax.runs.optimizer import AdamW
 
 
 def experiment():
-    return Experiment(
+    return Detection(
         model=DETR(
             backbone=ResNet(depth=18, width=8, stage_blocks=(1,), norm="group"),
             num_queries=5, channels=16, heads=2, encoder_layers=1, decoder_layers=2, feed_forward=16,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vitjax.commands.cli import train
+from vitjax.commands.main import train
 
 
 def change(folder, mend, split="train"):

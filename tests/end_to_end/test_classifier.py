@@ -12,10 +12,12 @@ import vitjax
 from vitjax.checkpoints.paths import flatten
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.policy_loss import PolicyLoss
-from vitjax.commands.cli import main, train
+from vitjax.commands.main import main, train
+from vitjax.detection.loss import SetLoss
 from vitjax.runs.configs import load_config, override
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.initial import read_weights
+from vitjax.tasks.classification import Classification
+from vitjax.tasks.detection import Detection
 from vitjax.training.prepare import prepare
 from vitjax.training.report import read_metrics
 
@@ -28,12 +30,12 @@ from vitjax.classification.mixing import Mixing
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.image_folder import ImageFolder
-from vitjax.runs.experiment import Experiment
+from vitjax.tasks.classification import Classification
 from vitjax.runs.optimizer import AdamW
 
 
 def experiment():
-    return Experiment(
+    return Classification(
         model=Classifier(
             backbone=CrossFormer(
                 channels=16, depths=(1,), heads=(1,), group_sizes=(2,), intervals=(1,), patch_kernels=(4,)
@@ -203,12 +205,12 @@ def test_explain_draws_the_groups_of_a_crossformer_and_refuses_what_is_not_for_i
 
 def test_parts_of_different_tasks_are_refused():
     classifier = load_config("crossformer_tiny_digits").experiment
-    with pytest.raises(ValueError, match=r"Classifier is for classification.*data=CocoFolder.*loss=SetLoss"):
-        Experiment(model=classifier.model)
-    with pytest.raises(ValueError, match="erasing and mixing are for classifiers"):
-        Experiment(mixing=load_config("crossformer_tiny_imagenet").experiment.mixing)
+    with pytest.raises(ValueError, match=r"Detection is made of parts for detection.*: model=Classifier, data=DigitIm"):
+        Detection(model=classifier.model, data=classifier.data)
+    with pytest.raises(ValueError, match=r"made of parts for classification.*: loss=SetLoss\."):
+        dataclasses.replace(classifier, loss=SetLoss())
     with pytest.raises(ValueError, match="divided among micro_batches evenly; got 16 and 3"):
-        Experiment(micro_batches=3)
+        Classification(micro_batches=3)
 
 
 def test_glimpses_are_trained_by_their_own_loss():

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.commands import catalogue
-from vitjax.commands.cli import main
+from vitjax.commands import models
+from vitjax.commands.main import main
 from vitjax.data.errors import DataError
 
 
@@ -104,7 +104,7 @@ def test_a_command_that_does_not_exist_is_answered_with_those_that_do(capsys):
 
 
 def test_models_lists_published_scores(capsys, monkeypatch):
-    monkeypatch.setattr(catalogue, "names", lambda: ["detr_resnet50_coco"])
+    monkeypatch.setattr(models, "names", lambda: ["detr_resnet50_coco"])
     assert main(["models"]) == 0
     said = capsys.readouterr().out
     assert "detr_resnet50_coco" in said and "AP 42.0" in said and "not measured" in said

@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 import vitjax
-from vitjax.commands.cli import main, train
+from vitjax.commands.main import main, train
 from vitjax.data.digit_maps import DigitMaps
+from vitjax.detection.detr import DETR
 from vitjax.runs.configs import load_config
-from vitjax.runs.experiment import Experiment
+from vitjax.tasks.detection import Detection
+from vitjax.tasks.segmentation import Segmentation
 from vitjax.training.report import read_metrics
 
 CONFIG = '''"""A segmenter so small that it trains in seconds."""
@@ -22,12 +24,12 @@ from vitjax.segmentation.fcn_head import FCNHead
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.segmentation.segmenter import Segmenter
-from vitjax.runs.experiment import Experiment
+from vitjax.tasks.segmentation import Segmentation
 from vitjax.runs.optimizer import AdamW
 
 
 def experiment():
-    return Experiment(
+    return Segmentation(
         model=Segmenter(
             backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1), norm="group"),
             head=FCNHead(norm="batch"),
@@ -102,7 +104,7 @@ def test_a_converted_run_is_the_same_model(run, tmp_path):
 
 def test_parts_of_other_tasks_are_refused():
     segmenter = load_config("zoo_plain_scenes").experiment
-    with pytest.raises(ValueError, match=r"Segmenter is for segmentation.*data=CocoFolder, loss=SetLoss, postprocess="):
-        Experiment(model=segmenter.model)
-    with pytest.raises(ValueError, match=r"DETR is for detection.*loss=PixelCrossEntropy"):
-        Experiment(loss=segmenter.loss)
+    with pytest.raises(ValueError, match=r"parts for segmentation, and these are not: model=DETR\."):
+        Segmentation(model=DETR())
+    with pytest.raises(ValueError, match=r"parts for detection.*: model=Segmenter, loss=PixelCrossEntropy"):
+        Detection(model=segmenter.model, loss=segmenter.loss)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vitjax.checkpoints.paths import flatten
 from vitjax.checkpoints.store import Store
-from vitjax.commands.cli import train
+from vitjax.commands.main import train
 from vitjax.runs.configs import load_config, override
 from vitjax.runs.initial import read_weights
 from vitjax.runs.run_folder import read_run

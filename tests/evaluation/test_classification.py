@@ -9,7 +9,7 @@ import pytest
 
 from vitjax.data.source import Classes, labelled
 from vitjax.evaluation.classification import evaluate, score_classes
-from vitjax.inference.recognizer import Recognized
+from vitjax.prediction import Answer, Recognition, names_of
 
 ANIMALS = Classes(("ant", "bee", "cat", "dog", "eel", "fox"), (0, 1, 2, 3, 4, 5))
 
@@ -35,11 +35,16 @@ class Pictures:
 
 def found(record, truth, *labels):
     scores = 0.5 ** np.arange(1, 1 + len(labels), dtype=np.float32)
-    return Recognized(record, scores, np.array(labels, np.int32), truth)
+    told = Recognition(names_of(ANIMALS, labels), scores, np.array(labels, np.int32))
+    return Answer(record, labels_of(truth), told)
 
 
 def unreadable(record, truth=-1):
-    return Recognized(record, np.zeros(0, np.float32), np.zeros(0, np.int32), truth, readable=False)
+    return Answer(record, labels_of(truth), None)
+
+
+def labels_of(truth):
+    return np.array([] if truth < 0 else [truth], np.int32)
 
 
 SEEN = [

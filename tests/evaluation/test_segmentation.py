@@ -10,7 +10,7 @@ import pytest
 from vitjax.data.errors import DataError
 from vitjax.data.source import NO_LABEL, Classes, mapped
 from vitjax.evaluation.segmentation import confusion, evaluate, score_confusion
-from vitjax.inference.label_mapper import Mapped
+from vitjax.prediction import Answer, labelling
 
 NAMES = ("background", "cat", "dog", "eel")
 CLASSES = Classes(NAMES, (0, 1, 2, 3))
@@ -51,8 +51,13 @@ class Pictures:
         return f"folder/{self.image_ids[record]}"
 
 
+def right():
+    """The answer that has the true map of record 0."""
+    return Answer(0, np.zeros(0, np.int32), labelling(maps(0)[0], CLASSES))
+
+
 def unreadable(record):
-    return Mapped(record, np.zeros((0, 0), np.uint8), readable=False)
+    return Answer(record, np.zeros(0, np.int32), None)
 
 
 def test_iou_and_accuracy_are_those_of_the_sets_of_pixels_of_all_images():
@@ -91,7 +96,7 @@ def test_a_label_that_the_data_do_not_have_is_a_miss_and_belongs_to_no_class():
 
 
 def test_an_image_that_cannot_be_read_is_missed_where_its_labels_are_known():
-    evaluation = evaluate([Mapped(0, maps(0)[0]), unreadable(1), unreadable(2)], Pictures())
+    evaluation = evaluate([right(), unreadable(1), unreadable(2)], Pictures())
     first, second = (int((maps(record)[0] != NO_LABEL).sum()) for record in (0, 1))
     assert evaluation.unreadable == ("folder/b.png", "folder/c.png")
     assert evaluation.scores.summary["accuracy"] == pytest.approx(first / (first + second))
@@ -104,7 +109,7 @@ def test_a_label_that_is_no_class_stops_the_scoring_of_an_image_that_cannot_be_r
         def label_map(self, record):
             raise ValueError("c.png has the label 7, but classes.txt names 4 classes")
 
-    for found in (Mapped(0, maps(0)[0]), unreadable(2)):
+    for found in (right(), unreadable(2)):
         with pytest.raises(ValueError, match="has the label 7"):
             evaluate([found], Mislabelled())
 

@@ -27,6 +27,7 @@ from vitjax.explain.seen_image import SeenImage
 from vitjax.explain.subject import Subject
 from vitjax.inference.predictor import Predictor
 from vitjax.structs import Images
+from vitjax.tasks.detection import Detector
 
 CLASSES = Classes(("cat", "dog"), (0, 1))
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)  # the model sees the square in its middle
@@ -163,7 +164,7 @@ def test_stage_0_of_a_detector_is_all_of_its_backbone(tmp_path):
         "bias": np.float32([0.5, 0, 0.5, 0, 0.5, -0.5]),  # the upper right quarter
     }
     resize = Resize(size=24, max_side=64)  # 24 x 36 pixels, padded to 32 x 64
-    predictor = Predictor(model, variables, CLASSES, resize=resize, postprocess=TopDetections())
+    predictor = Predictor(Detector(model, resize, TopDetections()), variables, CLASSES)
     found = predictor.looks(PICTURE)
     gates, outline = found.of_pixel(0, 0)  # and nothing of where the decoder samples
     assert (gates.form, outline.form) == ("gates", "outline")

@@ -11,7 +11,7 @@ from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.store import Store
-from vitjax.commands.cli import main
+from vitjax.commands.main import main
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
@@ -24,10 +24,10 @@ from vitjax.explain.sampling_picture import draw_sampling
 from vitjax.explain.sampling_points import SamplingPoints, sampling_of
 from vitjax.explain.seen_image import SeenImage
 from vitjax.explain.subject import Subject
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.optimizer import AdamW
 from vitjax.runs.run_folder import checkpoints_of, write_run
 from vitjax.structs import Images
+from vitjax.tasks.detection import Detection
 from vitjax.training.state import TrainState
 
 BACKBONE = ResNet(depth=18, width=8, stage_blocks=(1, 1))
@@ -239,7 +239,7 @@ def test_any_class_name_can_be_written(two_heads, tmp_path, label):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder of the model, untrained."""
-    experiment = Experiment(model=MODEL, loss=FocalSetLoss(), postprocess=TopDetections(), resize=RESIZE)
+    experiment = Detection(model=MODEL, loss=FocalSetLoss(), postprocess=TopDetections(), resize=RESIZE)
     return write(tmp_path_factory.mktemp("runs") / "deformable", experiment)
 
 
@@ -299,7 +299,7 @@ def test_explain_answers_what_cannot_be_drawn_in_one_line(run, picture, capsys, 
 @pytest.fixture(scope="module")
 def detr(tmp_path_factory):
     return write(
-        tmp_path_factory.mktemp("runs") / "detr", Experiment(model=DETR(BACKBONE, **SIZES, **LAYERS), resize=RESIZE)
+        tmp_path_factory.mktemp("runs") / "detr", Detection(model=DETR(BACKBONE, **SIZES, **LAYERS), resize=RESIZE)
     )
 
 

@@ -28,8 +28,8 @@ from vitjax.export.export import export_model, frame_of
 from vitjax.export.program import Program, differences
 from vitjax.formats.model_file import ModelFile
 from vitjax.formats.tables import Table
-from vitjax.inference.predictor import Predictor
 from vitjax.structs import Feature, Images
+from vitjax.tasks.load import predictor_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 FRAME = (32, 48)
@@ -108,9 +108,7 @@ def test_a_fresh_process_without_vitjax_finds_the_same(detector, exported, tmp_p
         np.testing.assert_array_equal(found["labels"], wanted["labels"])
         np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-5)
         np.testing.assert_allclose(found["boxes"], wanted["boxes"], atol=1e-3)
-    predictor = Predictor(
-        detector.model, detector.variables, detector.classes, resize=detector.resize, postprocess=detector.postprocess
-    )
+    predictor = predictor_of(detector)
     alone = predictor(image, threshold=0.0)
     shown = [line.split() for line in ran.stdout.partition("---")[2].splitlines()[2:]]
     assert [line[1] for line in shown] == list(alone.names)

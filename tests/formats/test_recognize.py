@@ -12,7 +12,7 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.paths import flatten
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.postprocess import TopClasses
-from vitjax.commands.cli import main
+from vitjax.commands.main import main
 from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
 from vitjax.data.label_names import COCO, classes_of, imagenet, is_thing, numbered

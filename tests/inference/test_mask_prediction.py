@@ -1,6 +1,5 @@
 """A model with masks from a file in the official layout to pictures and results."""
 
-import dataclasses
 import json
 
 import jax
@@ -18,12 +17,12 @@ from vitjax.detection.postprocess import BestClass
 from vitjax.formats.model_file import ModelFile
 from vitjax.formats.recognize import shapes_of, table_for
 from vitjax.inference.predictor import Predictor
-from vitjax.inference.results import run_lengths
-from vitjax.inference.save import save_predictions
-from vitjax.runs.experiment import Experiment
+from vitjax.inference.save import save
+from vitjax.inference.task import Asked
+from vitjax.placement import data_mesh
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR
-from vitjax.training.prepare import prepare
+from vitjax.tasks.detection import Detection, Detector, run_lengths
 
 BACKBONE = ResNet(depth=18, width=8, stage_blocks=(1, 1, 1, 1))
 SIZES = {"num_queries": 3, "channels": 128, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 16}
@@ -37,7 +36,7 @@ def predictor(tmp_path_factory):
     write_official(ModelFile(MODEL, variables, COCO_PANOPTIC, table_for(MODEL), Resize(), BestClass()), path)
     file = read_model(path)
     assert file.model == MODEL and file.classes == COCO_PANOPTIC
-    return Predictor(file.model, file.variables, file.classes, resize=Resize(48, 80), postprocess=file.postprocess)
+    return Predictor(Detector(file.model, Resize(48, 80), file.postprocess), file.variables, file.classes)
 
 
 def test_every_box_has_a_mask_of_the_size_of_the_image_on_pictures_and_in_the_results(predictor, tmp_path):
@@ -46,7 +45,7 @@ def test_every_box_has_a_mask_of_the_size_of_the_image_on_pictures_and_in_the_re
     found = predictor(pixels, threshold=0.0)
     assert len(found) == len(found.masks) == 3
     assert found.masks.logits.shape == (3, 12, 18) and found.masks[0].shape == (60, 90)
-    save_predictions(predictor, [tmp_path / "a.png"], tmp_path / "out", threshold=0.0, batch_size=8)
+    save(predictor, [tmp_path / "a.png"], tmp_path / "out", asked=Asked(threshold=0.0), batch_size=8)
     results = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     for row, result in enumerate(results):
         assert result["segmentation"] == run_lengths(found.masks[row])
@@ -56,4 +55,4 @@ def test_every_box_has_a_mask_of_the_size_of_the_image_on_pictures_and_in_the_re
 
 def test_training_it_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="MaskDETR cannot be trained: no data here have masks"):
-        prepare(dataclasses.replace(Experiment(), model=MODEL))
+        Detection(model=MODEL).objective(data_mesh())

@@ -3,51 +3,64 @@ import json
 
 import numpy as np
 import pytest
+from flax import linen as nn
 from inference.test_video import cut_short, write_video
 from PIL import Image
 
+from vitjax.classification.postprocess import TopClasses
+from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
-from vitjax.inference.detector import Found
+from vitjax.data.transforms import Resize
+from vitjax.detection.postprocess import BestClass
 from vitjax.inference.inputs import find_inputs, picture_paths
 from vitjax.inference.kept import KeptPictures
-from vitjax.inference.recognizer import Recognized
-from vitjax.inference.save import save_predictions, save_recognitions
+from vitjax.inference.save import save
+from vitjax.inference.task import Asked
 from vitjax.inference.video import open_video
+from vitjax.prediction import Answer, Prediction, Recognition, names_of
+from vitjax.tasks.classification import ImageClassifier
+from vitjax.tasks.detection import Detector
 
 CLASSES = Classes(("cat", "dog"), (3, 7))
+NO_LABELS = np.zeros(0, np.int32)
 
 
 class Detecting:
     """Finds on every image a cat in the left half, once more with a lower score, and a dog that is as large as it."""
 
     classes = CLASSES
+    task = Detector(nn.Module(), Resize(), BestClass())
 
     def __init__(self):
         self.seen = []
 
-    def detect(self, source, *, batch_size, workers=0):
+    def predict(self, source, *, batch_size, asked=None, workers=0):
         for record in reversed(range(len(source))):
             try:
                 height, width = source[record].image.shape[:2]
             except DataError:
-                nothing = np.zeros(0, np.float32)
-                yield Found(record, nothing, nothing.astype(np.int32), nothing.reshape(0, 4), readable=False)
+                yield Answer(record, NO_LABELS, None)
                 continue
             self.seen.append(source.name(record))
             half = [0, 0, width / 2, height]
             boxes = np.array([[0, 0, width, height], half, half], np.float32)
-            yield Found(record, np.array([0.4, 0.8, 0.9], np.float32), np.array([1, 0, 0], np.int32), boxes)
+            labels = np.array([1, 0, 0], np.int32)
+            found = Prediction(boxes, np.array([0.4, 0.8, 0.9], np.float32), labels, names_of(CLASSES, labels))
+            yield Answer(record, NO_LABELS, found)
 
 
 class Recognizing:
     """Takes everything for a dog, and less so for a cat."""
 
     classes = CLASSES
+    task = ImageClassifier(nn.Module(), CenterCrop(), TopClasses())
 
-    def recognize(self, source, *, batch_size, top=None, workers=0):
+    def predict(self, source, *, batch_size, asked=None, workers=0):
         for record in range(len(source)):
-            yield Recognized(record, np.array([0.75, 0.25][:top]), np.array([1, 0][:top]), -1)
+            labels = np.array([1, 0])[: asked.top]
+            told = Recognition(names_of(CLASSES, labels), np.array([0.75, 0.25])[: asked.top], labels)
+            yield Answer(record, NO_LABELS, told)
 
 
 def save_image(path, height=48, width=64):
@@ -108,7 +121,7 @@ def test_pictures_of_one_name_are_told_apart_and_overwrite_nothing(tmp_path):
 def test_images_give_coco_results_in_the_order_of_the_files_and_a_table_of_the_same(pictures):
     (pictures / "text.png").write_text("no image")
     paths = find_inputs(["b.png", "text.png", "a.jpg"])
-    saved = save_predictions(Detecting(), paths, pictures / "out", threshold=0.5, csv=True)
+    saved = save(Detecting(), paths, pictures / "out", asked=Asked(threshold=0.5), csv=True)
     results, rows = read(pictures / "out")
     assert [result["file_name"] for result in results] == ["b.png"] * 3 + ["a.jpg"] * 3
     cat = {"image_id": 1, "category_id": 3, "bbox": [0, 0, 32, 48], "score": 0.9}
@@ -116,22 +129,22 @@ def test_images_give_coco_results_in_the_order_of_the_files_and_a_table_of_the_s
     assert list(rows[0].values()) == ["b.png", "0", "cat", "0.9", "0.0", "0.0", "32.0", "48.0"]
     assert list(rows[0]) == ["file", "label", "name", "score", "x1", "y1", "x2", "y2"]
     assert len(rows) == len(results)
-    assert (saved.images, saved.boxes, saved.unreadable, saved.counts) == (2, 4, ["text.png"], "2 images")
+    assert (saved.images, saved.drawn, saved.unreadable, saved.counts) == (2, 4, ["text.png"], "2 images")
     assert Image.open(pictures / "out" / "a.png").size == (320, 240)
 
 
 def test_suppression_holds_for_results_and_pictures(pictures):
-    saved = save_predictions(Detecting(), find_inputs(["b.png"]), pictures / "out", threshold=0.5, nms=0.7, csv=True)
+    saved = save(Detecting(), find_inputs(["b.png"]), pictures / "out", asked=Asked(threshold=0.5, nms=0.7), csv=True)
     results, rows = read(pictures / "out")
     assert [result["category_id"] for result in results] == [3, 7] and len(rows) == 2
-    assert saved.boxes == 1
+    assert saved.drawn == 1
 
 
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_video_gives_a_video_and_results_with_frame_and_time(pictures, every):
     paths = find_inputs(["deep/clip.MP4", "b.png"])
     detecting, out = Detecting(), pictures / "out"
-    saved = save_predictions(detecting, paths, out, threshold=0.5, every=every, csv=True, batch_size=2)
+    saved = save(detecting, paths, out, asked=Asked(threshold=0.5), every=every, csv=True, batch_size=2)
     results, rows = read(out)
     looked = [0, 1, 2, 3, 4, 5][::every]
     assert [result.get("frame") for result in results] == [None] * 3 + [number for number in looked for _ in range(3)]
@@ -153,7 +166,7 @@ def played(path):
 
 def test_a_video_that_breaks_off_is_written_as_far_as_it_goes(tmp_path):
     path = cut_short(write_video(tmp_path / "a.mkv", codec="MJPG", frames=12), 0.7)
-    saved = save_predictions(Detecting(), [path], tmp_path / "out", threshold=0.5)
+    saved = save(Detecting(), [path], tmp_path / "out", asked=Asked(threshold=0.5))
     assert 0 < saved.frames < 12
     assert saved.notes == [f"{path} breaks off: {saved.frames} of its 12 frames could be read"]
     assert len(played(tmp_path / "out" / "a.mp4")[2]) == saved.frames
@@ -162,20 +175,20 @@ def test_a_video_that_breaks_off_is_written_as_far_as_it_goes(tmp_path):
 def test_a_broken_video_ends_it_before_anything_is_written(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     with pytest.raises(DataError, match=r"a\.mp4 is empty"):
-        save_predictions(Detecting(), [tmp_path / "a.mp4"], tmp_path / "out", threshold=0.5)
+        save(Detecting(), [tmp_path / "a.mp4"], tmp_path / "out", asked=Asked(threshold=0.5))
     assert not (tmp_path / "out").exists()
 
 
 def test_results_are_whole_also_where_the_work_breaks_down(pictures):
     class Breaking(Detecting):
-        def detect(self, source, *, batch_size, workers=0):
+        def predict(self, source, *, batch_size, asked=None, workers=0):
             if not source.name(0).startswith("image"):
-                yield from super().detect(source, batch_size=batch_size)
+                yield from super().predict(source, batch_size=batch_size)
                 return
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        save_predictions(Breaking(), find_inputs(["b.png", "deep"]), pictures / "out", threshold=0.5, csv=True)
+        save(Breaking(), find_inputs(["b.png", "deep"]), pictures / "out", asked=Asked(threshold=0.5), csv=True)
     results, rows = read(pictures / "out")
     assert len(results) == len(rows) == 6
 
@@ -184,15 +197,17 @@ def test_a_classifier_gives_classes_by_rank_for_images_and_frames(pictures):
     told = []
     paths = find_inputs(["b.png", "deep/clip.MP4"])
     out = pictures / "out"
-    options = {"top": 2, "every": 3, "csv": True}
-    saved = save_recognitions(Recognizing(), paths, out, tell=lambda path, one: told.append(one.names), **options)
+    options = {"asked": Asked(top=2), "every": 3, "csv": True}
+    saved = save(Recognizing(), paths, out, tell=told.append, **options)
     results, rows = read(out)
     best = [{"label": 1, "name": "dog", "score": 0.75}, {"label": 0, "name": "cat", "score": 0.25}]
     assert results[0] == {"file_name": "b.png", "classes": best}
     assert [(result["frame"], result["time"]) for result in results[1:]] == [(0, 0.0), (3, 0.3)]
     assert list(rows[0].values()) == ["b.png", "", "1", "1", "dog", "0.75"]
     assert list(rows[0]) == ["file", "frame", "rank", "label", "name", "score"]
-    assert told == [("dog", "cat")] and saved.frames == 6 and not (out / "clip.mp4").exists()
+    assert (
+        told == ["b.png", "   75.0 %  dog", "   25.0 %  cat"] and saved.frames == 6 and not (out / "clip.mp4").exists()
+    )
 
 
 def test_an_image_is_decoded_once_while_there_is_room(pictures):

@@ -3,28 +3,33 @@ import json
 
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
-from vitjax.inference.label_mapper import Mapped
-from vitjax.inference.save_maps import save_label_maps
+from vitjax.data.transforms import Resize
+from vitjax.inference.save import save
+from vitjax.prediction import Answer, labelling
+from vitjax.segmentation.label_map import BestLabel
+from vitjax.tasks.segmentation import PixelLabeller
 
 
 class Labelling:
     """Finds a cat in the left quarter of every image, the last image first."""
 
     classes = Classes(("background", "cat"), (0, 1))
+    task = PixelLabeller(nn.Module(), Resize(), BestLabel())
 
-    def label(self, source, *, batch_size, workers=0):
+    def predict(self, source, *, batch_size, asked=None, workers=0):
         for record in reversed(range(len(source))):
             try:
                 labels = np.zeros(source[record].image.shape[:2], np.uint8)
             except DataError:
-                yield Mapped(record, np.zeros((0, 0), np.uint8), readable=False)
+                yield Answer(record, np.zeros(0, np.int32), None)
                 continue
             labels[:, : labels.shape[1] // 4] = 1
-            yield Mapped(record, labels)
+            yield Answer(record, np.zeros(0, np.int32), labelling(labels, self.classes))
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ def images(tmp_path):
 
 def test_images_get_a_picture_a_label_map_and_the_shares_of_classes(images, tmp_path):
     out = tmp_path / "out"
-    saved = save_label_maps(Labelling(), images, out, csv=True)
+    saved = save(Labelling(), images, out, csv=True)
     assert saved.images == 2 and sorted(saved.unreadable) == [str(path) for path in images[2:]]
     assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "labels", "predictions.json", "predictions.csv"}
     labels = Image.open(out / "labels" / "b.png")
@@ -58,6 +63,6 @@ def test_images_get_a_picture_a_label_map_and_the_shares_of_classes(images, tmp_
 
 def test_videos_and_pictures_that_would_be_overwritten_are_refused(images, tmp_path):
     with pytest.raises(DataError, match=r"film\.mp4 is a video"):
-        save_label_maps(Labelling(), [tmp_path / "film.mp4"], tmp_path / "out")
+        save(Labelling(), [tmp_path / "film.mp4"], tmp_path / "out")
     with pytest.raises(DataError, match="would overwrite"):
-        save_label_maps(Labelling(), images[:1], tmp_path)
+        save(Labelling(), images[:1], tmp_path)

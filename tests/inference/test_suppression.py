@@ -1,13 +1,22 @@
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from vitjax.data.source import Classes
-from vitjax.inference.choice import BoxChoice
-from vitjax.inference.detector import Found
-from vitjax.inference.prediction import Prediction
+from vitjax.data.transforms import Resize
+from vitjax.detection.postprocess import BestClass
 from vitjax.inference.suppression import suppress
+from vitjax.inference.task import Asked
+from vitjax.prediction import Prediction
+from vitjax.tasks.detection import Detector
 
 CLASSES = Classes(("cat", "dog"), (1, 2))
+DETECTOR = Detector(nn.Module(), Resize(), BestClass())
+
+
+def found_of(boxes, labels):
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    return Prediction(boxes, scores, np.array(labels, np.int32), tuple(CLASSES.names[label] for label in labels))
 
 
 def crowd(seed, count=60):
@@ -49,8 +58,8 @@ def test_what_is_kept_is_what_one_by_one_is_kept(overlap):
 
 def test_the_same_box_of_another_class_stays():
     boxes = np.array([[0, 0, 4, 4]] * 3, np.float32)
-    found = Found(0, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 1, 0], np.int32), boxes)
-    kept = BoxChoice(threshold=0.0, nms=0.5).of(found, CLASSES)
+    found = found_of(boxes, [0, 1, 0])
+    kept = DETECTOR.kept(found, Asked(threshold=0.0, nms=0.5))
     assert kept.names == ("cat", "dog")
 
 
@@ -61,12 +70,12 @@ def test_nothing_is_left_of_nothing():
 
 def test_suppression_comes_before_the_best_are_counted_off():
     boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [8, 8, 9, 9]], np.float32)
-    found = Found(0, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int32), boxes)
-    kept = BoxChoice(threshold=0.75, top=2, nms=0.5).of(found, CLASSES)
+    found = found_of(boxes, [0, 0, 0])
+    kept = DETECTOR.kept(found, Asked(threshold=0.75, top=2, nms=0.5))
     np.testing.assert_allclose(kept.scores, [0.9, 0.7])
-    assert len(BoxChoice(threshold=0.75).shown(kept)) == 1
+    assert len(DETECTOR.shown(kept, Asked(threshold=0.75))) == 1
 
 
 def test_what_is_no_iou_is_refused():
     with pytest.raises(ValueError, match=r"got 1\.5"):
-        BoxChoice(threshold=0.5, nms=1.5)
+        Asked(threshold=0.5, nms=1.5)

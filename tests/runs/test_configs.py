@@ -1,15 +1,18 @@
+import ast
 import dataclasses
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from vitjax.attention.criss_cross import CrissCrossAttention
-from vitjax.commands import catalogue
+from vitjax.commands import models
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
-from vitjax.runs.configs import load_config, names, override
+from vitjax.runs.configs import folder, load_config, names, override
 from vitjax.structs import Images
 
 PUBLISHED = {
@@ -60,9 +63,9 @@ def test_every_config_builds_a_model_that_predicts(name):
     experiment = load_config(name).experiment
     model, labels = experiment.model, experiment.model.num_classes or 91
     predictions, variables = traced(experiment)
-    if experiment.task == "classification":
+    if experiment.kind == "classification":
         assert predictions.shape == (2, labels)
-    elif experiment.task == "segmentation":
+    elif experiment.kind == "segmentation":
         assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 160, 160, labels)
     else:
         classes = labels + isinstance(model, DETR)  # 'no object' is one more
@@ -95,9 +98,40 @@ def test_every_config_says_what_is_published_and_what_was_measured(name):
     assert config.title and config.said("Published") and config.said("Measured here")
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in names() if "detr_" in name and name.endswith(("_coco", "_finetune"))]
+)
+def test_a_config_of_a_shared_recipe_says_only_what_is_its_own(name):
+    source = (folder() / f"{name}.py").read_text()
+    _, code = source[3:].split('"""', 1)
+    assert source.startswith('"""')
+    assert len([line for line in code.splitlines() if line]) <= 15
+
+
+@pytest.mark.parametrize("name", names())
+def test_configs_import_names_and_not_files(name):
+    tree = ast.parse((folder() / f"{name}.py").read_text())
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert modules and all(module.split(".")[0] == "vitjax" and module.count(".") <= 1 for module in modules)
+
+
+@pytest.mark.parametrize(
+    ("config", "others"),
+    [
+        ("detr_resnet50_coco", {"detection.deformable_detr", "backbones.crossformer", "segmentation.segmenter"}),
+        ("deformable_detr_resnet50_coco", {"backbones.crossformer", "classification.classifier"}),
+        ("zoo_plain_digits", {"detection.deformable_detr", "segmentation.segmenter"}),
+    ],
+)
+def test_a_config_loads_no_models_of_others(config, others):
+    code = f"import sys; from vitjax.runs.configs import load_config; load_config({config!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder().parent, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {f"vitjax.{other}" for other in others} == set()
+
+
 def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
-    monkeypatch.setattr(catalogue, "shapes", shapes)
-    text = catalogue.table()
+    monkeypatch.setattr(models, "shapes", shapes)
+    text = models.table()
     assert all(name in text for name in names())
     assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
 
@@ -133,8 +167,8 @@ def test_a_path_to_a_file_of_ones_own_takes_the_place_of_a_name(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         '"""Mine."""\n'
-        "from vitjax.runs.experiment import Experiment\n\n\n"
-        "def experiment():\n    return Experiment(epochs=3)\n"
+        "from vitjax.tasks.detection import Detection\n\n\n"
+        "def experiment():\n    return Detection(epochs=3)\n"
     )
     config = load_config(str(file))
     assert config.experiment.epochs == 3

@@ -5,10 +5,10 @@ from vitjax.data.source import Classes
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
-from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import read_run, require_same_model, write_run
+from vitjax.tasks.detection import Detection
 
-DEFORMABLE = Experiment(model=DeformableDETR(refine=True), loss=FocalSetLoss(), postprocess=TopDetections(k=7))
+DEFORMABLE = Detection(model=DeformableDETR(refine=True), loss=FocalSetLoss(), postprocess=TopDetections(k=7))
 
 
 def test_an_experiment_comes_back_from_its_run_folder(tmp_path):
@@ -18,13 +18,13 @@ def test_an_experiment_comes_back_from_its_run_folder(tmp_path):
 
 
 def test_a_folder_with_a_run_of_another_model_is_refused(tmp_path):
-    require_same_model(tmp_path, Experiment())
+    require_same_model(tmp_path, Detection())
     write_run(tmp_path, DEFORMABLE, Classes(("cat",), (1,)))
     require_same_model(tmp_path, DEFORMABLE)
     with pytest.raises(DataError, match="a run of a DeformableDETR and this one is a DETR"):
-        require_same_model(tmp_path, Experiment())
+        require_same_model(tmp_path, Detection())
 
 
 def test_a_loss_that_reads_the_logits_another_way_than_the_model_means_them_is_refused():
     with pytest.raises(ValueError, match="DeformableDETR gives sigmoid scores and SetLoss takes softmax scores"):
-        Experiment(model=DeformableDETR())
+        Detection(model=DeformableDETR())

@@ -1,5 +1,6 @@
 """Steps of a classifier: erasing and mixing inside them, micro-batches, averaged parameters, statistics."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -13,12 +14,15 @@ from vitjax.classification.erasing import Erasing
 from vitjax.classification.loss import CrossEntropy
 from vitjax.classification.mixing import Mixing
 from vitjax.classification.postprocess import TopClasses
+from vitjax.data.crops import CenterCrop
+from vitjax.inference.sweep import make_predict_step
 from vitjax.placement import compile_train_step, data_mesh, place_batch, place_state
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Images, Targets
-from vitjax.training.objectives import STATISTICS, class_targets_of, classification_objective
+from vitjax.tasks.classification import ImageClassifier, class_targets_of, classification_objective
+from vitjax.tasks.objective import STATISTICS
 from vitjax.training.state import initial_state, variables_of
-from vitjax.training.steps import make_rank_step, make_train_step
+from vitjax.training.steps import make_train_step
 
 OPTIMIZER = AdamW(learning_rate=1e-2, eps=1e-3, clip_norm=1.0)
 OFF = (Mixing(probability=0.0), Erasing(probability=0.0))
@@ -116,7 +120,8 @@ def test_the_average_follows_the_parameters_and_is_what_predicts():
 
 def test_an_image_without_a_label_does_not_count():
     batch = jax.tree.map(jnp.asarray, batch_of())
-    batch = batch.replace(targets=batch.targets.replace(valid=batch.targets.valid.at[3].set(False)))
+    targets = dataclasses.replace(batch.targets, valid=batch.targets.valid.at[3].set(False))
+    batch = dataclasses.replace(batch, targets=targets)
     targets = class_targets_of(batch, 3)
     assert targets.valid.tolist() == [True] * 3 + [False] + [True] * 4
     assert (targets.probabilities.argmax(-1) == batch.targets.labels[:, 0]).all()
@@ -124,6 +129,6 @@ def test_an_image_without_a_label_does_not_count():
 
 def test_ranks_are_the_best_classes_with_their_probabilities():
     batch = jax.tree.map(jnp.asarray, batch_of())
-    ranking = make_rank_step(MODEL, TopClasses(2))(variables(), batch)
+    ranking = make_predict_step(ImageClassifier(MODEL, CenterCrop(), TopClasses(2)))(variables(), batch)
     assert ranking.labels.shape == (8, 2) and (ranking.scores[:, 0] >= ranking.scores[:, 1]).all()
     assert ((ranking.scores.sum(1) > 0.5) & (ranking.scores.sum(1) <= 1)).all()

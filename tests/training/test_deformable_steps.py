@@ -17,7 +17,7 @@ from vitjax.detection.matcher import match
 from vitjax.placement import compile_train_step, data_mesh, matching_per_device, place_batch, place_state
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Images, Targets
-from vitjax.training.objectives import detection_objective
+from vitjax.tasks.detection import detection_objective
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step
 

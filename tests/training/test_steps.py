@@ -13,10 +13,12 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
+from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.loss import Mean, SetLoss
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
+from vitjax.inference.sweep import make_predict_step
 from vitjax.placement import (
     check_batch_size,
     compile_train_step,
@@ -26,10 +28,10 @@ from vitjax.placement import (
     place_state,
 )
 from vitjax.runs.optimizer import AdamW
-from vitjax.structs import Batch, Images, Predictions, Targets
-from vitjax.training.objectives import detection_objective, images_of
+from vitjax.structs import Batch, Images, Predictions, Targets, images_of
+from vitjax.tasks.detection import Detector, detection_objective
 from vitjax.training.state import initial_state
-from vitjax.training.steps import make_predict_step, make_train_step, metrics_of
+from vitjax.training.steps import make_train_step, metrics_of
 
 MODEL = DETR(
     backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1)),
@@ -181,7 +183,7 @@ class Answer(nn.Module):
 
 
 def test_predictions_are_those_of_the_last_layer_in_pixels_of_the_original_image():
-    found = make_predict_step(Answer(), BestClass())({}, jax.tree.map(jnp.asarray, batch_of()))
+    found = make_predict_step(Detector(Answer(), Resize(), BestClass()))({}, jax.tree.map(jnp.asarray, batch_of()))
     heights, widths = 2 * batch_of().sizes.T
     np.testing.assert_allclose(found.boxes[:, 0], np.stack([0 * widths, 0 * heights, widths, heights], 1), atol=1e-4)
     assert (found.labels == 1).all()

@@ -1,6 +1,5 @@
 """Floor 3: image in, feature maps at several strides out."""
 
-from vitjax.backbones.crossformer import CrossFormer
-from vitjax.backbones.resnet import ResNet
+import lazy_loader
 
-__all__ = ["CrossFormer", "ResNet"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """The data wing: NumPy on the host, from files to batches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,32 +1,38 @@
 """From a source and a plan to batches: read, transform, pad; in any number of processes, in the order of the plan."""
 
-import gc
+import mmap
 import multiprocessing
 import os
+import pickle
 import shutil
+import signal
+import tempfile
 import threading
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import cloudpickle
 import cv2
-import grain
 import numpy as np
-from absl import flags
 
+from vitjax.batch import Batch, Targets
 from vitjax.data.errors import DataError
 from vitjax.data.plan import Plan, StepPlan
 from vitjax.data.source import NO_LABEL, Sample, Source
-from vitjax.structs import Batch, Targets
 
-# A batch of large images is 50 MB, so few are kept ready.
-_READY_WITHOUT_WORKERS = 2
-_READY_PER_WORKER = 1
-# One is being read, one waits in the worker's queue, one in the trainer's; the trainer holds another.
-_SHARED_PER_WORKER = 4
+# Batches that a thread or a worker process reads ahead; one of large images is 50 MB.
+_READY = 2
+# Those that the trainer still holds: the one of this step, the one before it, and the next.
+_HELD = 3
 _SHARED_MEMORY = Path("/dev/shm")
 _ENDLESS = 2**31 - 1
+# JAX takes over arrays that begin at multiples of this without copying them.
+_ALIGNED = 64
 
 
 def batches(
@@ -53,18 +59,9 @@ def batches(
     stop = _ENDLESS if plan.length is None else plan.length
     if steps is not None:
         stop = min(stop, start_step + steps)
-    todo = grain.MapDataset.range(start_step, max(stop, start_step))
-    loaded = todo.map(_Load(source, plan, max_objects, host, hosts))
-    if workers == 0:
-        reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READY_WITHOUT_WORKERS)
-        return _iterate(loaded.to_iter_dataset(reading))
-    _require_shared_memory(plan, workers, hosts)
-    # Grain reads absl flags, which nobody has parsed in a notebook, under pytest or behind another command line.
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READY_PER_WORKER)
-    processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_READY_PER_WORKER)
-    return _iterate(loaded.to_iter_dataset(reading).mp_prefetch(processes, worker_init_fn=_start_worker))
+    if workers:
+        _require_shared_memory(plan, workers, hosts)
+    return _iterate(_Load(source, plan, max_objects, host, hosts), range(start_step, stop), workers)
 
 
 def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hosts: int = 1) -> Batch:
@@ -91,15 +88,14 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
                 continue
             prepared = _next_readable(source, step, row, error)
         if prepared.sample.label_map is not None and batch.label_maps is None:
-            maps: Any = np.full(batch.pixels.shape[:3], NO_LABEL, np.uint8)
-            batch = replace(batch, label_maps=maps)
+            batch = replace(batch, label_maps=np.full(batch.pixels.shape[:3], NO_LABEL, np.uint8))
         _fill(batch, place, prepared, source)
     return batch
 
 
 @dataclass(frozen=True)
 class _Load:
-    """What a worker process is sent: step -> batch."""
+    """Step -> batch; what a worker process is sent."""
 
     source: Source
     plan: Plan
@@ -111,28 +107,88 @@ class _Load:
         return load(self.source, self.plan(step), max_objects=self.max_objects, host=self.host, hosts=self.hosts)
 
 
-def _iterate(ready: grain.IterDataset) -> Generator[Batch, None, None]:
-    iterator = iter(ready)
+def _iterate(loading: _Load, steps: range, workers: int) -> Generator[Batch, None, None]:
+    with _processes(loading, workers) if workers else _thread(loading) as ask:
+        waiting: deque[Callable[[], Batch]] = deque()
+        for step in steps:
+            waiting.append(ask(step))
+            if len(waiting) > _READY * max(workers, 1):
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+
+# Asked for a step, begins to read its batch; the answer waits for it.
+_Ask = Callable[[int], Callable[[], Batch]]
+
+
+@contextmanager
+def _thread(loading: _Load) -> Iterator[_Ask]:
+    pool = ThreadPoolExecutor(1)
     try:
-        for batch in iterator:
-            yield _plain(batch)
+        yield lambda step: pool.submit(loading, step).result
     finally:
-        iterator.close()
-        # Grain's iterators refer to each other and to the last batch, which would stay in shared memory for a while.
-        del iterator
-        gc.collect()
+        pool.shutdown(cancel_futures=True)
 
 
-def _plain(batch: Batch) -> Batch:
-    """Plain arrays: those from workers are a subclass that lives in shared memory; a plain view keeps that alive."""
-    targets = {name: np.asarray(leaf) for name, leaf in vars(batch.targets).items()}
-    arrays = {name: leaf for name, leaf in vars(batch).items() if name != "targets" and leaf is not None}
-    return _assemble({name: np.asarray(leaf) for name, leaf in arrays.items()}, targets)
+@contextmanager
+def _processes(loading: _Load, workers: int) -> Iterator[_Ask]:
+    """Worker processes, which leave their arrays in files of a folder that is memory where there is such.
+
+    They import what the source needs, and never JAX.
+    """
+    shared = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="vitjax-", dir=shared, ignore_cleanup_errors=True) as folder:
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, spawn, _start_worker, (cloudpickle.dumps(loading), folder))
+
+        def ask(step: int) -> Callable[[], Batch]:
+            # Processes start here, and keep this mask: an interrupt is for their parent, which ends them.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                left = pool.submit(_leave_batch, step)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return lambda: _taken(left.result())
+
+        try:
+            yield ask
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _assemble(arrays: dict[str, Any], targets: dict[str, Any]) -> Batch:
-    """A batch of NumPy arrays; its fields are declared as JAX arrays, which they become when they are placed."""
-    return Batch(**arrays, targets=Targets(**targets))
+class _Left(NamedTuple):
+    """A pickled batch whose arrays, of so many bytes, lie in a file one after the other."""
+
+    pickled: bytes
+    path: Path
+    sizes: list[int]
+
+
+def _leave_batch(step: int) -> _Left:
+    """Runs in a worker process."""
+    ((loading, folder),) = _started_with
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(loading(step), protocol=5, buffer_callback=buffers.append)
+    arrays = [buffer.raw() for buffer in buffers]
+    path = Path(folder, str(step))
+    with path.open("wb") as file:
+        for array in arrays:
+            file.write(array)
+            file.write(bytes(-array.nbytes % _ALIGNED))
+    return _Left(pickled, path, [array.nbytes for array in arrays])
+
+
+def _taken(left: _Left) -> Batch:
+    """The batch, whose arrays are the memory of the file, which is gone with them."""
+    with left.path.open("rb") as file:
+        memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    left.path.unlink()
+    arrays, start = [], 0
+    for size in left.sizes:
+        arrays.append(memory[start : start + size])
+        start += size + -size % _ALIGNED
+    return pickle.loads(left.pickled, buffers=arrays)
 
 
 class _Prepared(NamedTuple):
@@ -181,45 +237,44 @@ def _fill(batch: Batch, place: int, prepared: _Prepared, source: Source) -> None
 def _empty_batch(rows: int, bucket: tuple[int, int], max_objects: int) -> Batch:
     """Black images as large as the bucket: a model may divide by the size of an image, and attend to its pixels."""
     sizes = np.tile(np.array(bucket, np.int32), (rows, 1))
-    arrays = {
-        "pixels": np.zeros((rows, *bucket, 3), np.uint8),
-        "sizes": sizes,
-        "records": np.full(rows, -1, np.int32),
-        "original_sizes": sizes.copy(),
-        "broken": np.full(rows, -1, np.int32),
-    }
-    targets = {
-        "boxes": np.tile(np.array([0.5, 0.5, 1.0, 1.0], np.float32), (rows, max_objects, 1)),
-        "labels": np.zeros((rows, max_objects), np.int32),
-        "valid": np.zeros((rows, max_objects), bool),
-    }
-    return _assemble(arrays, targets)
+    targets = Targets(
+        boxes=np.tile(np.array([0.5, 0.5, 1.0, 1.0], np.float32), (rows, max_objects, 1)),
+        labels=np.zeros((rows, max_objects), np.int32),
+        valid=np.zeros((rows, max_objects), bool),
+    )
+    nothing = np.full(rows, -1, np.int32)
+    return Batch(np.zeros((rows, *bucket, 3), np.uint8), sizes, targets, nothing, sizes.copy(), nothing.copy())
 
 
-def _start_worker(worker: int, workers: int) -> None:
+_started_with: list[tuple[_Load, str]] = []
+"""What a worker process loads with, and the folder that it leaves batches in."""
+
+
+def _start_worker(pickled: bytes, folder: str) -> None:
     """Runs in every worker process before it reads: one thread each, and no life after the parent's."""
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    _started_with.append((pickle.loads(pickled), folder))
 
 
-def _end_with_parent() -> None:
-    """Ends this process when its parent is gone; else it outlives a parent that was killed, and keeps shared memory.
+def _end_with_parent(folder: str) -> None:
+    """Ends this process when its parent is gone; else it outlives a parent that was killed, and the folder does.
 
     The kernel's own death signal would also come when only the thread ends that started the worker.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 
 def _require_shared_memory(plan: Plan, workers: int, hosts: int) -> None:
-    """Workers hand batches over in shared memory, and a process that writes past its end dies without a word."""
     if not _SHARED_MEMORY.is_dir():
         return
     pixels = max(height * width for height, width in plan.buckets) * plan.batch_size // hosts
     # Three bytes of colour, and one of label where the source has maps.
-    needed, free = 4 * pixels * workers * _SHARED_PER_WORKER, shutil.disk_usage(_SHARED_MEMORY).free
+    needed, free = 4 * pixels * (_READY * workers + _HELD), shutil.disk_usage(_SHARED_MEMORY).free
     if free < needed:
         raise DataError(
             f"{workers} workers need up to {needed / 1e6:.0f} MB of shared memory, but {_SHARED_MEMORY} has only "

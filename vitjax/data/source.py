@@ -51,11 +51,6 @@ class Classes:
         """The number of labels, unused ones included."""
         return len(self.names)
 
-    def name_of(self, label: int) -> str:
-        """What a label is called; its number where the data has no name for it."""
-        name = self.names[label] if label < len(self.names) else ""
-        return name or str(int(label))
-
     def require(self, found: "Classes", where: str) -> None:
         """Nothing, if `found`, the classes of `where`, are these very ones.
 

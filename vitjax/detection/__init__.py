@@ -1,1 +1,5 @@
 """Floor 4: from features to boxes; read encoder, decoder, heads, detr, matcher, loss, postprocess."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

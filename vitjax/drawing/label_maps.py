@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vitjax.data.source import NO_LABEL
 from vitjax.drawing.boxes import DARK, LIGHT, Color, enlarged, label_color
-from vitjax.inference.segment_predictor import Segmentation
+from vitjax.prediction import Labelling
 
 BACKGROUND = "background"
 """The name of the class that is not coloured."""
@@ -50,7 +50,7 @@ def draw_label_map(
     return enlarged(np.where(covered, mixed.round(), image).astype(np.uint8))
 
 
-def legend(told: Segmentation, names: Sequence[str]) -> dict[str, Color]:
+def legend(told: Labelling, names: Sequence[str]) -> dict[str, Color]:
     """The colours of the classes on an image, the largest first, without the background."""
     colors = map_colors(names)
     shown = [pair for pair in zip(told.labels, told.names, strict=True) if pair[0] != NO_LABEL]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitjax.drawing.boxes import label_color
-from vitjax.segmentation.masks import Masks
+from vitjax.prediction import MaskRows
 from vitjax.segmentation.panoptic import Panoptic
 
 OPACITY = 0.45
@@ -15,7 +15,7 @@ OPACITY = 0.45
 
 def draw_masks(
     image: UInt8[np.ndarray, "height width 3"],
-    masks: Masks | Sequence[Bool[np.ndarray, "height width"]],
+    masks: MaskRows | Sequence[Bool[np.ndarray, "height width"]],
     labels: Sequence[str],
     *,
     names: Sequence[str] = (),

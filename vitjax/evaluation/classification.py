@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitjax.data.source import Classes, Source
-from vitjax.evaluation.detection import Evaluation
-from vitjax.inference.prediction import name_of
-from vitjax.inference.recognizer import Recognized
+from vitjax.evaluation.scores import Evaluation
+from vitjax.prediction import Answer, name_of
 
 ROWS = 30  # of a table that shows every class; with more classes it shows the WORST
 WORST = 10
@@ -65,54 +64,60 @@ class ClassScores:
         return "\n".join(lines)
 
 
-def score_classes(recognized: Sequence[Recognized], classes: Classes) -> ClassScores:
+def score_classes(answers: Sequence[Answer], classes: Classes) -> ClassScores:
     """Scores of what is labelled or could not be read; a class that the data does not have is a miss."""
-    asked = [one for one in recognized if one.truth >= 0 or not one.readable]
-    truth = np.array([one.truth for one in asked], np.int64)
-    places = np.array([_place(one) for one in asked], np.float64)
+    asked = [one for one in answers if len(one.truth) or one.prediction is None]
+    truth = np.array([_label(one) for one in asked], np.int64)
+    places = np.array([_rank(one) for one in asked], np.float64)
     counts = np.bincount(truth[truth >= 0], minlength=len(classes)).tolist()
     hits = np.bincount(truth[places == 0], minlength=len(classes)).tolist()
     rows = [
         ClassAccuracy(name_of(classes, label), hit / count if count else float("nan"), count)
         for label, (hit, count) in enumerate(zip(hits, counts, strict=True))
     ]
-    enough = all(len(one.labels) >= min(5, len(classes)) for one in asked if one.readable)
+    enough = all(len(one.prediction) >= min(5, len(classes)) for one in asked if one.prediction is not None)
     summary = {"top1": _share(places < 1), "top5": _share(places < 5) if enough else float("nan")}
     return ClassScores(summary, tuple(rows), _confusions(asked, classes), len(asked))
 
 
-def evaluate(found: Iterable[Recognized], source: Source) -> Evaluation:
+def evaluate(answers: Iterable[Answer], source: Source) -> Evaluation:
     """Scores of the classes found on a source, and for each image that could be read its label and best classes."""
-    recognized = list(found)
-    results = [_result(one, source) for one in recognized if one.readable]
-    unreadable = tuple(source.name(one.record) for one in recognized if not one.readable)
-    return Evaluation(score_classes(recognized, source.classes), results, unreadable)
+    answers = list(answers)
+    results = [_result(one, source) for one in answers if one.prediction is not None]
+    unreadable = tuple(source.name(one.record) for one in answers if one.prediction is None)
+    return Evaluation(score_classes(answers, source.classes), results, unreadable)
 
 
-def _place(one: Recognized) -> float:
+def _label(one: Answer) -> int:
+    """The label of a labelled image, -1 where it has none."""
+    return int(one.truth[0]) if len(one.truth) else -1
+
+
+def _rank(one: Answer) -> float:
     """How many classes were ranked before the true one; infinity where it was not found."""
-    places = np.flatnonzero(one.labels == one.truth)
-    return float(places[0]) if places.size else float("inf")
+    found: Any = [] if one.prediction is None else np.flatnonzero(one.prediction.labels == _label(one))
+    return float(found[0]) if len(found) else float("inf")
 
 
 def _share(hits: np.ndarray) -> float:
     return float(hits.mean()) if hits.size else float("nan")
 
 
-def _confusions(asked: Sequence[Recognized], classes: Classes) -> tuple[Confusion, ...]:
-    pairs = Counter((one.truth, int(one.labels[0])) for one in asked if one.readable)
+def _confusions(asked: Sequence[Answer], classes: Classes) -> tuple[Confusion, ...]:
+    pairs = Counter((_label(one), int(one.prediction.labels[0])) for one in asked if one.prediction is not None)
     wrong = [(count, pair) for pair, count in pairs.items() if pair[0] != pair[1]]
     worst = sorted(wrong, key=lambda entry: (-entry[0], entry[1]))[:CONFUSIONS]
     return tuple(Confusion(name_of(classes, a), name_of(classes, b), count) for count, (a, b) in worst)
 
 
-def _result(one: Recognized, source: Source) -> dict[str, Any]:
+def _result(one: Answer, source: Source) -> dict[str, Any]:
     """Plain Python, ready for json."""
-    pairs = zip(one.labels.tolist(), one.scores.astype(np.float64).round(6).tolist(), strict=True)
+    told: Any = one.prediction
+    pairs = zip(told.names, told.scores.astype(np.float64).round(6).tolist(), strict=True)
     return {
         "image": np.asarray(source.image_ids[one.record]).item(),
-        "label": name_of(source.classes, one.truth) if one.truth >= 0 else None,
-        "classes": [{"name": name_of(source.classes, label), "score": score} for label, score in pairs],
+        "label": name_of(source.classes, _label(one)) if len(one.truth) else None,
+        "classes": [{"name": name, "score": score} for name, score in pairs],
     }
 
 

@@ -9,9 +9,8 @@ from jaxtyping import Int, UInt8
 
 from vitjax.data.errors import DataError
 from vitjax.data.source import NO_LABEL, Classes, LabelMapSource
-from vitjax.evaluation.detection import Evaluation
-from vitjax.inference.label_mapper import Mapped
-from vitjax.inference.prediction import name_of
+from vitjax.evaluation.scores import Evaluation
+from vitjax.prediction import Answer, name_of
 
 
 class ClassOverlap(NamedTuple):
@@ -76,7 +75,7 @@ def score_confusion(counts: Int[np.ndarray, "classes classes+1"], classes: Class
     return SegmentationScores({"mIoU": mean, "accuracy": accuracy}, rows, pixels)
 
 
-def evaluate(found: Iterable[Mapped], source: LabelMapSource) -> Evaluation:
+def evaluate(answers: Iterable[Answer], source: LabelMapSource) -> Evaluation:
     """Scores of label maps against those of a source, both as large as the images that the source has.
 
     The pixels of an image that could not be read count as missed where its labels can be read.
@@ -88,13 +87,13 @@ def evaluate(found: Iterable[Mapped], source: LabelMapSource) -> Evaluation:
     counts = np.zeros((classes, classes + 1), np.int64)
     results: list[dict[str, Any]] = []
     unreadable: list[str] = []
-    for one in found:
-        if one.readable:
-            mine = confusion(source.label_map(one.record), one.label_map, classes)
-            results.append(_result(mine, one.record, source))
+    for record, _, found in answers:
+        if found is None:
+            mine = _missed(record, source)
+            unreadable.append(source.name(record))
         else:
-            mine = _missed(one.record, source)
-            unreadable.append(source.name(one.record))
+            mine = confusion(source.label_map(record), found.label_map, classes)
+            results.append(_result(mine, record, source))
         counts += mine
     return Evaluation(score_confusion(counts, source.classes), results, tuple(unreadable))
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from vitjax.explain.seen_image import Grid, SeenImage
 from vitjax.explain.subject import Subject, softmax
 from vitjax.ops.boxes import xyxy_from_cxcywh
+from vitjax.prediction import name_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Queries:
             chances = 1 / (1 + np.exp(-logits))
         labels = logits[:, : chances.shape[1]].argmax(-1)
         scores = np.take_along_axis(chances, labels[:, None], 1)[:, 0]
-        return cls(scores, tuple(subject.classes.name_of(label) for label in labels.tolist()), corners(boxes, image))
+        return cls(scores, tuple(name_of(subject.classes, label) for label in labels.tolist()), corners(boxes, image))
 
     def number(self, query: int | None) -> int:
         """The query, by default that with the best score.

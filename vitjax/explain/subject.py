@@ -15,8 +15,8 @@ from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.explain.seen_image import SeenImage, Size, see
-from vitjax.structs import Batch
-from vitjax.training.objectives import images_of
+from vitjax.prediction import name_of
+from vitjax.structs import Batch, images_of
 
 Sown = Mapping[str, Any]  # what modules sow into `intermediates`, module by module
 Explained = Literal["attention", "sampling", "groups"]
@@ -74,7 +74,7 @@ class Subject:
             return Run(image, padded, found)
         odds = softmax(logits)
         best = int(odds.argmax())
-        return Run(image, padded, found, self.classes.name_of(best), float(odds[best]))
+        return Run(image, padded, found, name_of(self.classes, best), float(odds[best]))
 
 
 class Run(NamedTuple):

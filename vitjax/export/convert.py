@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitjax.checkpoints.store import Store
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.loss import CrossEntropy
-from vitjax.data.crops import RandomCrop
 from vitjax.data.errors import DataError
-from vitjax.data.image_folder import ImageFolder
-from vitjax.data.label_map_folder import LabelMapFolder
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.formats import huggingface
@@ -18,8 +13,7 @@ from vitjax.formats.model_file import ModelFile
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.runs.run_folder import checkpoints_of, write_run
-from vitjax.segmentation.pixel_loss import PixelCrossEntropy
-from vitjax.segmentation.segmenter import Segmenter
+from vitjax.tasks import experiment_of
 
 OFFICIAL = (".pth", ".safetensors")
 
@@ -60,16 +54,15 @@ def write_run_folder(file: ModelFile, run: Path) -> None:
         raise DataError(f"{run} is there already; name a folder that is not.")
     params, constants = file.variables["params"], {k: v for k, v in file.variables.items() if k != "params"}
     state = {"trainable": params, "frozen": {}, "constants": constants}
-    write_run(run, experiment_of(file), file.classes)
+    write_run(run, _experiment(file), file.classes)
     with Store(checkpoints_of(run)) as store:
         store.save(0, state, metrics={}, notes={"classes": dataclasses.asdict(file.classes)})
 
 
-def experiment_of(file: ModelFile) -> Experiment:
+def _experiment(file: ModelFile) -> Experiment:
     """The experiment of a model that was not trained here: everything that is not the model's own is a default."""
     parts: dict[str, Any] = {"model": file.model, "resize": file.resize, "postprocess": file.postprocess}
-    if isinstance(file.model, Classifier):
-        return Experiment(**parts, data=ImageFolder(), augmentation=RandomCrop(), loss=CrossEntropy())
-    if isinstance(file.model, Segmenter):
-        return Experiment(**parts, data=LabelMapFolder(), loss=PixelCrossEntropy())
-    return Experiment(**parts, loss=FocalSetLoss()) if isinstance(file.model, DeformableDETR) else Experiment(**parts)
+    if isinstance(file.model, DeformableDETR):
+        parts["loss"] = FocalSetLoss()
+    kind = experiment_of(file.model)
+    return kind(**parts, data=kind.data_of(file.classes))

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Saved:
-    """How much was written; of frames, `boxes` counts on those looked at. `notes` are lines for people."""
+    """How much was written; `drawn` counts what is shown on pictures, of videos on the frames looked at.
+
+    `notes` are lines for people.
+    """
 
     images: int = 0
     videos: int = 0
     frames: int = 0
-    boxes: int = 0
+    drawn: int = 0
     seconds: float = 0.0
     unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

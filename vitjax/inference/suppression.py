@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vitjax.inference.prediction import Prediction
+from vitjax.prediction import Prediction
 
 
 def suppress(prediction: Prediction, overlap: float) -> Prediction:

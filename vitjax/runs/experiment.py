@@ -1,72 +1,65 @@
-"""One run, whole, as one frozen dataclass: the constructor is the config."""
+"""What every run is made of; `vitjax/tasks` has the experiment of each task. The constructor is the config."""
 
 import dataclasses
-import functools
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, Protocol
 
 import flax.linen as nn
+from jax.sharding import Mesh
 
-from vitjax.classification.erasing import Erasing
-from vitjax.classification.loss import CrossEntropy
-from vitjax.classification.mixing import Mixing
-from vitjax.classification.policy_loss import PolicyLoss
-from vitjax.classification.postprocess import TopClasses
-from vitjax.classification.recurrent_attention import RecurrentAttention
-from vitjax.data.coco import CocoFolder
-from vitjax.data.crops import CenterCrop, RandomCrop
-from vitjax.data.digit_canvas import DigitCanvas
-from vitjax.data.digit_images import DigitImages
-from vitjax.data.digit_maps import DigitMaps
-from vitjax.data.digits import Digits
-from vitjax.data.image_folder import ImageFolder
-from vitjax.data.label_map_folder import LabelMapFolder
-from vitjax.data.source import Source
-from vitjax.data.tfds import TfdsCoco
-from vitjax.data.tfds_labels import TfdsLabels
-from vitjax.data.transforms import Augmentation, Resize
-from vitjax.detection.detr import DETR
-from vitjax.detection.focal_loss import FocalSetLoss
-from vitjax.detection.loss import SetLoss
-from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.data.source import Classes, Source
+from vitjax.errors import SettingError
 from vitjax.runs.optimizer import AdamW
-from vitjax.segmentation.label_map import BestLabel
-from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything that decides a run; a config file's `experiment()` returns one, the command line overrides fields."""
+class Data(Protocol):
+    """A data set that can be opened."""
 
-    model: nn.Module = dataclasses.field(default_factory=DETR)
+    @property
+    def train_split(self) -> str:
+        """The split that is trained on."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """The split that is evaluated on."""
+        ...
+
+    def open(self, split: str) -> Source:
+        """The images of a split.
+
+        Raises:
+            DataError: there are none, or they cannot be used.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(ABC):
+    """What decides a run, whatever its task; the experiment of a task says which parts it takes.
+
+    The command line overrides fields. A part that has a `task` or `tasks` must be for this one.
+    """
+
+    kind: ClassVar[str]
+    """The task, as models and parts name it."""
+    predicts: ClassVar[type]
+    """The Task of `vitjax.inference.task` that models of this kind predict with."""
+
+    model: nn.Module
     """The network."""
-    data: (
-        CocoFolder
-        | TfdsCoco
-        | Digits
-        | ImageFolder
-        | TfdsLabels
-        | DigitImages
-        | DigitCanvas
-        | LabelMapFolder
-        | DigitMaps
-    ) = dataclasses.field(default_factory=CocoFolder)
-    """Where images and boxes, images and labels, or images and label maps, come from."""
-    augmentation: Augmentation | RandomCrop = dataclasses.field(default_factory=Augmentation)
+    data: Data
+    """Where images, and what is to be learned about them, come from."""
+    augmentation: Any
     """What is done to training images."""
-    erasing: Erasing = dataclasses.field(default_factory=functools.partial(Erasing, probability=0.0))
-    """What is erased from a classifier's training images."""
-    mixing: Mixing = dataclasses.field(default_factory=functools.partial(Mixing, probability=0.0))
-    """How a classifier's training images are mixed with one another."""
-    resize: Resize | CenterCrop = dataclasses.field(default_factory=Resize)
+    resize: Any
     """What is done to images in evaluation and prediction."""
-    loss: SetLoss | FocalSetLoss | CrossEntropy | PolicyLoss | PixelCrossEntropy = dataclasses.field(
-        default_factory=SetLoss
-    )
+    loss: Any
     """What is minimised."""
-    postprocess: BestClass | TopDetections | TopClasses | BestLabel = dataclasses.field(default_factory=BestClass)
-    """How predictions become detections, the best classes, or label maps."""
+    postprocess: Any
+    """What becomes of the model's answers."""
     optimizer: AdamW = dataclasses.field(default_factory=AdamW)
-    """How it is minimised."""
+    """How the loss is minimised."""
     epochs: float = 300
     """Passes over the training images."""
     batch_size: int = 16
@@ -106,63 +99,61 @@ class Experiment:
     """Where the run is kept; None is runs/<name of the config>."""
 
     def __post_init__(self) -> None:
-        """Raises a ValueError where parts do not go together, or a number means nothing."""
-        self._require_one_task()
-        wanted = getattr(self.model, "scores", None)
-        for part in (self.loss, self.postprocess) if wanted else ():
-            if part.scores != wanted:
-                raise ValueError(
-                    f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
-                    "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
-                )
-        if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
-            raise ValueError(
-                f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
-                f"with {type(self.loss).__name__}."
-            )
+        """Raises a SettingError where parts do not go together, or a number means nothing."""
+        require_one_task(self)
         if self.micro_batches < 1 or self.batch_size % self.micro_batches:
-            raise ValueError(
+            raise SettingError(
                 f"batch_size is divided among micro_batches evenly; got {self.batch_size} and {self.micro_batches}."
             )
         if self.average is not None and not 0 < self.average < 1:
-            raise ValueError(f"average is a decay between 0 and 1, such as 0.9999; got {self.average}.")
+            raise SettingError(f"average is a decay between 0 and 1, such as 0.9999; got {self.average}.")
 
     @property
-    def task(self) -> str:
-        """'detection', 'classification' or 'segmentation', as the model has it."""
-        return getattr(self.model, "task", "detection")
+    def task(self) -> Any:
+        """How the model predicts."""
+        return self.predicts(self.model, self.resize, self.postprocess)
 
-    def _is_stranger(self, part: object) -> bool:
-        """Whether a part is for another task; some are for several."""
-        return self.task not in getattr(part, "tasks", (getattr(part, "task", self.task),))
+    @classmethod
+    @abstractmethod
+    def data_of(cls, classes: Classes) -> Data:
+        """The data that a model is scored on of which only the classes are known: a folder of the user's."""
 
-    def _require_one_task(self) -> None:
-        parts = {field: getattr(self, field) for field in ("data", "augmentation", "resize", "loss", "postprocess")}
-        others = {field: part for field, part in parts.items() if self._is_stranger(part)}
-        if others:
-            strangers = [f"{field}={type(part).__name__}" for field, part in others.items()]
-            raise ValueError(
-                f"{type(self.model).__name__} is for {self.task}, and these are not: {', '.join(strangers)}. "
-                "A detector goes with CocoFolder, TfdsCoco or Digits, Augmentation, Resize and a set loss; "
-                "a Classifier with ImageFolder, TfdsLabels or DigitImages, RandomCrop, CenterCrop, CrossEntropy and "
-                "TopClasses; a Segmenter with LabelMapFolder or DigitMaps, Augmentation, Resize, PixelCrossEntropy and "
-                "BestLabel."
-            )
-        if self.task != "classification" and (self.erasing.probability or self.mixing.probability):
-            raise ValueError("erasing and mixing are for classifiers; leave both at probability=0 for other models.")
+    @abstractmethod
+    def plan(self, source: Any) -> Any:
+        """Which images of a source make up each training step, and how they are cut."""
+
+    @abstractmethod
+    def objective(self, mesh: Mesh) -> Any:
+        """What a training step minimises: an Objective of `vitjax.tasks.objective`."""
+
+
+def require_one_task(experiment: Experiment) -> None:
+    """Raises a SettingError where the model or parts are for another task than the experiment."""
+    parts = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
+    strangers = [f"{name}={type(part).__name__}" for name, part in parts.items() if not _is_for(experiment.kind, part)]
+    if strangers:
+        raise SettingError(
+            f"{type(experiment).__name__} is made of parts for {experiment.kind}, and these are not: "
+            f"{', '.join(strangers)}."
+        )
+
+
+def _is_for(task: str, part: object) -> bool:
+    """Whether a part is for a task; some are for several, and what does not say is for all."""
+    return task in getattr(part, "tasks", (getattr(part, "task", task),))
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:
     """The model with `num_classes` taken from the data where it is None.
 
     Raises:
-        ValueError: the data has more labels than the model has classes.
+        SettingError: the data has more labels than the model has classes.
     """
     labels = len(source.classes.names)
     if model.num_classes is None:
         return model.clone(num_classes=labels)
     if labels > model.num_classes:
-        raise ValueError(
+        raise SettingError(
             f"the data has {labels} class labels and the model {model.num_classes}; "
             f"leave out model.num_classes or set it to at least {labels}."
         )

@@ -11,6 +11,7 @@ import jax
 
 from vitjax.checkpoints.store import Store
 from vitjax.data.loader import batches
+from vitjax.inference.page import draw_page
 from vitjax.placement import place_batch, place_state
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import checkpoints_of, require_same_model, write_run
@@ -52,7 +53,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         checkpoints_of(workdir),
         keep_last=experiment.keep_last,
         keep_best=experiment.keep_best,
-        metric=experiment.best or run.task.headline[0],
+        metric=experiment.best or experiment.task.about.headline[0],
     )
     with checkpoints as store, MetricsLog(workdir) as log:
         state, start = _resume(store, run)
@@ -75,6 +76,7 @@ def _resume(store: Store, run: Prepared) -> tuple[TrainState, int]:
 def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start: int) -> tuple[TrainState, int]:
     """The steps from `start` to the end or to an interruption."""
     experiment, total, step = run.experiment, run.total_steps, start
+    headline = experiment.task.about.headline
     evaluate_steps, save_steps = run.every(experiment.evaluate_every), run.every(experiment.save_every)
     watch = Watch(run.train_source)
     notes = {"classes": dataclasses.asdict(run.train_source.classes)}
@@ -100,7 +102,7 @@ def _turn(run: Prepared, store: Store, log: MetricsLog, state: TrainState, start
                 watch.settle()
                 scores = _evaluate(run, state)
                 log.write(step, "val", scores)
-                progress.write(f"step {step:,}: " + ", ".join(f"{n} {scores[n]:.3f}" for n in run.task.headline))
+                progress.write(f"step {step:,}: " + ", ".join(f"{n} {scores[n]:.3f}" for n in headline))
             if scores or step % save_steps == 0 or last:
                 watch.settle()
                 store.save(step, state, metrics=scores, notes=notes)
@@ -118,7 +120,8 @@ def _evaluate(run: Prepared, state: TrainState) -> dict[str, float]:
     variables = variables_of(state, run.experiment.optimizer)
     source, batch_size = run.evaluation_source, run.evaluation_batch_size
     workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
-    return run.task.evaluate(variables, source, batch_size=batch_size, workers=workers).scores.summary
+    answers = run.sweep(variables, source, batch_size=batch_size, workers=workers)
+    return run.sweep.task.evaluate(answers, source).scores.summary
 
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:
@@ -130,7 +133,7 @@ def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, s
     variables = variables_of(state, run.experiment.optimizer)
     pictures = plot_curves(workdir)
     page = workdir / "report" / "predictions.png"
-    run.task.draw_page(variables, run.evaluation_source, page, batch_size=run.evaluation_batch_size)
+    draw_page(run.sweep, variables, run.evaluation_source, page, batch_size=run.evaluation_batch_size)
     summary = write_summary(
         workdir, outcome.last, outcome.best, steps=outcome.step, seconds=seconds, device=jax.devices()[0].device_kind
     )

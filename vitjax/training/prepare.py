@@ -8,9 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vitjax.data.crop_plan import CropTrainPlan
-from vitjax.data.plan import TrainPlan
 from vitjax.data.source import Classes, Source
+from vitjax.inference.sweep import Sweep
 from vitjax.placement import (
     check_batch_size,
     compile_train_step,
@@ -19,10 +18,8 @@ from vitjax.placement import (
 )
 from vitjax.runs.experiment import Experiment, with_classes
 from vitjax.runs.initial import initialize_from
-from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import make_train_step
-from vitjax.training.tasks import Task, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +30,12 @@ class Prepared:
     mesh: Mesh
     train_source: Source
     evaluation_source: Source
-    plan: TrainPlan | CropTrainPlan
+    plan: Any
     total_steps: int
     state: TrainState
     train_step: Callable
     learning_rate: Callable
-    task: Task
+    sweep: Sweep
     notes: tuple[str, ...]
 
     @property
@@ -73,11 +70,6 @@ def prepare(experiment: Experiment) -> Prepared:
         DataError: the data cannot be trained on.
         ValueError: fields of the experiment contradict each other or the data.
     """
-    if isinstance(experiment.model, MaskDETR):
-        raise ValueError(
-            "MaskDETR cannot be trained: no data here have masks. Train a DETR, with --init-from the detector of a "
-            "published panoptic model if you like."
-        )
     jax.config.update("jax_default_matmul_precision", experiment.matmul_precision)
     mesh = data_mesh()
     parts = experiment.micro_batches
@@ -88,15 +80,15 @@ def prepare(experiment: Experiment) -> Prepared:
     evaluation_source = experiment.data.open(experiment.data.split)
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
     experiment = dataclasses.replace(experiment, model=with_classes(experiment.model, train_source))
-    task = task_of(experiment, mesh)
-    plan = task.plan(train_source)
+    objective = experiment.objective(mesh)
+    plan = experiment.plan(train_source)
     total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch))
     variables, notes = _first_variables(experiment, train_source.classes)
     optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
     step = make_train_step(
-        task.objective(),
+        objective,
         optimizer,
         transformation,
         micro_batches=experiment.micro_batches,
@@ -113,7 +105,7 @@ def prepare(experiment: Experiment) -> Prepared:
         state=place_state(state, mesh),
         train_step=compile_train_step(step, mesh),
         learning_rate=optimizer.learning_rates(total_steps, plan.steps_per_epoch),
-        task=task,
+        sweep=Sweep(experiment.task, mesh),
         notes=notes,
     )
 

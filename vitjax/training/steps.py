@@ -1,21 +1,17 @@
-"""One training step and one prediction step, as pure functions; `parallel` compiles them."""
+"""One training step as a pure function; `vitjax.placement` compiles it."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from vitjax.classification.postprocess import TopClasses
-from vitjax.detection.postprocess import Postprocess
 from vitjax.runs.optimizer import AdamW
-from vitjax.segmentation.label_map import BestLabel
-from vitjax.structs import Batch, Detections, MaskDetections, Mean, Ranking, Terms
-from vitjax.training.objectives import Evaluated, Objective, images_of
+from vitjax.structs import Batch, Mean, Terms
+from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import TrainState, averaged
 
 
@@ -78,7 +74,7 @@ def _accumulate(
     """Mean loss, summed terms, last constants and mean gradients of the micro-batches, one at a time."""
 
     def split(rows: Array) -> Array:
-        # Every so-manieth row, so that each device keeps its own rows of each micro-batch.
+        # Part i has the rows i, i + micro_batches, ..., so that each device keeps its own rows of every part.
         return jnp.moveaxis(rows.reshape(-1, micro_batches, *rows.shape[1:]), 1, 0)
 
     def add(carried: tuple[Any, Any], one: tuple[Batch, Array]) -> tuple[tuple[Any, Any], tuple[Array, Terms]]:
@@ -92,46 +88,3 @@ def _accumulate(
     (constants, gradients), (totals, terms) = lax.scan(add, (state.constants, nothing), parts)
     summed = {name: Mean(mean.total.sum(0), mean.count.sum(0)) for name, mean in terms.items()}
     return totals.mean(), summed, constants, gradients
-
-
-def make_predict_step(model: nn.Module, postprocess: Postprocess) -> Callable[[dict[str, Any], Batch], Detections]:
-    """The function from (variables, batch) to detections in pixels of the original images."""
-
-    def step(variables: dict[str, Any], batch: Batch) -> Detections:
-        predictions = model.apply(variables, images_of(batch), train=False)
-        last = jax.tree.map(lambda x: x[-1].astype(jnp.float32), predictions)
-        return postprocess(last.logits, last.boxes, batch.original_sizes)
-
-    return step
-
-
-def make_mask_step(model: nn.Module, postprocess: Postprocess) -> Callable[[dict[str, Any], Batch], MaskDetections]:
-    """The function from (variables, batch) to detections, and mask logits of each; one detection per query."""
-
-    def step(variables: dict[str, Any], batch: Batch) -> MaskDetections:
-        answer: Any = model.apply(variables, images_of(batch), train=False)
-        logits, boxes = (x[-1].astype(jnp.float32) for x in (answer.predictions.logits, answer.predictions.boxes))
-        detections = postprocess(logits, boxes, batch.original_sizes)
-        return MaskDetections(detections, answer.masks, answer.valid, batch.sizes, batch.original_sizes)
-
-    return step
-
-
-def make_map_step(model: nn.Module, postprocess: BestLabel) -> Callable[[dict[str, Any], Batch], Array]:
-    """The function from (variables, batch) to the label maps of the images as the batch has them."""
-
-    def step(variables: dict[str, Any], batch: Batch) -> Array:
-        logits: Any = model.apply(variables, images_of(batch), train=False)
-        return postprocess(logits.outputs[0])
-
-    return step
-
-
-def make_rank_step(model: nn.Module, postprocess: TopClasses) -> Callable[[dict[str, Any], Batch], Ranking]:
-    """The function from (variables, batch) to the best classes of every image."""
-
-    def step(variables: dict[str, Any], batch: Batch) -> Ranking:
-        logits: Any = model.apply(variables, images_of(batch), train=False)
-        return postprocess(logits)
-
-    return step

@@ -1,10 +1,11 @@
-"""A table of what can be trained."""
+"""`vitjax models`: a table of what can be trained."""
 
 import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import tyro
 
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
@@ -14,6 +15,12 @@ from vitjax.structs import Images
 from vitjax.training.prepare import count
 
 _COCO_LABELS = 91
+
+
+def run(words: list[str]) -> None:
+    """Prints the table."""
+    tyro.cli(table, prog="vitjax models", args=words, console_outputs=True)
+    print(table())
 
 
 def shapes(experiment: Experiment) -> dict:

@@ -1,0 +1,75 @@
+import importlib
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import vitjax
+from vitjax.commands import doctor
+from vitjax.commands.main import COMMANDS, main, usage
+
+PACKAGE = Path(vitjax.__file__).parent
+
+
+def let_doctor_run(monkeypatch: pytest.MonkeyPatch, body: str, file: Path) -> None:
+    """Lets the command `doctor` be one statement that stands in this file."""
+    scope: dict = {}
+    exec(compile(f"def run(words):\n    {body}\n", str(file), "exec"), scope)
+    monkeypatch.setattr(doctor, "run", scope["run"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_a_file_with_a_run(name):
+    assert callable(importlib.import_module(f"vitjax.commands.{name}").run)
+
+
+def test_help_names_every_command_and_what_it_takes(capsys):
+    assert main([]) == main(["--help"]) == 0
+    assert capsys.readouterr().out == 2 * (usage() + "\n")
+    assert "  doctor DATA              tells what in a data folder" in usage()
+    assert "\n                           of a classifier, prints the top five classes" in usage()
+
+
+def test_a_command_that_there_is_not_is_refused_with_those_that_there_are(capsys):
+    assert main(["trian"]) == 2
+    assert "no command 'trian'; choose one of train, evaluate, predict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"]])
+def test_help_and_doctor_do_not_start_jax(words):
+    code = f"""
+        import sys
+        from vitjax.commands.main import main
+        try:
+            main({words})
+        except SystemExit:
+            pass
+        assert "jax" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_error_of_a_class_of_vitjax_is_one_line_wherever_it_was_raised(monkeypatch, capsys):
+    let_doctor_run(monkeypatch, "from vitjax.data.errors import DataError; raise DataError('no data')", Path("mine.py"))
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "error: no data\n"
+
+
+def test_a_plain_value_error_that_vitjax_raises_is_one_line(monkeypatch, capsys):
+    let_doctor_run(monkeypatch, 'raise ValueError("no such size")', PACKAGE / "mine.py")
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "error: no such size\n"
+
+
+def test_a_value_error_of_a_users_module_keeps_its_traceback(monkeypatch):
+    let_doctor_run(monkeypatch, 'raise ValueError("of a user")', Path("mine.py"))
+    with pytest.raises(ValueError, match="of a user"):
+        main(["doctor"])
+
+
+def test_a_value_error_of_a_library_that_vitjax_calls_keeps_its_traceback(monkeypatch):
+    let_doctor_run(monkeypatch, 'int("x")', PACKAGE / "mine.py")
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["doctor"])

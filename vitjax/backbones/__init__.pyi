@@ -1,0 +1,15 @@
+from .crossformer import CrossFormer as CrossFormer
+from .crossformer import crossformer_base as crossformer_base
+from .crossformer import crossformer_large as crossformer_large
+from .crossformer import crossformer_pp_base as crossformer_pp_base
+from .crossformer import crossformer_pp_huge as crossformer_pp_huge
+from .crossformer import crossformer_pp_large as crossformer_pp_large
+from .crossformer import crossformer_pp_small as crossformer_pp_small
+from .crossformer import crossformer_small as crossformer_small
+from .crossformer import crossformer_tiny as crossformer_tiny
+from .residual_attention import ResidualAttentionNetwork as ResidualAttentionNetwork
+from .residual_attention import ran_56 as ran_56
+from .residual_attention import ran_92 as ran_92
+from .residual_attention import ran_92_cifar as ran_92_cifar
+from .resnet import ResNet as ResNet
+from .spatially_transformed import SpatiallyTransformed as SpatiallyTransformed

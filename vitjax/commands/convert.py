@@ -1,0 +1,38 @@
+"""`vitjax convert`: a model in another layout."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ConvertArguments:
+    """Writes a model in another layout: a run folder, an official file, or a folder that transformers loads.
+
+    Weights come back to the last bit. A file that is there is replaced once all is written; folders must be new.
+    """
+
+    model: tyro.conf.Positional[str]
+    """Run folder; official .pth, .safetensors or .npz file; or a folder or repository in Hugging Face's layout."""
+    out: tyro.conf.Positional[str]
+    """What to write: a name in .pth or .safetensors for the official layout, any other for a run folder."""
+    to: Literal["run", "official", "huggingface"] | None = None
+    """Layout of what is written; by the name of `out` if left out."""
+    step: int | None = None
+    """Checkpoint of a run folder to use; the best one if left out."""
+
+
+def run(words: list[str]) -> None:
+    """Writes the model in the other layout and says what it was."""
+    from vitjax.export.convert import convert
+
+    asked = tyro.cli(ConvertArguments, prog="vitjax convert", args=words)
+    file = convert(asked.model, Path(asked.out), to=asked.to, step=asked.step)
+    for note in file.notes:
+        print(note)
+    named = sum(bool(name) for name in file.classes.names)
+    print(
+        f"{type(file.model).__name__} with {len(file.classes)} class labels, {named} of them named: wrote {asked.out}"
+    )

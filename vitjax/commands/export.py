@@ -1,0 +1,42 @@
+"""`vitjax export`: a model as a folder that runs without vitjax."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Writes a trained model as a folder that runs without vitjax on CPU, CUDA and TPU: one StableHLO program with the
+    parameters inside, model.json that describes it, and run.py that runs it. docs/export.md tells more."""
+
+    model: tyro.conf.Positional[str]
+    """Run folder, published file, or folder or repository in Hugging Face's layout."""
+    out: tyro.conf.Positional[str]
+    """Folder to write; an earlier export there is replaced once the new one has passed the parity check."""
+    size: tuple[int, int] | None = None
+    """Height and width of the frames that images come in; those of the model's evaluation if left out."""
+    batch_size: int | None = None
+    """Fixes the number of images per call; any number if left out."""
+    preprocess: bool = True
+    """The program takes RGB bytes and normalises them; without, it takes normalised pixels and a mask."""
+    postprocess: bool = True
+    """The program gives detections in pixels, or the best classes; without, logits and relative boxes."""
+    step: int | None = None
+    """Checkpoint to use; the best one if left out."""
+
+
+def run(words: list[str]) -> None:
+    """Writes the model as a program and says how far it is from the model."""
+    from vitjax.export.export import export_model
+    from vitjax.runs.read_model import read_model
+
+    asked = tyro.cli(ExportArguments, prog="vitjax export", args=words)
+    inside = {"preprocess": asked.preprocess, "postprocess": asked.postprocess}
+    file = read_model(asked.model, step=asked.step)
+    done = export_model(file, Path(asked.out), size=asked.size, batch_size=asked.batch_size, **inside)
+    for note in (*file.notes, *done.notes):
+        print(note)
+    furthest = max(done.differences.values())
+    print(f"wrote {asked.out}: {done.bytes / 2**20:.1f} MiB, batch {done.batch}, within {furthest:.1e} of the model")

@@ -1,0 +1,86 @@
+"""The command line: `vitjax train | evaluate | predict | ...`, each command a file here with a function `run`."""
+
+import dis
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+# name -> what it takes and does; a command's file is imported when it is asked for, so that --help is quick.
+COMMANDS = {
+    "train": ("CONFIG", "trains a config, by name or file: the same as train.py in a checkout"),
+    "evaluate": ("MODEL", "scores a model on a split of its data, or of other data with the same classes"),
+    "predict": (
+        "MODEL IMAGE ...",
+        "detects on images, videos and folders, and writes them with boxes and COCO-results json;",
+        "of a classifier, prints the top five classes with probabilities and writes json;",
+        "of a segmentation model, writes pictures with coloured labels, label maps and json",
+    ),
+    "explain": ("MODEL IMAGE", "draws what it attends to: cells of the image, sampling points, or groups of tokens"),
+    "convert": (
+        "MODEL OUT",
+        "a published file or folder to a run folder, or a run folder to one that others can load",
+    ),
+    "export": (
+        "MODEL OUT",
+        "writes the model as a folder that runs without vitjax: StableHLO, description, loader",
+    ),
+    "doctor": ("DATA", "tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors"),
+    "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code. An error that a user can mend is one line, without a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"vitjax: there is no command {words[0]!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    return _run(words[0], words[1:])
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Runs `train.py NAME [--field value ...]`; returns the exit code."""
+    return _run("train", list(arguments))
+
+
+def usage() -> str:
+    """What `vitjax --help` prints."""
+    lines = [f"usage: vitjax {{{','.join(COMMANDS)}}} ...", ""]
+    for name, (takes, *does) in COMMANDS.items():
+        heads = [f"{name} {takes}", *[""] * (len(does) - 1)]
+        lines += [f"  {head:<24} {line}" for head, line in zip(heads, does, strict=True)]
+    return "\n".join([*lines, "", "`vitjax COMMAND --help` tells more."])
+
+
+def _run(name: str, words: list[str]) -> int:
+    command = importlib.import_module(f"vitjax.commands.{name}")
+    try:
+        return command.run(words) or 0
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether vitjax raised it to say what can be mended; what breaks in JAX or in a user's module needs its traceback.
+
+    Ours are vitjax's own classes, and a ValueError that a raise statement of a file of vitjax made.
+    """
+    if type(error).__module__.startswith("vitjax."):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or not isinstance(error, ValueError):
+        return False
+    code = last.tb_frame.f_code
+    raised = dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
+    return raised and Path(code.co_filename).is_relative_to(_PACKAGE)

@@ -1,0 +1,72 @@
+"""`vitjax predict`: what a model says of images and videos, as pictures and json."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Predicts on images and videos. A detector writes a picture with boxes for each and predictions.json in
+    COCO-results form; of a classifier the best classes of each image are printed, with their probabilities, and written
+    to predictions.json. Of a segmentation model the pictures have the labels in colours, the folder labels the label
+    maps, and predictions.json the share of each class. Of videos the results have the frame and its time; a detector
+    also writes an MP4 with boxes, of the same frame rate and size (small ones enlarged until the tags are legible) and
+    without the sound.
+    """
+
+    model: tyro.conf.Positional[str]
+    """Run folder, published file, or folder or repository in Hugging Face's layout."""
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """Images, videos (mp4, avi, mov, mkv, webm, m4v), folders of them, and quoted patterns: '*.jpg', '**/*.png'."""
+    out: str = "predictions"
+    """Folder for the pictures and the results."""
+    threshold: float | None = None
+    """Lowest score of a box in the pictures; that of the run's post-processing if left out. The results have all."""
+    top: int | None = None
+    """Most boxes per image, in pictures and results, 100 if left out; most classes per image, 5 if left out."""
+    nms: float | None = None
+    """Of boxes of one class whose IoU is above this only the best is kept; all are if left out, as DETR needs none."""
+    every: int = 1
+    """Looks at every Nth frame of a video only; the boxes stay until the next."""
+    csv: bool = False
+    """Also writes predictions.csv: file, frame, label, name, score, and corners in pixels, or the rank of a class."""
+    batch_size: int = 8
+    """Images that are run at once."""
+    workers: int = 0
+    """Processes that read images; 0 does it in a thread."""
+    step: int | None = None
+    """Checkpoint to use; the best one if left out."""
+
+
+def run(words: list[str]) -> None:
+    """Predicts and writes, and says what was written."""
+    from vitjax.inference.inputs import find_inputs
+    from vitjax.inference.save import save
+    from vitjax.inference.task import Asked
+    from vitjax.tasks.load import load
+
+    given = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
+    paths = find_inputs(given.images)
+    predictor = load(given.model, step=given.step)
+    asked = Asked(given.threshold, given.top, given.nms)
+    saved = save(
+        predictor,
+        paths,
+        Path(given.out),
+        asked=asked,
+        every=given.every,
+        csv=given.csv,
+        batch_size=given.batch_size,
+        workers=given.workers,
+        tell=lambda line: print(line, flush=True),
+    )
+    for line in predictor.task.summary(saved.drawn, asked):
+        print(line)
+    for name in saved.unreadable:
+        print(f"skipped, cannot be read: {name}")
+    for note in saved.notes:
+        print(note)
+    written = predictor.task.about.wrote + ("predictions.json and predictions.csv" if given.csv else "predictions.json")
+    print(f"{saved.counts}, {saved.speed} with compilation: {written} in {given.out}")

@@ -1,0 +1,14 @@
+from . import affine as affine
+from . import assignment as assignment
+from . import boxes as boxes
+from . import convolution as convolution
+from . import groups as groups
+from . import images as images
+from . import initializers as initializers
+from . import masks as masks
+from . import padded_maps as padded_maps
+from . import policy_gradient as policy_gradient
+from . import positions as positions
+from . import resize as resize
+from . import sampling as sampling
+from . import windows as windows

@@ -1,0 +1,5 @@
+"""Experiments that several configs share, a file for each family."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .crossformer import crossformer_imagenet as crossformer_imagenet
+from .deformable_detr import deformable_detr_coco as deformable_detr_coco
+from .deformable_detr import deformable_detr_digits as deformable_detr_digits
+from .deformable_detr import deformable_detr_finetune as deformable_detr_finetune
+from .detr import detr_coco as detr_coco
+from .detr import detr_finetune as detr_finetune
+from .zoo_classifiers import zoo_digits as zoo_digits
+from .zoo_classifiers import zoo_resnet as zoo_resnet
+from .zoo_segmenters import zoo_scenes as zoo_scenes

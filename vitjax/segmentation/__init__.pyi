@@ -1,0 +1,9 @@
+from .criss_cross_head import CrissCrossHead as CrissCrossHead
+from .detr_masks import MaskDETR as MaskDETR
+from .dual_head import DualAttentionHead as DualAttentionHead
+from .fcn_head import FCNHead as FCNHead
+from .label_map import BestLabel as BestLabel
+from .mask_head import MaskHead as MaskHead
+from .mask_loss import MaskLoss as MaskLoss
+from .pixel_loss import PixelCrossEntropy as PixelCrossEntropy
+from .segmenter import Segmenter as Segmenter

@@ -1,0 +1,21 @@
+"""One object for each task: what its runs are made of, and how its models predict, are scored, saved and drawn."""
+
+import importlib
+from typing import Any
+
+import flax.linen as nn
+
+from vitjax.runs.experiment import Experiment
+
+TASKS = {  # a task's name, as models have it -> its experiment, imported when it is asked for
+    "detection": "vitjax.tasks.detection:Detection",
+    "classification": "vitjax.tasks.classification:Classification",
+    "segmentation": "vitjax.tasks.segmentation:Segmentation",
+}
+
+
+def experiment_of(model: nn.Module) -> type[Experiment]:
+    """The kind of experiment that trains a model; one without a `task` of its own is a detector."""
+    module, _, name = TASKS[getattr(model, "task", "detection")].partition(":")
+    kind: Any = getattr(importlib.import_module(module), name)
+    return kind

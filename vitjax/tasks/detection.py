@@ -1,0 +1,247 @@
+"""Finding boxes: what a detector's run is made of, and how it predicts, is scored, saved and drawn."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jaxtyping import Bool
+from PIL import Image as Pillow
+from pycocotools import mask as coco_masks
+
+from vitjax.data.coco import CocoFolder
+from vitjax.data.digits import Digits
+from vitjax.data.label_names import COCO
+from vitjax.data.plan import EvaluationPlan, TrainPlan
+from vitjax.data.source import Classes, Sample, SizedSource
+from vitjax.data.tfds import TfdsCoco
+from vitjax.data.transforms import Augmentation, Resize
+from vitjax.detection.detr import DETR
+from vitjax.detection.focal_loss import FocalSetLoss
+from vitjax.detection.loss import Loss, SetLoss
+from vitjax.detection.matcher import match
+from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.drawing.boxes import draw_boxes, legible_scale
+from vitjax.errors import SettingError
+from vitjax.evaluation import detection
+from vitjax.evaluation.coco import METRICS
+from vitjax.evaluation.scores import Evaluation
+from vitjax.inference.results import Origin, Results
+from vitjax.inference.suppression import suppress
+from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
+from vitjax.placement import matching_per_device
+from vitjax.prediction import Answer, Prediction, names_of
+from vitjax.runs.experiment import Experiment
+from vitjax.structs import Assignment, Batch, MaskDetections, MaskPredictions, Predictions, Targets, images_of
+from vitjax.tasks.objective import Evaluated, Objective, forward
+
+Match = Callable[[Predictions, Targets], Assignment]
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """A detector with its resizing and post-processing; a Task."""
+
+    about: ClassVar[About] = About(
+        headline=("AP", "AP50", "AP75", "AR100"),
+        scores=METRICS,
+        columns=("file", "frame", "label", "name", "score", *_CORNERS),
+        page=Page(images=12, columns=4),
+        folders=("panoptic",),
+        top=100,
+    )
+
+    model: nn.Module
+    preprocess: Resize
+    postprocess: BestClass | TopDetections
+
+    @property
+    def images_per_device(self) -> int | None:
+        """One where the model makes masks: they take more than a gigabyte for each image."""
+        return 1 if _makes_masks(self.model) else None
+
+    def allow(self, asked: Asked) -> None:
+        """Everything can be asked of a detector."""
+
+    def asked(self, asked: Asked) -> "Detector":
+        """Itself: what is asked for is chosen on the host."""
+        return self
+
+    def scored(self, variables: dict[str, Any]) -> tuple["Detector", dict[str, Any]]:
+        """Boxes are scored, so of a model with masks it is the detector inside."""
+        if not _makes_masks(self.model):
+            return self, variables
+        from vitjax.segmentation.detr_masks import detector_inside
+
+        model, inside = detector_inside(self.model, variables)
+        return dataclasses.replace(self, model=model), inside
+
+    def plan(self, source: SizedSource, batch_size: int, *, multiple: int) -> EvaluationPlan:
+        """Buckets of image sizes."""
+        return EvaluationPlan(source.sizes, batch_size, self.preprocess, multiple=multiple)
+
+    def finish(self, answer: Any, batch: Batch) -> Any:
+        """Detections in pixels of the original images, with the mask logits of each where the model makes them."""
+        if isinstance(answer, MaskPredictions):
+            detections = self.finish(answer.predictions, batch)
+            return MaskDetections(detections, answer.masks, answer.valid, batch.sizes, batch.original_sizes)
+        logits, boxes = (x[-1].astype(jnp.float32) for x in (answer.logits, answer.boxes))
+        return self.postprocess(logits, boxes, batch.original_sizes)
+
+    def prediction(self, row: Any, classes: Classes) -> Prediction:
+        """What is found on one image, in the order of the post-processing."""
+        if not isinstance(row, MaskDetections):
+            return Prediction(row.boxes, row.scores, row.labels, names_of(classes, row.labels))
+        from vitjax.segmentation.masks import Masks
+
+        logits: Any = row.masks[:, : int(row.valid.any(1).sum()), : int(row.valid.any(0).sum())]
+        seen, size = ((int(height), int(width)) for height, width in (row.sizes, row.original_sizes))
+        return dataclasses.replace(self.prediction(row.detections, classes), masks=Masks(logits, seen, size))
+
+    def kept(self, prediction: Prediction, asked: Asked) -> Prediction:
+        """The best boxes, after suppression."""
+        every = prediction.best_first()
+        left = every if asked.nms is None else suppress(every, asked.nms)
+        return left if asked.top is None else left.take(np.arange(min(asked.top, len(left))))
+
+    def shown(self, kept: Prediction, asked: Asked) -> Prediction:
+        """Those that reach the threshold."""
+        return kept.reaching(self._threshold(asked))
+
+    def results(self, kept: Prediction, origin: Origin, image_id: int, classes: Classes, picture: str) -> Results:
+        """COCO's results with the file and the class name beside the ids, and rows with the corners; all in pixels.
+
+        Masks, where there are any, are in the results as COCO's run lengths.
+        """
+        corners = np.asarray(kept.boxes, np.float64)
+        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).round(2).tolist()
+        scores = [round(score, 6) for score in kept.scores.tolist()]
+        entries, rows = [], []
+        for row, (label, name, score) in enumerate(zip(kept.labels.tolist(), kept.names, scores, strict=True)):
+            category = classes.category_ids[label] if label < len(classes) else label
+            ids = {"image_id": image_id, "category_id": category, "bbox": boxes[row], "score": score}
+            outline = {} if kept.masks is None else {"segmentation": run_lengths(kept.masks[row])}
+            entries.append({**ids, **outline, **origin.keys, "category_name": name})
+            sides = dict(zip(_CORNERS, corners[row].round(2).tolist(), strict=True))
+            rows.append({**origin.cells, "label": label, "name": name, "score": score, **sides})
+        return entries, rows
+
+    def lines(self, path: Path, kept: Prediction) -> tuple[str, ...]:
+        """Nothing: there is a picture."""
+        return ()
+
+    def summary(self, drawn: int, asked: Asked) -> tuple[str, ...]:
+        """How many boxes there are on the pictures."""
+        return (f"{drawn} boxes of score {self._threshold(asked)} or more",)
+
+    def drawn(self, image: Image, shown: Prediction, classes: Classes) -> Image:
+        """The image with boxes, and masks where there are any."""
+        if shown.masks is not None:
+            from vitjax.drawing.masks import draw_masks
+
+            image = draw_masks(image, shown.masks, shown.names, names=classes.names)
+        scale = legible_scale(*image.shape[:2])
+        return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=classes.names, scale=scale)
+
+    def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Pillow.Image]:
+        """A picture of things and stuff, of a model that makes masks and knows stuff."""
+        if found.masks is None:
+            return {}
+        from vitjax.tasks.panoptic_picture import panoptic_pictures
+
+        return panoptic_pictures(image, found, classes)
+
+    def page_picture(self, answer: Answer, sample: Sample, classes: Classes, name: str) -> tuple[Image, str]:
+        """The image with the boxes found, under its name."""
+        found: Any = answer.prediction
+        return self.drawn(sample.image, self.shown(self.kept(found, NOTHING_ASKED), NOTHING_ASKED), classes), name
+
+    def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
+        """COCO's scores."""
+        return detection.evaluate(answers, source)
+
+    def _threshold(self, asked: Asked) -> float:
+        return self.postprocess.threshold if asked.threshold is None else asked.threshold
+
+
+def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
+    """The mask as COCO has it: its (height, width), and the lengths of its runs down the columns, compressed."""
+    encoded = coco_masks.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detection(Experiment):
+    """Everything that decides a detector's run; a config file's `experiment()` returns one."""
+
+    kind: ClassVar[str] = "detection"
+    predicts: ClassVar[type] = Detector
+
+    model: nn.Module = dataclasses.field(default_factory=DETR)
+    """The network."""
+    data: CocoFolder | TfdsCoco | Digits = dataclasses.field(default_factory=CocoFolder)
+    """Where images and boxes come from."""
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    """What is done to training images."""
+    resize: Resize = dataclasses.field(default_factory=Resize)
+    """What is done to images in evaluation and prediction."""
+    loss: SetLoss | FocalSetLoss = dataclasses.field(default_factory=SetLoss)
+    """What is minimised."""
+    postprocess: BestClass | TopDetections = dataclasses.field(default_factory=BestClass)
+    """How predictions become detections."""
+
+    def __post_init__(self) -> None:
+        """Raises a SettingError where parts do not go together, or a number means nothing."""
+        super().__post_init__()
+        wanted = getattr(self.model, "scores", None)
+        for part in (self.loss, self.postprocess) if wanted else ():
+            if part.scores != wanted:
+                raise SettingError(
+                    f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
+                    "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
+                )
+
+    @classmethod
+    def data_of(cls, classes: Classes) -> CocoFolder:
+        """A folder in COCO format, with COCO's own ids where the model has COCO's classes."""
+        return CocoFolder(labels="category_id" if classes == COCO else "contiguous")
+
+    def plan(self, source: SizedSource) -> TrainPlan:
+        """Buckets of image sizes."""
+        return TrainPlan(source.sizes, self.batch_size, self.augmentation, self.seed)
+
+    def objective(self, mesh: Mesh) -> Objective:
+        """The set loss after matching, which each device does for its own images.
+
+        Raises:
+            SettingError: the model makes masks, of which no data here have any.
+        """
+        if _makes_masks(self.model):
+            raise SettingError(
+                "MaskDETR cannot be trained: no data here have masks. Train a DETR, with --init-from the detector of a "
+                "published panoptic model if you like."
+            )
+        return detection_objective(self.model, self.loss, matching_per_device(partial(match, self.loss.cost), mesh))
+
+
+def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Objective:
+    """The loss of a detector against the objects that `matching` assigns to its queries."""
+
+    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
+        predictions, changed = forward(model, variables, images_of(batch), key)
+        terms = loss(predictions, batch.targets, matching(predictions, batch.targets))
+        return loss.total(terms), Evaluated(terms, changed)
+
+    return objective
+
+
+def _makes_masks(model: nn.Module) -> bool:
+    return getattr(model, "makes_masks", False)

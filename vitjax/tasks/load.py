@@ -1,0 +1,30 @@
+"""Any trained model as a Python call."""
+
+import sys
+from pathlib import Path
+
+from vitjax.formats.model_file import ModelFile
+from vitjax.inference.predictor import Predictor
+from vitjax.runs.read_model import read_model
+from vitjax.tasks import experiment_of
+
+
+def load(source: str | Path, *, step: int | None = None) -> Predictor:
+    """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
+
+    Of a run its best checkpoint is taken, or that of a step.
+
+    Raises:
+        DataError: there is no such model, or no such checkpoint.
+        PublishedError: the tensors are not those of a model that is known.
+    """
+    file = read_model(source, step=step)
+    for note in file.notes:
+        print(note, file=sys.stderr)
+    return predictor_of(file)
+
+
+def predictor_of(file: ModelFile) -> Predictor:
+    """The predictor of a model that has been read."""
+    task = experiment_of(file.model).predicts(file.model, file.resize, file.postprocess)
+    return Predictor(task, file.variables, file.classes, step=file.step)
