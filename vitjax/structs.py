@@ -59,28 +59,65 @@ class Mean:
 
 
 Terms = dict[str, Mean]
+LOGGED = ("class_error", "cardinality_error", "unmatched")
+"""What names of terms end with that are told, of the last layer alone, and have no weight."""
+
+
+Rule = Literal["matched", "one class", "given"]
+ANSWER = "decoder"
+"""The set of predictions that is the answer."""
 
 
 @struct.dataclass
-class Predictions:
-    """Logits and cxcywh boxes of every decoder layer; the last layer is the answer, the others are auxiliary.
+class PredictionSet:
+    """Logits and cxcywh boxes of one kind of queries in a row of layers, and the rule that assigns objects to them.
 
-    `valid` tells the queries that count, None is all of them. A two-stage detector's encoder makes `proposals`: one
-    layer, whose queries are the tokens of the image.
+    'matched': each object to one query, as is cheapest. 'one class': the same, with every object as class 0. 'given':
+    the model says it in `objects`, which has the object of each query, -1 for none; an object may have many queries.
+    `valid` tells the queries that count, None is all of them.
     """
 
     logits: Float[Array, "layers batch queries classes"]
     boxes: Float[Array, "layers batch queries 4"]
     valid: Bool[Array, "layers batch queries"] | None = None
-    proposals: "Predictions | None" = None
+    objects: Int[Array, "layers batch queries"] | None = None
+    rule: Rule = struct.field(pytree_node=False, default="matched")
+
+
+@struct.dataclass
+class Predictions:
+    """What a detector says, in sets by name; the loss is a sum over them.
+
+    The answer is the last layer of the set 'decoder', whose other layers are auxiliary. Further sets only train: a
+    two-stage detector's 'proposal' is one layer, whose queries are the tokens of the image.
+    """
+
+    sets: dict[str, PredictionSet]
+
+    @property
+    def logits(self) -> Float[Array, "layers batch queries classes"]:
+        """Those of the answer's set."""
+        return self.sets[ANSWER].logits
+
+    @property
+    def boxes(self) -> Float[Array, "layers batch queries 4"]:
+        """Those of the answer's set."""
+        return self.sets[ANSWER].boxes
+
+    @property
+    def valid(self) -> Bool[Array, "layers batch queries"] | None:
+        """That of the answer's set."""
+        return self.sets[ANSWER].valid
 
 
 @struct.dataclass
 class Assignment:
-    """For every target object the query that is to predict it; meaningless where the target is not valid."""
+    """For every target object the query that is to predict it, in each set that is matched; -1 where none is left.
 
-    queries: Int[Array, "layers batch objects"]
-    proposals: Int[Array, "1 batch objects"] | None = None
+    Meaningless where the target is not valid.
+    """
+
+    queries: dict[str, Int[Array, "layers batch objects"]]
 
 
 @struct.dataclass

@@ -32,22 +32,24 @@ def compiled(module, train, mutable):
     return jax.jit(run)
 
 
-def attend(variables, key=KEY, value=VALUE, valid=VALID, *, module=ATTENTION, train=False, seed=0, mutable=()):
-    return compiled(module, train, mutable)(variables, jax.random.key(seed), QUERY, key, value, valid)
+def attend(
+    variables, key=KEY, value=VALUE, valid=VALID, pairs=None, *, module=ATTENTION, train=False, seed=0, mutable=()
+):
+    return compiled(module, train, mutable)(variables, jax.random.key(seed), QUERY, key, value, valid, pairs)
 
 
-def reference(variables, valid):
-    """Attention in float64, one query and head at a time."""
+def reference(variables, valid, key=KEY, value=VALUE):
+    """Attention in float64, one query and head at a time; `valid` is of keys, or of queries and keys."""
     params = jax.tree.map(np.float64, variables["params"])
     project = {name: x @ params[name]["kernel"] + params[name]["bias"]
-               for name, x in (("query", QUERY), ("key", KEY), ("value", VALUE))}  # fmt: skip
-    mixed = np.zeros(QUERY.shape)
-    size = CHANNELS // HEADS
+               for name, x in (("query", QUERY), ("key", key), ("value", value))}  # fmt: skip
+    mixed = np.zeros((BATCH, QUERIES, value.shape[-1]))
+    allowed = np.broadcast_to(valid[:, None] if valid.ndim == 2 else valid, (BATCH, QUERIES, KEYS))
     for image, head, query in np.ndindex(BATCH, HEADS, QUERIES):
-        part = slice(head * size, (head + 1) * size)
-        scores = project["key"][image, :, part] @ project["query"][image, query, part] / math.sqrt(size)
-        weights = np.exp(scores) * valid[image]
-        mixed[image, query, part] = weights / weights.sum() @ project["value"][image, :, part]
+        part, out = (slice(head * size, (head + 1) * size) for size in (CHANNELS // HEADS, value.shape[-1] // HEADS))
+        scores = project["key"][image, :, part] @ project["query"][image, query, part] / math.sqrt(CHANNELS // HEADS)
+        weights = np.exp(scores) * allowed[image, query]
+        mixed[image, query, out] = weights / weights.sum() @ project["value"][image, :, out]
     return mixed @ params["out"]["kernel"] + params["out"]["bias"]
 
 
@@ -75,6 +77,47 @@ def test_weights_are_given_on_request_and_the_result_stays_the_same(variables):
 
 def test_an_image_without_valid_keys_stays_finite(variables):
     assert np.isfinite(attend(variables, valid=np.zeros_like(VALID))).all()
+
+
+PAIRS = np.random.default_rng(3).random((BATCH, QUERIES, KEYS)) < 0.5
+PAIRS[..., 0] = True
+
+
+@pytest.mark.parametrize("mutable", [(), ("intermediates",)], ids=["fused", "explicit"])
+@pytest.mark.parametrize("valid", [None, VALID], ids=["all keys", "some keys"])
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS[0]], ids=["of each image", "of all images"])
+def test_a_query_sees_the_valid_keys_that_pairs_let_it(variables, pairs, valid, mutable):
+    found = attend(variables, valid=valid, pairs=pairs, mutable=mutable)
+    allowed = np.broadcast_to(pairs, PAIRS.shape) & (True if valid is None else valid[:, None])
+    np.testing.assert_allclose(found[0] if mutable else found, reference(variables, allowed), atol=1e-5)
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["fused", "explicit"])
+def test_a_query_that_may_see_nothing_stays_finite_with_finite_gradients(variables, train):
+    pairs, module = PAIRS.copy(), MultiHeadAttention(HEADS, dropout=0.1)
+    pairs[:, 1] = False
+
+    def total(variables, *inputs):
+        rngs = {"dropout": jax.random.key(0)}
+        return (module.apply(variables, *inputs, *masks, train=train, rngs=rngs) ** 2).sum()
+
+    inputs, masks = ([jnp.asarray(x) for x in arrays] for arrays in ((QUERY, KEY, VALUE), (VALID, pairs)))
+    value, gradients = jax.jit(jax.value_and_grad(total, (0, 1, 2, 3)))(variables, *inputs)
+    assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert not np.any(gradients[1][:, 1])
+
+
+@pytest.mark.parametrize("mutable", [(), ("intermediates",)], ids=["plain", "with weights"])
+def test_values_may_be_narrower_than_queries_and_keys(mutable):
+    value = VALUE[..., : CHANNELS // 2]
+    inputs = (jax.random.key(0), QUERY, KEY, value, VALID)
+    variables = drawn(jax.eval_shape(lambda *x: ATTENTION.init(*x, train=False), *inputs))
+    sizes = {name: part["kernel"].shape for name, part in variables["params"].items()}
+    half = (CHANNELS // 2, CHANNELS // 2)
+    assert sizes == {"query": (CHANNELS,) * 2, "key": (CHANNELS,) * 2, "value": half, "out": half}
+    found = attend(variables, value=value, pairs=PAIRS, mutable=mutable)
+    wanted = reference(variables, PAIRS & VALID[:, None], value=value)
+    np.testing.assert_allclose(found[0] if mutable else found, wanted, atol=1e-5)
 
 
 def test_dropout_takes_whole_weights_away_per_head_and_query(variables):
@@ -105,5 +148,8 @@ def test_bfloat16_computes_in_it_and_stays_close(variables):
 
 
 def test_channels_that_cannot_be_divided_among_the_heads_are_refused():
+    narrow = jnp.asarray(VALUE[..., :4])
+    with pytest.raises(ValueError, match="divisible by heads=3; got 4 channels"):
+        ATTENTION.init(jax.random.key(0), *map(jnp.asarray, (QUERY, KEY)), narrow, train=False)
     with pytest.raises(ValueError, match="divisible by heads=5; got 12 channels"):
         MultiHeadAttention(5).init(jax.random.key(0), *map(jnp.asarray, (QUERY, KEY, VALUE)), train=False)

@@ -248,7 +248,7 @@ def test_other_attention_stands_after_the_last_block_of_its_stages():
         (ResNet(depth=50, stem="small"), "small stem has depths 20, 32, 56; got depth=50"),
         (THIN["gated"].clone(attention_stages=(2, 3)), r"stages of the ResNet, 1 to 2; got \(2, 3\)"),
         (THIN["basic"].clone(attention_stages=(1,)), r"where attention stands, and there is none; got \(1,\)"),
-        (THIN["basic"].clone(attention=SelfAttention(8, 8)), r"one of SqueezeExcitation, .*; got SelfAttention"),
+        (THIN["basic"].clone(attention=SelfAttention(8, 8)), r"such as SqueezeExcitation .*; got SelfAttention"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(model, message):

@@ -94,8 +94,8 @@ def test_shapes_are_those_of_the_paper():
     )
     tokens = 80 * 100 + 40 * 50 + 20 * 25 + 10 * 13
     assert predictions.logits.shape == (2, 2, 300, 91) and predictions.boxes.shape == (2, 2, 300, 4)
-    assert predictions.proposals.logits.shape == (1, 2, tokens, 91)
-    assert predictions.proposals.boxes.shape == (1, 2, tokens, 4)
+    assert predictions.sets["proposal"].logits.shape == (1, 2, tokens, 91)
+    assert predictions.sets["proposal"].boxes.shape == (1, 2, tokens, 4)
     sown = state["intermediates"]
     assert sown["memory"][0].shape == sown["encoder_input"][0].shape == (2, tokens, 256)
     assert sown["initial_reference"][0].shape == (2, 300, 4)
@@ -116,12 +116,12 @@ def test_a_padded_image_gives_what_it_gives_alone(fields):
         queries = alone.logits.shape[2]
         np.testing.assert_allclose(together.logits[:, i, :queries], alone.logits[:, 0], rtol=0, atol=1e-4)
         np.testing.assert_allclose(together.boxes[:, i, :queries], alone.boxes[:, 0], rtol=0, atol=1e-4)
-        if together.proposals is not None:
+        if "proposal" in together.sets:
             np.testing.assert_array_equal(together.valid[:, i].sum(-1), queries)
             assert (np.asarray(together.logits)[:, i, queries:] < -10).all()
-            counts = together.proposals.valid[0, i]
+            counts = together.sets["proposal"].valid[0, i]
             for part in ("logits", "boxes"):
-                padded, whole = (getattr(found.proposals, part)[0] for found in (together, alone))
+                padded, whole = (getattr(found.sets["proposal"], part)[0] for found in (together, alone))
                 np.testing.assert_allclose(padded[i, counts], whole[0], rtol=0, atol=1e-4)
 
 
@@ -130,14 +130,14 @@ def test_padding_shows_when_it_is_handled_as_in_the_published_code():
     variables, images = variables_of(model), batch_of(SIZES)
     exact, _ = run(model, variables, images)
     reference, _ = run(model.clone(padding="reference"), variables, images)
-    assert reference.proposals.valid is None
+    assert reference.sets["proposal"].valid is None
     assert (np.abs(exact.logits - reference.logits).max((0, 2, 3)) > 1e-3).all()
 
 
 def test_no_proposal_of_the_padding_is_chosen():
     model = TINY.clone(**TWO_STAGE)
     predictions, sown = run(model, variables_of(model), batch_of(SIZES))
-    proposals = predictions.proposals
+    proposals = predictions.sets["proposal"]
     np.testing.assert_array_equal(proposals.valid[0], sown["tokens_valid"][0])
     for rank, boxes, counts, chosen in zip(
         proposals.logits[0, ..., 0], proposals.boxes[0], proposals.valid[0], sown["initial_reference"][0], strict=True
@@ -181,7 +181,7 @@ def gradients():
     def pull(parts, last, proposed):
         def boxes(parts):
             predictions = model.apply(variables | {"params": variables["params"] | parts}, images, train=True)
-            return predictions.boxes[-1].sum(), predictions.proposals.boxes.sum()
+            return predictions.boxes[-1].sum(), predictions.sets["proposal"].boxes.sum()
 
         return jax.vjp(boxes, parts)[1]((last, proposed))[0]
 

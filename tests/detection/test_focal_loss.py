@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vitjax.detection.focal_loss import FocalSetLoss, sigmoid_focal
 from vitjax.detection.matcher import FocalCost, match
-from vitjax.structs import Predictions, Targets
+from vitjax.structs import ANSWER, Predictions, PredictionSet, Targets
 
 LAYERS, QUERIES, TOKENS, CLASSES, OBJECTS = 2, 6, 20, 5, 4
 LOSS = FocalSetLoss(
@@ -23,7 +21,7 @@ LOSS = FocalSetLoss(
 
 def predictions_of(generator, layers, images, queries):
     logits = generator.normal(size=(layers, images, queries, CLASSES)) * 2
-    return Predictions(
+    return PredictionSet(
         logits.astype(np.float32), generator.uniform(0.1, 0.9, (*logits.shape[:3], 4)).astype(np.float32)
     )
 
@@ -31,14 +29,15 @@ def predictions_of(generator, layers, images, queries):
 def drawn(counts=(0, 1, OBJECTS), seed=0):
     """Predictions with proposals of which some do not count, and targets with so many objects per image."""
     generator = np.random.default_rng(seed)
-    predictions, proposals = (
+    answer, proposals = (
         predictions_of(generator, layers, len(counts), queries) for layers, queries in ((LAYERS, QUERIES), (1, TOKENS))
     )
     counting = generator.uniform(size=(1, len(counts), TOKENS)) < 0.7
     boxes = generator.uniform(0.1, 0.9, (len(counts), OBJECTS, 4)).astype(np.float32)
     labels = generator.integers(0, CLASSES, (len(counts), OBJECTS)).astype(np.int32)
     valid = np.arange(OBJECTS) < np.array(counts)[:, None]
-    return predictions.replace(proposals=proposals.replace(valid=counting)), Targets(boxes, labels, valid)
+    proposals = proposals.replace(valid=counting, rule="one class")
+    return Predictions({ANSWER: answer, "proposal": proposals}), Targets(boxes, labels, valid)
 
 
 @jax.jit
@@ -91,7 +90,7 @@ def test_every_term_is_the_focal_set_loss_over_matched_pairs():
 
 def test_proposals_are_trained_to_find_objects_of_any_class_and_only_where_they_count():
     predictions, targets = drawn()
-    terms, proposals = terms_of(predictions, targets), predictions.proposals
+    terms, proposals = terms_of(predictions, targets), predictions.sets["proposal"]
     labels = np.zeros_like(targets.labels)
     wanted = reference(proposals.logits[0], proposals.boxes[0], proposals.valid[0], targets, labels)
     for name, value in wanted.items():
@@ -109,23 +108,27 @@ def test_the_total_weighs_layers_and_proposals_alike():
 
 def test_proposals_that_do_not_count_have_no_influence():
     predictions, targets = drawn()
-    other, counting = drawn(seed=1)[0].proposals, predictions.proposals.valid
-    changed = predictions.proposals.replace(
-        logits=np.where(counting[..., None], predictions.proposals.logits, other.logits),
-        boxes=np.where(counting[..., None], predictions.proposals.boxes, other.boxes),
+    proposals, other = predictions.sets["proposal"], drawn(seed=1)[0].sets["proposal"]
+    counting = proposals.valid
+    changed = proposals.replace(
+        logits=np.where(counting[..., None], proposals.logits, other.logits),
+        boxes=np.where(counting[..., None], proposals.boxes, other.boxes),
     )
     step = jax.jit(jax.value_and_grad(total_of, allow_int=True))
-    for which in (predictions, predictions.replace(proposals=changed)):
+    for which in (predictions, Predictions(predictions.sets | {"proposal": changed})):
         value, gradient = step(which, targets)
-        assert np.all(np.asarray(gradient.proposals.logits)[~counting] == 0)
+        assert np.all(np.asarray(gradient.sets["proposal"].logits)[~counting] == 0)
         np.testing.assert_allclose(value, total_of(predictions, targets), rtol=1e-6)
 
 
 def test_a_batch_without_objects_still_teaches_that_nothing_is_there():
     predictions, targets = drawn((0, 0))
-    value, gradient = jax.value_and_grad(
-        lambda logits: total_of(dataclasses.replace(predictions, logits=logits), targets)
-    )(predictions.logits)
+    answer = predictions.sets[ANSWER]
+
+    def total(logits):
+        return total_of(Predictions(predictions.sets | {ANSWER: answer.replace(logits=logits)}), targets)
+
+    value, gradient = jax.value_and_grad(total)(predictions.logits)
     assert np.isfinite(value) and (np.asarray(gradient) > 0).all()
 
 

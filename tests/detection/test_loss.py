@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.matcher import SoftmaxCost, match
-from vitjax.structs import Predictions, Targets
+from vitjax.structs import ANSWER, Predictions, PredictionSet, Targets
 
 LAYERS, IMAGES, QUERIES, CLASSES, OBJECTS = 2, 4, 6, 5, 6
 BACKGROUND = CLASSES - 1
@@ -24,7 +24,11 @@ def drawn(counts=(0, 1, 3, QUERIES), seed=0):
     labels = generator.integers(0, BACKGROUND, (len(counts), OBJECTS))
     valid = generator.permuted(np.arange(OBJECTS) < np.array(counts)[:, None], axis=1)
     targets = Targets(wanted.astype(np.float32), labels.astype(np.int32), valid)
-    return Predictions(logits.astype(np.float32), boxes.astype(np.float32)), targets
+    return answered(logits.astype(np.float32), boxes.astype(np.float32)), targets
+
+
+def answered(logits, boxes, **fields):
+    return Predictions({ANSWER: PredictionSet(logits, boxes, **fields)})
 
 
 @jax.jit
@@ -109,7 +113,7 @@ def test_padded_places_change_neither_loss_nor_gradient():
 @pytest.mark.parametrize("box", [[0.5, 0.5, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0.5, 0.5, 0, 0.3]], ids=str)
 def test_degenerate_boxes_have_finite_loss_and_gradients(box, counts):
     predictions, targets = drawn(counts)
-    predictions = predictions.replace(boxes=np.broadcast_to(np.float32(box), predictions.boxes.shape))
+    predictions = answered(predictions.logits, np.broadcast_to(np.float32(box), predictions.boxes.shape))
     same = dataclasses.replace(targets, boxes=np.broadcast_to(np.float32(box), targets.boxes.shape))
     step = jax.jit(jax.value_and_grad(total_of))
     for wanted in (targets, same):
@@ -147,7 +151,7 @@ def test_layers_do_not_mix():
 def test_a_perfect_prediction_costs_nothing():
     predictions, targets = drawn((3, QUERIES))
     logits = 50 * np.eye(CLASSES, dtype=np.float32)[np.where(targets.valid, targets.labels, BACKGROUND)]
-    perfect = Predictions(*(np.broadcast_to(x, (LAYERS, *x.shape)) for x in (logits, targets.boxes)))
+    perfect = answered(*(np.broadcast_to(x, (LAYERS, *x.shape)) for x in (logits, targets.boxes)))
     terms = terms_of(perfect, targets)
     for mean in terms.values():
         np.testing.assert_allclose(mean.value, 0, atol=1e-6)

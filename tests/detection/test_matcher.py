@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from vitjax.detection.matcher import FocalCost, SoftmaxCost, assign, match
-from vitjax.structs import Predictions, Targets
+from vitjax.detection.matcher import FocalCost, SoftmaxCost, assign, match, note_on_queries
+from vitjax.structs import ANSWER, Predictions, PredictionSet, Targets
 
 QUERIES, OBJECTS = 12, 12
 solve = jax.jit(jax.vmap(assign))
@@ -69,7 +69,7 @@ def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
     generator = np.random.default_rng(3)
     logits = generator.normal(size=(layers, images, queries, classes))
     located = generator.uniform(0.2, 0.8, (layers, images, queries, 4))
-    predictions = Predictions(logits.astype(np.float32), located.astype(np.float32))
+    predictions = Predictions({ANSWER: PredictionSet(logits.astype(np.float32), located.astype(np.float32))})
     boxes = generator.uniform(0.2, 0.8, (images, objects, 4))
     labels = generator.integers(0, classes - 1, (images, objects))
     valid = np.arange(objects) < np.array([[0], [2], [4]])
@@ -78,7 +78,7 @@ def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
 
 def test_all_layers_and_images_are_matched_as_each_alone():
     cost, (predictions, targets) = SoftmaxCost(), drawn()
-    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).queries)
+    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).queries[ANSWER])
     assert found.shape == (2, 3, 4)
     single = jax.jit(lambda *pairs: cost(*pairs))
     for layer, image in np.ndindex(2, 3):
@@ -104,13 +104,43 @@ def test_the_cost_is_minus_probability_plus_distance_minus_overlap():
 def test_data_without_places_for_objects_have_empty_assignments():
     predictions, targets = drawn(objects=4)
     none = jax.tree.map(lambda x: x[:, :0], targets)
-    assert match(SoftmaxCost(), predictions, none).queries.shape == (2, 3, 0)
+    assert match(SoftmaxCost(), predictions, none).queries[ANSWER].shape == (2, 3, 0)
 
 
-def test_fewer_queries_than_places_for_objects_are_refused():
-    predictions, targets = drawn(queries=3)
-    with pytest.raises(ValueError, match="3 queries and the data up to 4 objects"):
-        match(SoftmaxCost(), predictions, targets)
+COUNTS = {"all": np.ones(5, bool), "some": np.array([True, False, True, True, False]), "none": np.zeros(5, bool)}
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
+@pytest.mark.parametrize("places", [3, 5, 9])
+def test_as_many_objects_as_there_are_queries_are_matched_as_scipy_matches_them(places, counts):
+    generator = np.random.default_rng(places)
+    costs = generator.normal(size=(places + 1, 5, places)).astype(np.float32)
+    valids = generator.permuted(np.arange(places) < np.arange(places + 1)[:, None], axis=1)
+    found = np.asarray(jax.jit(jax.vmap(assign, (0, 0, None)))(costs, valids, counts))
+    for cost, valid, chosen in zip(costs, valids, found, strict=True):
+        allowed = cost[counts][:, valid]
+        rows, columns = linear_sum_assignment(allowed)
+        wanted = np.full(valid.sum(), -1)
+        wanted[columns] = np.flatnonzero(counts)[rows]
+        np.testing.assert_array_equal(chosen[valid], wanted)
+
+
+def test_more_objects_than_queries_are_matched_in_every_layer_as_cheaply_as_by_scipy():
+    cost, (predictions, targets) = SoftmaxCost(), drawn(queries=3)
+    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).queries[ANSWER])
+    for layer, image in np.ndindex(2, 3):
+        valid = targets.valid[image]
+        pairs = predictions.logits[layer, image], predictions.boxes[layer, image]
+        prices = np.asarray(cost(*map(jnp.asarray, (*pairs, targets.boxes[image], targets.labels[image]))))[:, valid]
+        rows, columns = linear_sum_assignment(prices)
+        wanted = np.full(valid.sum(), -1)
+        wanted[columns] = rows
+        np.testing.assert_array_equal(found[layer, image][valid], wanted)
+
+
+def test_the_user_is_told_of_more_objects_than_queries_and_only_then():
+    assert note_on_queries(100, 100) is None
+    assert "100 queries and the data up to 101 objects" in note_on_queries(100, 101)
 
 
 def test_the_focal_cost_is_the_loss_it_saves_plus_distance_minus_overlap():
@@ -127,11 +157,11 @@ def test_the_focal_cost_is_the_loss_it_saves_plus_distance_minus_overlap():
 
 def test_proposals_are_matched_as_class_0_and_never_to_a_token_that_does_not_count():
     predictions, targets = drawn()
-    proposals, _ = drawn(layers=1, queries=12)
+    proposals = drawn(layers=1, queries=12)[0].sets[ANSWER]
     counting = np.arange(12) % 2 == np.array([[[0], [1], [0]]])
-    predictions = predictions.replace(proposals=proposals.replace(valid=counting))
+    sets = predictions.sets | {"proposal": proposals.replace(valid=counting, rule="one class")}
     cost = FocalCost()
-    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(predictions, targets).proposals)
+    found = np.asarray(jax.jit(lambda *inputs: match(cost, *inputs))(Predictions(sets), targets).queries["proposal"])
     for image in range(3):
         valid, chosen = targets.valid[image], found[0, image][targets.valid[image]]
         pairs = proposals.logits[0, image], proposals.boxes[0, image], targets.boxes[image]
@@ -145,11 +175,15 @@ def test_proposals_are_matched_as_class_0_and_never_to_a_token_that_does_not_cou
 def test_matching_all_tokens_of_a_full_size_image_needs_no_more_memory_than_its_costs():
     tokens, places, images = 22_223, 100, 2
     shape = jax.ShapeDtypeStruct
-    proposals = Predictions(shape((1, images, tokens, 91), np.float32), shape((1, images, tokens, 4), np.float32))
-    decoded = Predictions(shape((1, images, 300, 91), np.float32), shape((1, images, 300, 4), np.float32))
+
+    def predictions(queries, rule):
+        logits, boxes = (shape((1, images, queries, axis), np.float32) for axis in (91, 4))
+        return PredictionSet(logits, boxes, rule=rule)
+
+    sets = {"proposal": predictions(tokens, "one class"), ANSWER: predictions(300, "matched")}
     targets = Targets(
         shape((images, places, 4), np.float32), shape((images, places), np.int32), shape((images, places), bool)
     )
-    compiled = jax.jit(lambda *inputs: match(FocalCost(), *inputs)).lower(decoded.replace(proposals=proposals), targets)
+    compiled = jax.jit(lambda *inputs: match(FocalCost(), *inputs)).lower(Predictions(sets), targets)
     cost_matrices = 4 * images * tokens * places
     assert compiled.compile().memory_analysis().temp_size_in_bytes < 6 * cost_matrices

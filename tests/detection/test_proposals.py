@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vitjax.detection.deformable_encoder import Memory
 from vitjax.detection.proposals import Proposals, anchors_of
 from vitjax.ops.masks import valid_ratio
 
@@ -54,7 +55,7 @@ def test_layers_of_proposals_start_as_published():
         @nn.compact
         def __call__(self, memory, valid, ratios):
             heads = nn.Dense(3), nn.Dense(4)
-            return Proposals(5, name="proposals")(memory, valid, ratios, shapes, *heads, None)
+            return Proposals(5, name="proposals")(Memory(memory, valid, ratios, shapes), *heads, None)
 
     inputs = jnp.zeros((1, 20, channels)), jnp.ones((1, 20), bool), jnp.ones((1, 2, 2))
     params = Both().init(jax.random.key(0), *inputs)["params"]["proposals"]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitjax.ops.affine import affine_grid, distance_from_identity, sample
+from vitjax.ops.affine import affine_grid, sample
 
 IDENTITY = np.eye(2, 3, dtype=np.float32)[None]
 GENERAL = np.array([[[0.7, -0.4, 0.15], [0.3, 0.9, -0.2]]], np.float32)
@@ -110,8 +110,3 @@ def test_on_a_pixels_centre_the_slope_is_that_of_the_cell_on_its_right(side):
     grid = affine_grid(jnp.asarray(IDENTITY), (2, side))
     first = jax.jit(jax.grad(lambda grid: sample(ramp, grid)[0, 0, 0, 0]))(grid)
     np.testing.assert_allclose(first[0, 0, 0, 0], (side - 1) / 2, rtol=1e-5)
-
-
-def test_the_distance_from_the_identity_is_squared_and_summed():
-    found = distance_from_identity(jnp.concatenate([IDENTITY, GENERAL]))
-    np.testing.assert_allclose(found, [0, np.square(GENERAL - IDENTITY).sum()], rtol=1e-6)

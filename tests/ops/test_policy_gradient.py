@@ -8,10 +8,8 @@ import pytest
 from vitjax.ops.policy_gradient import (
     categorical_log_prob,
     entropy,
-    estimator_moments,
     expected_reward,
     gaussian_log_prob,
-    optimal_baseline,
     policy_gradient,
     reinforce,
     rewards_to_go,
@@ -22,12 +20,14 @@ LOGITS = jnp.array([0.4, -1.1, 0.9, 0.0])
 REWARDS = jnp.array([1.0, 0.0, -0.5, 2.0])
 PROBABILITIES = jax.nn.softmax(LOGITS)
 SCORES = jnp.eye(4) - PROBABILITIES  # gradients of log softmax, written by hand
-BASELINES = {
-    "none": 0.0,
-    "mean": float(PROBABILITIES @ REWARDS),
-    "optimal": float(optimal_baseline(PROBABILITIES, SCORES, REWARDS)),
-}
+BASELINES = {"none": 0.0, "mean": float(PROBABILITIES @ REWARDS), "any": 1.7}
 SAMPLES = 20_000
+
+
+def variance_of(baseline):
+    """That of one sample's estimate, logit by logit, by counting all actions."""
+    estimates = SCORES * (REWARDS - baseline)[:, None]
+    return PROBABILITIES @ (estimates - PROBABILITIES @ estimates) ** 2
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,6 @@ def actions():
 def test_the_exact_gradient_is_that_of_the_expected_reward():
     exact = jax.grad(expected_reward)(LOGITS, REWARDS)
     np.testing.assert_allclose(policy_gradient(LOGITS, REWARDS), exact, atol=1e-7)
-    for baseline in BASELINES.values():
-        np.testing.assert_allclose(estimator_moments(PROBABILITIES, SCORES, REWARDS, baseline)[0], exact, atol=1e-7)
 
 
 @pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES.keys())
@@ -48,22 +46,10 @@ def test_the_mean_of_many_estimates_lies_around_the_exact_gradient(actions, base
         return reinforce(categorical_log_prob(logits, actions), actions @ REWARDS, baseline).mean()
 
     estimate = jax.grad(surrogate)(LOGITS)
-    _, variance = estimator_moments(PROBABILITIES, SCORES, REWARDS, baseline)
+    variance = variance_of(baseline)
     error = np.abs(estimate - policy_gradient(LOGITS, REWARDS))
     assert np.all(error <= 4.5 * np.sqrt(variance / SAMPLES))
     assert np.all(4.5 * np.sqrt(variance / SAMPLES) < 0.03)  # narrow enough to mean something
-
-
-def test_the_optimal_baseline_has_the_least_variance_of_the_samples_too(actions):
-    def variance(baseline):
-        estimates = (actions - PROBABILITIES) * (actions @ REWARDS - baseline)[:, None]
-        return float(estimates.var(0).sum())
-
-    none, mean, optimal = map(variance, BASELINES.values())
-    assert optimal < mean < none
-    assert all(variance(BASELINES["optimal"] + off) > optimal for off in (-0.3, 0.3))
-    exact = [estimator_moments(PROBABILITIES, SCORES, REWARDS, b)[1].sum() for b in BASELINES.values()]
-    np.testing.assert_allclose([none, mean, optimal], exact, rtol=0.03)
 
 
 def test_no_gradient_goes_to_rewards_and_baselines():

@@ -168,6 +168,21 @@ def test_bfloat16_values_are_summed_in_float32(formulation):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [4, 8])
+def test_one_pixel_outside_the_formulations_agree_that_there_is_no_gradient(side):
+    """Beyond a half of a pixel from the rim nothing is read; on the limit a tie must not give half of a slope."""
+    pixels = np.array([-1.0, -0.5, 0, side - 0.5, side])  # whole numbers of eighths: exact as a share of the side
+    places = np.stack(np.meshgrid((pixels + 0.5) / side, (pixels + 0.5) / side), -1).reshape(1, -1, 1, 1, 1, 2)
+    value, _, weights, cotangent = drawn(0, ((side, side),), batch=1, queries=25, heads=1, points=1)
+    inputs = value, places.astype(np.float32), weights, cotangent
+    found = {name: computed(name, ((side, side),), *inputs) for name in FORMULATIONS}
+    assert_close(*found.values())
+    outside = ((places == (-0.5 / side)) | (places == (side + 0.5) / side)).any(-1)
+    for gradients in found.values():
+        assert not np.any(gradients[0][outside[..., 0, 0]]) and not np.any(gradients[2][outside])
+        assert np.all(np.any(gradients[2][~outside], -1))
+
+
 def test_gradients_of_a_mapped_function_under_jit_are_those_of_loops():
     inputs = [jnp.asarray(array)[:, None] for array in drawn(0)]
 

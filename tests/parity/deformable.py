@@ -11,15 +11,17 @@ from vitjax.attention.deformable import DeformableAttention
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoderLayer
 from vitjax.detection.deformable_detr import DeformableDETR
-from vitjax.detection.deformable_encoder import DeformableEncoderLayer, token_places
-from vitjax.formats.published import from_published
-from vitjax.formats.tables import DEFORMABLE_DETR
+from vitjax.detection.deformable_encoder import DeformableEncoderLayer, Memory, token_places
+from vitjax.detection.proposals import Proposals
+from vitjax.formats.published import from_published, to_published
+from vitjax.formats.tables import DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE
 from vitjax.ops.boxes import inverse_sigmoid
+from vitjax.ops.masks import valid_ratio
 from vitjax.ops.sampling import Shapes, deformable_sampling
 from vitjax.structs import Feature
 
 from .comparison import Results
-from .golden import Case, GoldenError
+from .golden import Case, GoldenError, draw
 from .models import nchw
 
 
@@ -29,7 +31,7 @@ def shapes_of_levels(rows: Any) -> Shapes:
 
 
 def apply_part(
-    case: Case, module: nn.Module, arguments: list[jax.Array], static: tuple[Any, ...], *, prefix: str, path: str
+    case: Case, module: nn.Module, arguments: list[Any], static: tuple[Any, ...], *, prefix: str, path: str
 ) -> np.ndarray:
     """The output of a part of the model, whose drawn weights the whole model has below `prefix` and we below `path`."""
     like = jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x, *static), *arguments)["params"]
@@ -84,9 +86,11 @@ def run_deformable_layer(case: Case) -> Results:
     module = layer(settings["n_heads"], settings["n_levels"], settings["n_points"], settings["d_ffn"])
     padding = inputs.get("padding_mask", jnp.zeros(inputs["src"].shape[:2], bool))
     positionless = {names[1]: jnp.zeros_like(inputs[names[0]])}
-    arguments = [(positionless | inputs)[name] for name in (*names, "reference_points")]
-    arguments += [~padding] if kind == "encoder" else [inputs["src"], ~padding]
-    static = (*([None] if kind == "decoder" else []), shapes_of_levels(settings["spatial_shapes"]), False)
+    shapes = shapes_of_levels(settings["spatial_shapes"])
+    memory = Memory(inputs["src"], ~padding, jnp.ones((len(padding), len(shapes), 2)), shapes)
+    x, position, reference = ((positionless | inputs)[name] for name in (*names, "reference_points"))
+    arguments = [memory, position, reference] if kind == "encoder" else [x, position, reference, memory]
+    static = (False,) if kind == "encoder" else (None, None, False)
     path = {"prefix": f"transformer.{kind}.layers.0", "path": f"{kind}/layer_0"}
     y = apply_part(case, module, arguments, static, **path)
     return Results({"y": y}, {"y": padding[..., None]} if kind == "encoder" else {})
@@ -127,3 +131,39 @@ def run_encoder_references(case: Case) -> Results:
     ratios, shapes = inputs["valid_ratios"], shapes_of_levels(inputs["spatial_shapes"])
     places = token_places(ratios, shapes)
     return Results({"reference_points": places[:, :, None] * ratios[:, None]})
+
+
+def run_proposals(case: Case) -> Results:
+    """What the tokens propose from, and the boxes around them before their change, as logits.
+
+    The case says in words which weights it has: those that a two-stage model draws by their names.
+    """
+    inputs, shapes = case.inputs(), shapes_of_levels(case.settings["spatial_shapes"])
+    case.settings.read.add("weights")
+    valid = ~inputs.get("padding_mask", jnp.zeros(inputs["memory"].shape[:2], bool))
+    ends = np.cumsum([height * width for height, width in shapes])[:-1]
+    maps = zip(jnp.split(valid, ends, axis=1), shapes, strict=True)
+    ratios = jnp.stack([valid_ratio(level.reshape(-1, *shape)) for level, shape in maps], axis=1)
+    memory = Memory(inputs["memory"], valid, ratios, shapes)
+    module = _Proposing()
+    like = {"params": jax.eval_shape(module.init, jax.random.key(0), memory)["params"]}
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    names = to_published(zeros, table=DEFORMABLE_DETR_REFINE)
+    drawn = {name: draw(name, value.shape) for name, value in names.items()}
+    params = from_published(drawn, like=like, table=DEFORMABLE_DETR_REFINE)
+    sown = jax.jit(lambda *x: module.apply(*x, mutable=["intermediates"])[1])(params, memory)["intermediates"]
+    tokens, anchors = (np.asarray(sown["proposals"][name][0]) for name in ("tokens", "anchors"))
+    infinite = np.isinf(anchors)
+    values = {"output_memory": tokens, "proposals_are_inf": infinite}
+    return Results(values | {"proposals_unact_inf_as_zero": np.where(infinite, 0, anchors)})
+
+
+class _Proposing(nn.Module):
+    """The model's own proposals, with heads that say nothing."""
+
+    @nn.compact
+    def __call__(self, memory: Memory) -> None:
+        def nothing(tokens: jax.Array) -> jax.Array:
+            return jnp.zeros((*tokens.shape[:2], 4))
+
+        Proposals(1, name="proposals")(memory, nothing, nothing, None)

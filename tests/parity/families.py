@@ -20,6 +20,7 @@ from .deformable import (
     run_encoder_references,
     run_input_projection,
     run_inverse_sigmoid,
+    run_proposals,
     run_sampling,
 )
 from .golden import Case, GoldenError
@@ -70,6 +71,7 @@ RUNNERS: dict[str, Runner] = {
     r"unit_deformable_layers/input_proj.*": run_input_projection,
     r"unit_deformable_layers/inverse_sigmoid.*": run_inverse_sigmoid,
     r"unit_deformable_layers/encoder_reference_points.*": run_encoder_references,
+    r"unit_deformable_two_stage/.*": run_proposals,
     r"unit_msda_core/.*": run_sampling,
     r"unit_msda_module/.*": run_attention,
     r"unit_(detr|deformable)_losses/masks_.*": run_mask_loss,

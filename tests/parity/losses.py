@@ -10,7 +10,7 @@ import numpy as np
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss, Terms
 from vitjax.detection.matcher import FocalCost, SoftmaxCost, match
-from vitjax.structs import Assignment, Predictions, Targets
+from vitjax.structs import ANSWER, Assignment, Predictions, PredictionSet, Rule, Targets
 
 from .comparison import Results
 from .golden import Arrays, Case, GoldenError
@@ -76,16 +76,17 @@ def loss_entries(terms: Terms, total: Any) -> dict[str, np.ndarray]:
     return values | {"loss.total_weighted": np.asarray(total)}
 
 
-def by_layer(layers: Any, proposals: Any) -> Arrays:
-    """What there is for every decoder layer, and once for the proposals if any, by the layer's official name."""
-    named = dict(zip(layer_names(len(layers)), np.asarray(layers), strict=True))
-    return named if proposals is None else named | {"enc": np.asarray(proposals)[0]}
+def by_layer(sets: dict[str, Any]) -> Arrays:
+    """What there is for every layer of every set, by the layer's official name."""
+    layers = np.asarray(sets[ANSWER])
+    named = dict(zip(layer_names(len(layers)), layers, strict=True))
+    return named | ({"enc": np.asarray(sets["proposal"])[0]} if "proposal" in sets else {})
 
 
 def matches(assignment: Assignment, targets: Targets, prefix: str = "match") -> Arrays:
     """Queries, ascending, and the object of each."""
     values = {}
-    for name, rows in by_layer(assignment.queries, assignment.proposals).items():
+    for name, rows in by_layer(assignment.queries).items():
         for image, (queries, valid) in enumerate(zip(rows, np.asarray(targets.valid), strict=True)):
             order = np.argsort(queries[valid])
             values |= {f"{prefix}.{name}.{image}.src": queries[valid][order], f"{prefix}.{name}.{image}.tgt": order}
@@ -95,13 +96,15 @@ def matches(assignment: Assignment, targets: Targets, prefix: str = "match") -> 
 def predictions_of(inputs: dict[str, jax.Array], auxiliary: int) -> Predictions:
     """The predictions of all layers, the main one last, and those of the encoder if there are any."""
 
-    def stacked(prefixes: list[str], proposals: Predictions | None = None) -> Predictions:
+    def stacked(prefixes: list[str], rule: Rule = "matched") -> PredictionSet:
         names = ("pred_logits", "pred_boxes")
         logits, boxes = (jnp.stack([inputs[f"{prefix}{name}"] for prefix in prefixes]) for name in names)
-        return Predictions(logits, boxes, proposals=proposals)
+        return PredictionSet(logits, boxes, rule=rule)
 
-    proposals = stacked(["enc."]) if "enc.pred_logits" in inputs else None
-    return stacked([f"aux{i}." for i in range(auxiliary)] + [""], proposals)
+    sets = {ANSWER: stacked([f"aux{i}." for i in range(auxiliary)] + [""])}
+    if "enc.pred_logits" in inputs:
+        sets["proposal"] = stacked(["enc."], rule="one class")
+    return Predictions(sets)
 
 
 def run_loss(case: Case) -> Results:
@@ -118,9 +121,8 @@ def run_loss(case: Case) -> Results:
 
     (total, (terms, assignment)), gradients = jax.jit(jax.value_and_grad(objective, has_aux=True))(predictions)
     values = loss_entries(terms, total) | matches(assignment, targets) | cost_matrices(loss, predictions, targets)
-    proposed = gradients.proposals
     for part in ("logits", "boxes"):
-        layers = by_layer(getattr(gradients, part), proposed and getattr(proposed, part))
+        layers = by_layer({name: getattr(one, part) for name, one in gradients.sets.items()})
         values |= {f"grad.{name}.pred_{part}".replace(".main", ""): gradient for name, gradient in layers.items()}
     return Results(values)
 
@@ -128,13 +130,14 @@ def run_loss(case: Case) -> Results:
 def cost_matrices(loss: SetLoss | FocalSetLoss, predictions: Predictions, targets: Targets) -> Arrays:
     """The cost matrix of every layer and image, without the padded objects."""
 
-    def costs(predictions: Predictions, labels: jax.Array) -> jax.Array:
+    def costs(one: PredictionSet) -> jax.Array:
         each = jax.vmap(jax.vmap(loss.cost), (0, 0, None, None))
-        return jax.jit(each)(predictions.logits, predictions.boxes, targets.boxes, labels)
+        labels = jnp.zeros_like(targets.labels) if one.rule == "one class" else targets.labels
+        return jax.jit(each)(one.logits, one.boxes, targets.boxes, labels)
 
-    proposals = predictions.proposals and costs(predictions.proposals, jnp.zeros_like(targets.labels))
+    matrices_of = {name: costs(one) for name, one in predictions.sets.items()}
     return {
         f"cost.{name}.{image}": matrix[:, valid]
-        for name, matrices in by_layer(costs(predictions, targets.labels), proposals).items()
+        for name, matrices in by_layer(matrices_of).items()
         for image, (matrix, valid) in enumerate(zip(matrices, np.asarray(targets.valid), strict=True))
     }

@@ -20,7 +20,7 @@ from vitjax.segmentation.mask_head import MaskAttention, MaskHead
 from vitjax.segmentation.mask_loss import MaskLoss
 from vitjax.segmentation.masks import Masks, object_masks
 from vitjax.segmentation.panoptic import panoptic
-from vitjax.structs import Feature
+from vitjax.structs import ANSWER, Feature
 
 from .comparison import Results
 from .golden import Case, GoldenError
@@ -104,7 +104,7 @@ def run_mask_loss(case: Case) -> Results:
     inputs, weights = case.inputs(), case.settings["weight_dict"]
     predictions = predictions_of(inputs, case.settings["aux_layers"])
     targets = targets_of(inputs, predictions.logits.shape[1])
-    queries = match(loss_of(case).cost, predictions, targets).queries[-1]
+    queries = match(loss_of(case).cost, predictions, targets).queries[ANSWER][-1]
     given = [np.asarray(inputs[f"target{i}.masks"]) for i in range(len(queries))]
     height, width = np.max([masks.shape[1:] for masks in given], axis=0)
     truth = np.zeros((*targets.labels.shape, height, width), bool)

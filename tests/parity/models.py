@@ -224,6 +224,8 @@ def deformable_forward(model: DeformableDETR) -> Callable:
 def run_deformable(case: Case) -> Results:
     """Predictions of every layer, and what the encoder and the decoder see and make on the way."""
     model = deformable_of(case.config)
+    model = model.clone(num_queries=case.settings.get("num_queries_override", model.num_queries))
+    case.settings.read.add("topk_min_gap")  # how sure the order of the proposals is
     predictions, state = deformable_forward(model)(variables_of(case, model), case.images())
     sown = state["intermediates"]
     mask = ~np.asarray(sown["tokens_valid"][0])
@@ -237,4 +239,9 @@ def run_deformable(case: Case) -> Results:
     }
     tokens = {"memory": "memory", "encoder_input": "encoder_input", "level_pos_embed": "level_positions"}
     values |= {official: sown[name][0] for official, name in tokens.items()}
-    return Results(predicted(predictions) | values, dict.fromkeys(tokens, mask[..., None]))
+    padding = dict.fromkeys((*tokens, "enc_logits", "enc_boxes"), mask[..., None])
+    if model.two_stage:
+        proposals = predictions.sets["proposal"]
+        values |= {"enc_logits": proposals.logits[0], "enc_boxes": proposals.boxes[0]}
+        values |= {"enc_logits_class0": proposals.logits[0, ..., 0], "topk_proposals": sown["proposals"]["chosen"][0]}
+    return Results(predicted(predictions) | values, padding | {"enc_logits_class0": mask})

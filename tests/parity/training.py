@@ -74,7 +74,7 @@ def gradient_step(model: Detector, loss: Loss, auxiliary: bool) -> Callable:
         variables = {"params": AdamW.merge(trainable, frozen), **constants}
         rngs = {"dropout": jax.random.key(0)}
         every = model.apply(variables, images, train=True, rngs=rngs)
-        last = every.replace(logits=every.logits[-1:], boxes=every.boxes[-1:])
+        last = jax.tree.map(lambda x: x[-1:], every)
         predictions = every if auxiliary else last
         assignment = match(loss.cost, predictions, targets)
         terms = loss(predictions, targets, assignment)

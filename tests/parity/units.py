@@ -60,7 +60,7 @@ def run_position(case: Case) -> Results:
 
 
 def run_boxes(case: Case) -> Results:
-    """Box formats, IoU and its generalised form of all pairs, boxes of masks."""
+    """Box formats, IoU and its generalised form of all pairs; what the project has no use for is written out here."""
     return Results(jax.jit(_box_values)(case.inputs()))
 
 
@@ -69,14 +69,27 @@ def _box_values(inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
     for name in ("a", "b"):
         if f"boxes_{name}" in inputs:
             corners[name] = boxes.xyxy_from_cxcywh(inputs[f"boxes_{name}"])
-            values |= {f"xyxy_{name}": corners[name], f"back_{name}": boxes.cxcywh_from_xyxy(corners[name])}
+            values |= {f"xyxy_{name}": corners[name], f"back_{name}": _cxcywh(corners[name])}
     if len(corners) == 2:
         a, b = corners["a"][:, None], corners["b"]
         values["iou"], values["union"] = boxes.iou(a, b)
         values["giou"] = boxes.generalized_iou(a, b)
     if "masks" in inputs:
-        values["mask_boxes"] = boxes.boxes_from_masks(inputs["masks"])
+        values["mask_boxes"] = _boxes_of_masks(inputs["masks"])
     return values
+
+
+def _cxcywh(xyxy: jax.Array) -> jax.Array:
+    low, high = xyxy[..., :2], xyxy[..., 2:]
+    return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
+
+
+def _boxes_of_masks(masks: jax.Array) -> jax.Array:
+    """Tight xyxy boxes in whole pixels; zeros for an empty mask."""
+    sides = [masks.any(axis=1), masks.any(axis=2)]
+    first = [side.argmax(1) for side in sides]
+    last = [side.shape[1] - 1 - side[:, ::-1].argmax(1) for side in sides]
+    return jnp.where(masks.any((1, 2))[:, None], jnp.stack([*first, *last], 1), 0).astype(jnp.float32)
 
 
 def run_postprocess(case: Case) -> Results:

@@ -1,6 +1,7 @@
 """Residual attention networks, affine grids with their sampler, and Swin's window attention."""
 
 import re
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,10 +16,8 @@ from vitjax.backbones.residual_attention import (
     ran_56,
     ran_92,
     ran_92_cifar,
-    ran_92_cifar_pool,
-    ran_448,
 )
-from vitjax.ops.affine import affine_grid, distance_from_identity, sample
+from vitjax.ops.affine import affine_grid, sample
 from vitjax.structs import Images
 
 from .comparison import Results
@@ -34,6 +33,8 @@ NORM = {
     "running_var": "batch_stats/{}/var",
 }
 HEAD = {"0": "mask_norm_1", "2": "mask_conv_1", "3": "mask_norm_2", "5": "mask_conv_2"}
+ran_92_cifar_pool = partial(ran_92_cifar, stem="cifar_pool")
+ran_448 = partial(ran_92, attention_modules=(1, 1, 2, 3), depths=(4, 3, 2, 1), channels=(128, 256, 512, 1024, 2048))
 NETWORKS = {"ran92_cifar": ran_92_cifar, "ran92_cifar_pool": ran_92_cifar_pool}
 CLASSES = {
     "ResidualAttentionModel_92_32input_update": ran_92_cifar,
@@ -207,6 +208,7 @@ def inner_maps(model: ResidualAttentionNetwork, sown: dict[str, Any]) -> dict[st
         maps |= {f"stage{stage}": maps[published], f"layer{stage}": maps[published]}
         if "attention" in ours:
             mask = channels_first(sown[ours]["mask"][0])
+            maps |= {f"{published}.mask_mean": mask.mean((2, 3))}
             maps |= {f"{published}.mask": mask, f"stage{stage}.mask": mask, f"layer{stage}.mask": mask}
             maps |= {f"mask{stage}": mask, f"stage{stage}.last_mask": mask, f"layer{stage}.last_mask": mask}
     return maps
@@ -228,7 +230,10 @@ def run_open_sampler(case: Case) -> Results:
     y, by_inputs = jax.vjp(read, inputs["image"], grid)
     grad_image, grad_grid = by_inputs(cotangent)
     values = {"grid": grid, "y": y, "grad_image": grad_image, "grad_grid": grad_grid}
-    values |= {"grad_theta": by_theta(grad_grid)[0], "aux_loss": distance_from_identity(inputs["theta"])}
+    values |= {
+        "grad_theta": by_theta(grad_grid)[0],
+        "aux_loss": jnp.square(inputs["theta"] - jnp.eye(2, 3)).sum((1, 2)),
+    }
     return Results({name: np.asarray(value) for name, value in values.items()})
 
 

@@ -11,10 +11,8 @@ import numpy as np
 
 from vitjax.ops.policy_gradient import (
     entropy,
-    estimator_moments,
     expected_reward,
     gaussian_log_prob,
-    optimal_baseline,
     policy_gradient,
 )
 
@@ -42,6 +40,21 @@ def run_policy(case: Case) -> Results:
             inputs["label"] = case.settings["label"]
         found = runner(**inputs)
         return Results({name: np.asarray(value, np.float64) for name, value in found.items()})
+
+
+def optimal_baseline(probabilities: jax.Array, scores: jax.Array, rewards: jax.Array) -> jax.Array:
+    """The one baseline of least total variance, E[|s|^2 R] / E[|s|^2], with scores s = d log pi / d parameters."""
+    weights = probabilities * (scores**2).sum(-1)
+    return (weights * rewards).sum() / weights.sum()
+
+
+def estimator_moments(
+    probabilities: jax.Array, scores: jax.Array, rewards: jax.Array, baseline: float | jax.Array = 0.0
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance, parameter by parameter, of one sample's estimate s (R - b), by counting all actions."""
+    estimates = scores * (rewards - baseline)[:, None]
+    mean = probabilities @ estimates
+    return mean, probabilities @ (estimates - mean) ** 2
 
 
 def _bandit(logits: jax.Array, rewards: jax.Array) -> Values:

@@ -28,7 +28,7 @@ from vitjax.placement import (
     place_state,
 )
 from vitjax.runs.optimizer import AdamW
-from vitjax.structs import Batch, Images, Predictions, Targets, images_of
+from vitjax.structs import ANSWER, Batch, Images, Predictions, PredictionSet, Targets, images_of
 from vitjax.tasks.detection import Detector, detection_objective
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step, metrics_of
@@ -110,9 +110,8 @@ def test_one_step_is_the_same_on_one_device_and_on_two(train):
 
 def test_matching_needs_no_exchange_between_devices():
     mesh, matching = data_mesh(), functools.partial(match, SetLoss().cost)
-    predictions = Predictions(
-        jax.ShapeDtypeStruct((1, 4, 5, 4), jnp.float32), jax.ShapeDtypeStruct((1, 4, 5, 4), jnp.float32)
-    )
+    shape = jax.ShapeDtypeStruct((1, 4, 5, 4), jnp.float32)
+    predictions = Predictions({ANSWER: PredictionSet(shape, shape)})
     placement = (NamedSharding(mesh, PartitionSpec(None, "data")), NamedSharding(mesh, PartitionSpec("data")))
 
     def exchanges(matching):
@@ -179,7 +178,8 @@ class Answer(nn.Module):
         boxes = jnp.array([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])[:, None, None]
         logits = jnp.array([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])[:, None, None]
         batch = images.pixels.shape[0]
-        return Predictions(*(jnp.broadcast_to(x, (2, batch, 1, x.shape[-1])) for x in (logits, boxes)))
+        answer = PredictionSet(*(jnp.broadcast_to(x, (2, batch, 1, x.shape[-1])) for x in (logits, boxes)))
+        return Predictions({ANSWER: answer})
 
 
 def test_predictions_are_those_of_the_last_layer_in_pixels_of_the_original_image():

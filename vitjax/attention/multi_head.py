@@ -1,7 +1,6 @@
 """Scaled dot-product attention with several heads. Source: Vaswani et al. 2017, section 3.2."""
 
 import math
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -12,10 +11,14 @@ from jaxtyping import Bool, Float
 
 from vitjax.ops.initializers import fused_qkv_kernel
 
+Pairs = Bool[Array, "*batch queries keys"]
+"""Which query may look at which key, in all images alike or in each."""
+
 
 class MultiHeadAttention(nn.Module):
     """softmax(Q K^T / sqrt(d)) V per head, with dropout on the weights, between two linear layers.
 
+    Queries and keys are projected to the width of the queries, values and the result to that of the values.
     The weights, `[batch, heads, queries, keys]`, are sown into `intermediates` when that collection is mutable.
     """
 
@@ -28,33 +31,38 @@ class MultiHeadAttention(nn.Module):
         self,
         query: Float[Array, "batch queries channels"],
         key: Float[Array, "batch keys channels"],
-        value: Float[Array, "batch keys channels"],
+        value: Float[Array, "batch keys width"],
         valid: Bool[Array, "batch keys"] | None = None,
+        pairs: Pairs | None = None,
         *,
         train: bool,
-    ) -> Float[Array, "batch queries channels"]:
-        """Each query's mixture of the valid values.
+    ) -> Float[Array, "batch queries width"]:
+        """Each query's mixture of the valid values that it may look at; of all values where it may look at none.
 
         Raises:
             ValueError: the channels cannot be divided among the heads.
         """
-        channels = query.shape[-1]
-        if channels % self.heads:
-            raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
-        project = partial(nn.Dense, channels, dtype=self.dtype, kernel_init=fused_qkv_kernel)
+        channels, width = query.shape[-1], value.shape[-1]
+        for size in (channels, width):
+            if size % self.heads:
+                raise ValueError(f"attention needs channels divisible by heads={self.heads}; got {size} channels.")
 
-        def split(x: Array, name: str) -> Array:
-            return project(name=name)(x).reshape(*x.shape[:2], self.heads, -1)
+        def split(x: Array, name: str, features: int) -> Array:
+            project = nn.Dense(features, dtype=self.dtype, kernel_init=fused_qkv_kernel, name=name)
+            return project(x).reshape(*x.shape[:2], self.heads, -1)
 
-        q, k, v = split(query, "query"), split(key, "key"), split(value, "value")
+        q, k, v = split(query, "query", channels), split(key, "key", channels), split(value, "value", width)
         mask = None if valid is None else valid[:, None, None, :]
+        if pairs is not None:
+            allowed = pairs[..., None, :, :].reshape(-1, 1, *pairs.shape[-2:])
+            mask = allowed if mask is None else mask & allowed
         weights_wanted = self.is_mutable_collection("intermediates") and not self.is_initializing()
-        if (train and self.dropout > 0) or weights_wanted:
+        if (train and self.dropout > 0) or weights_wanted or width != channels:
             mixed = self._explicit(q, k, v, mask, train=train)
         else:
             mixed = jax.nn.dot_product_attention(q, k, v, mask=mask)
-        mixed = mixed.reshape(*query.shape[:2], channels)
-        return nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
+        mixed = mixed.reshape(*query.shape[:2], width)
+        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
 
     def _explicit(self, q: Array, k: Array, v: Array, mask: Array | None, *, train: bool) -> Array:
         """Attention with the weights at hand, for dropout and for a look at them."""

@@ -117,18 +117,7 @@ def ran_92(**changes: Any) -> ResidualAttentionNetwork:
     return ResidualAttentionNetwork(attention_modules=(1, 2, 3)).clone(**changes)
 
 
-def ran_448(**changes: Any) -> ResidualAttentionNetwork:
-    """RAN-92 with one more stage before it, for images of 448 pixels."""
-    widths = (128, 256, 512, 1024, 2048)
-    return ran_92(attention_modules=(1, 1, 2, 3), depths=(4, 3, 2, 1), channels=widths).clone(**changes)
-
-
 def ran_92_cifar(**changes: Any) -> ResidualAttentionNetwork:
     """RAN-92 for images of 32 pixels, at full size after the stem (the published `update`): 12.2 M parameters."""
     size: dict[str, Any] = {"depths": (2, 1, 0), "channels": (128, 256, 512, 1024), "last_stride": 1}
     return ran_92(**size, stem="cifar", stem_width=32).clone(**changes)
-
-
-def ran_92_cifar_pool(**changes: Any) -> ResidualAttentionNetwork:
-    """RAN-92 for images of 32 pixels, at half of the size after the stem: 12.2 M parameters."""
-    return ran_92_cifar(stem="cifar_pool").clone(**changes)

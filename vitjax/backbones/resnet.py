@@ -1,37 +1,17 @@
 """Residual networks. Source: He et al. 2016, in version 1.5 (the stride sits on the 3x3 convolution)."""
 
 import functools
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.attention.criss_cross import CrissCrossAttention
-from vitjax.attention.dual import ChannelAttention, DualAttention, PositionAttention
-from vitjax.attention.non_local import NonLocal
-from vitjax.attention.residual_attention import ResidualAttention
-from vitjax.attention.spatial_transformer import SpatialTransformer
-from vitjax.attention.squeeze_excitation import SqueezeExcitation
-from vitjax.attention.window import WindowSelfAttention
 from vitjax.layers.conv_norm import convolution
 from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
-
-Attention = (
-    SqueezeExcitation
-    | NonLocal
-    | DualAttention
-    | PositionAttention
-    | ChannelAttention
-    | CrissCrossAttention
-    | WindowSelfAttention
-    | SpatialTransformer
-    | ResidualAttention
-)
-"""What can stand in a ResNet. Named one by one, since only so do its fields become flags of train.py."""
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SMALL_BLOCKS = {20: (3, 3, 3), 32: (5, 5, 5), 56: (9, 9, 9)}
@@ -152,7 +132,8 @@ class ResNet(nn.Module):
     norm: Norm = "frozen_batch"
     """'frozen_batch' for published weights; 'batch' as ResNets are trained for ImageNet; 'group' to train from scratch
     in small batches."""
-    attention: Attention | nn.Module | None = None
+    # A module or None; of a declared union train.py would not show the fields of the module that is given.
+    attention: Any = None
     """A module of `vitjax.attention` for some of the stages, such as SqueezeExcitation(); each has parameters of its
     own."""
     attention_stages: tuple[int, ...] = (3, 4)
@@ -205,8 +186,10 @@ class ResNet(nn.Module):
             if asked not in ((), ResNet.attention_stages):
                 raise ValueError(f"attention_stages says where attention stands, and there is none; got {asked}.")
         elif not hasattr(self.attention, "place"):
-            known = ", ".join(kind.__name__ for kind in get_args(Attention))
-            raise ValueError(f"what can stand in a ResNet is one of {known}; got {self.attention}.")
+            raise ValueError(
+                "what stands in a ResNet is a module of vitjax.attention with a `place`, such as SqueezeExcitation or "
+                f"NonLocal; got {type(self.attention).__name__}."
+            )
         elif set(asked) - set(range(1, stages + 1)):
             raise ValueError(f"attention_stages are stages of the ResNet, 1 to {stages}; got {asked}.")
 

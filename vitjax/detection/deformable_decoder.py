@@ -10,10 +10,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.attention.deformable import DeformableAttention
-from vitjax.attention.multi_head import MultiHeadAttention
+from vitjax.attention.multi_head import MultiHeadAttention, Pairs
+from vitjax.detection.deformable_encoder import Memory
 from vitjax.layers.feed_forward import FeedForward
 from vitjax.ops.boxes import inverse_sigmoid
-from vitjax.ops.sampling import Shapes
 
 
 class DeformableDecoderLayer(nn.Module):
@@ -32,10 +32,9 @@ class DeformableDecoderLayer(nn.Module):
         x: Float[Array, "batch queries channels"],
         position: Float[Array, "batch queries channels"],
         reference: Float[Array, "batch queries levels _"],
-        memory: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        queries_valid: Bool[Array, "batch queries"] | None,
-        shapes: Shapes,
+        memory: Memory,
+        valid: Bool[Array, "batch queries"] | None,
+        pairs: Pairs | None,
         train: bool,
     ) -> Float[Array, "batch queries channels"]:
         """The queries after this layer; `position` enters queries and keys, never values."""
@@ -45,9 +44,11 @@ class DeformableDecoderLayer(nn.Module):
 
         drop = nn.Dropout(self.dropout, deterministic=not train)
         self_attention = MultiHeadAttention(self.heads, self.dropout, self.dtype, name="self_attention")
-        x = norm("self_attention")(x + drop(self_attention(x + position, x + position, x, queries_valid, train=train)))
+        located = x + position
+        x = norm("self_attention")(x + drop(self_attention(located, located, x, valid, pairs, train=train)))
         cross_attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="cross_attention")
-        x = norm("cross_attention")(x + drop(cross_attention(x + position, reference, memory, valid, shapes)))
+        seen = cross_attention(x + position, reference, memory.tokens, memory.valid, memory.shapes)
+        x = norm("cross_attention")(x + drop(seen))
         feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
         return norm("feed_forward")(x + drop(feed_forward(x, train=train)))
 
@@ -65,6 +66,9 @@ class DeformableDecoder(nn.Module):
     feed_forward: int
     dropout: float = 0.0
     refine: bool = False
+    """The box of a layer, without its gradient, is the reference of the next."""
+    look_forward_twice: bool = False
+    """A refined box is predicted from the box before with its gradient: its loss trains that one's layer, too."""
     remat: bool = False
     dtype: DTypeLike | None = None
 
@@ -74,31 +78,36 @@ class DeformableDecoder(nn.Module):
         x: Float[Array, "batch queries channels"],
         position: Float[Array, "batch queries channels"],
         reference: Float[Array, "batch queries _"],
-        memory: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        queries_valid: Bool[Array, "batch queries"] | None,
-        ratios: Float[Array, "batch levels 2"],
-        shapes: Shapes,
+        memory: Memory,
         box_heads: Sequence[nn.Module],
         *,
+        valid: Bool[Array, "batch queries"] | None = None,
+        pairs: Pairs | None = None,
         train: bool,
     ) -> tuple[Float[Array, "layers batch queries channels"], Float[Array, "layers batch queries 4"]]:
         """The queries and the cxcywh boxes after every layer, with one box head for each.
 
-        `reference` is (x, y) or cxcywh in [0, 1] of the unpadded image. With `refine` the box of a layer, without its
-        gradient, is the reference of the next.
+        `reference` is (x, y) or cxcywh in [0, 1] of the unpadded image. Queries see the `valid` ones, and of them those
+        that `pairs` lets them.
         """
-        layer = nn.remat(DeformableDecoderLayer, static_argnums=(7, 8)) if self.remat else DeformableDecoderLayer
+        layer = nn.remat(DeformableDecoderLayer, static_argnums=7) if self.remat else DeformableDecoderLayer
         sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
         queries: list[Array] = []
         boxes: list[Array] = []
+        before = reference  # what a box is predicted from
         for i in range(self.layers):
-            padded = reference[:, :, None] * jnp.tile(ratios, reference.shape[-1] // 2)[:, None]
-            x = layer(*sizes, name=f"layer_{i}")(x, position, padded, memory, valid, queries_valid, shapes, train)
-            box = jax.nn.sigmoid(relative_to(reference, box_heads[i](x.astype(jnp.float32))))
+            padded = reference[:, :, None] * jnp.tile(memory.ratios, reference.shape[-1] // 2)[:, None]
+            x = layer(*sizes, name=f"layer_{i}")(x, position, padded, memory, valid, pairs, train)
+            change = box_heads[i](x.astype(jnp.float32))
+            box = jax.nn.sigmoid(relative_to(before, change))
             queries.append(x)
             boxes.append(box)
-            reference = lax.stop_gradient(box) if self.refine else reference
+            if self.refine and self.look_forward_twice:
+                # One layer back and no further: what is handed on starts from the reference without its gradient.
+                before = jax.nn.sigmoid(relative_to(reference, change))
+                reference = lax.stop_gradient(before)
+            elif self.refine:
+                before = reference = lax.stop_gradient(box)
             self.sow("intermediates", "references", reference)
         return jnp.stack(queries), jnp.stack(boxes)
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoder
-from vitjax.detection.deformable_encoder import DeformableEncoder
+from vitjax.detection.deformable_encoder import DeformableEncoder, Memory
 from vitjax.detection.proposals import Proposals, QueriesValid
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.layers.norms import MaskedGroupNorm
@@ -20,8 +20,7 @@ from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import resize_valid, valid_ratio
 from vitjax.ops.positions import sine
-from vitjax.ops.sampling import Shapes
-from vitjax.structs import Feature, Images, Padding, Predictions
+from vitjax.structs import ANSWER, Feature, Images, Padding, Predictions, PredictionSet
 
 PRIOR = 0.01  # probability of every class before training
 NOTHING = -30.0  # logit of every class of a query that is not valid
@@ -94,27 +93,25 @@ class DeformableDETR(nn.Module):
         sizes: dict[str, Any] = {"heads": self.heads, "levels": self.levels, "feed_forward": self.feed_forward}
         sizes |= {"dropout": self.dropout, "remat": self.remat, "dtype": self.dtype}
         encoder = DeformableEncoder(self.encoder_layers, points=self.encoder_points, **sizes, name="encoder")
-        memory = encoder(tokens, position, valid, ratios, shapes, train=train)
-        self._keep(memory=memory)
+        memory = encoder(Memory(tokens, valid, ratios, shapes), position, train=train)
+        self._keep(memory=memory.tokens)
 
         class_heads, box_heads = self._heads()
-        proposals, reference, embedding, queries_valid = self._queries(
-            memory, valid, ratios, shapes, class_heads, box_heads
-        )
+        proposals, reference, embedding, queries_valid = self._queries(memory, class_heads, box_heads)
         query_position, content = jnp.split(embedding.astype(self.dtype), 2, axis=-1)
         self._keep(initial_reference=reference)
         decoder = DeformableDecoder(
             self.decoder_layers, points=self.decoder_points, refine=self.refine, **sizes, name="decoder"
         )
         queries, boxes = decoder(
-            content, query_position, reference, memory, valid, queries_valid, ratios, shapes, box_heads, train=train
+            content, query_position, reference, memory, box_heads, valid=queries_valid, train=train
         )
         self._keep(queries=queries)
         logits = jnp.stack([head(x) for head, x in zip(class_heads, queries.astype(jnp.float32), strict=False)])
-        if queries_valid is None:
-            return Predictions(logits, boxes, proposals=proposals)
-        logits = jnp.where(queries_valid[..., None], logits, NOTHING)
-        return Predictions(logits, boxes, jnp.broadcast_to(queries_valid, logits.shape[:3]), proposals)
+        if queries_valid is not None:
+            logits = jnp.where(queries_valid[..., None], logits, NOTHING)
+            queries_valid = jnp.broadcast_to(queries_valid, logits.shape[:3])
+        return Predictions({ANSWER: PredictionSet(logits, boxes, queries_valid)} | proposals)
 
     def _check(self) -> None:
         if self.num_classes is None:
@@ -195,21 +192,19 @@ class DeformableDETR(nn.Module):
         return [classify(f"_{i}") for i in range(count)], [locate(f"_{i}", start) for i, start in enumerate(starts)]
 
     def _queries(
-        self,
-        memory: Float[Array, "batch tokens channels"],
-        valid: Array,
-        ratios: Array,
-        shapes: Shapes,
-        class_heads: list[nn.Module],
-        box_heads: list[nn.Module],
-    ) -> tuple[Predictions | None, Float[Array, "batch queries _"], Float[Array, "batch queries both"], QueriesValid]:
+        self, memory: Memory, class_heads: list[nn.Module], box_heads: list[nn.Module]
+    ) -> tuple[
+        dict[str, PredictionSet], Float[Array, "batch queries _"], Float[Array, "batch queries both"], QueriesValid
+    ]:
         """Proposals if there are two stages, references, (position, content) embeddings, and which are valid."""
         if self.two_stage:
-            leave_out = ~valid if self.padding == "exact" else None
+            leave_out = ~memory.valid if self.padding == "exact" else None
             propose = Proposals(self.num_queries, name="proposals")
-            return propose(memory, valid, ratios, shapes, class_heads[-1], box_heads[-1], leave_out)
+            proposals, *queries = propose(memory, class_heads[-1], box_heads[-1], leave_out)
+            return {"proposal": proposals}, *queries
         embedding = self.param("query_embedding", nn.initializers.normal(1.0), (self.num_queries, 2 * self.channels))
         point = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
         reference = jax.nn.sigmoid(point(embedding[:, : self.channels]))
-        reference, embedding = (jnp.broadcast_to(x, (memory.shape[0], *x.shape)) for x in (reference, embedding))
-        return None, reference, embedding, None
+        batch = memory.tokens.shape[0]
+        reference, embedding = (jnp.broadcast_to(x, (batch, *x.shape)) for x in (reference, embedding))
+        return {}, reference, embedding, None

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
@@ -9,6 +10,20 @@ from jaxtyping import Bool, Float
 from vitjax.attention.deformable import DeformableAttention
 from vitjax.layers.feed_forward import FeedForward
 from vitjax.ops.sampling import Shapes
+
+
+@struct.dataclass
+class Memory:
+    """The levels of an image in a row as tokens.
+
+    `valid` tells the tokens on the image, `ratios` are the valid parts (x, y) of the padded maps, and `shapes`, which
+    are static, their (height, width).
+    """
+
+    tokens: Float[Array, "batch tokens channels"]
+    valid: Bool[Array, "batch tokens"]
+    ratios: Float[Array, "batch levels 2"]
+    shapes: Shapes = struct.field(pytree_node=False)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -24,21 +39,20 @@ class DeformableEncoderLayer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch tokens channels"],
+        memory: Memory,
         position: Float[Array, "batch tokens channels"],
         reference: Float[Array, "batch tokens levels 2"],
-        valid: Bool[Array, "batch tokens"],
-        shapes: Shapes,
         train: bool,
     ) -> Float[Array, "batch tokens channels"]:
         """The tokens after this layer; `position` enters the query, never the value."""
+        x = memory.tokens
 
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=f"{name}_norm")
 
         drop = nn.Dropout(self.dropout, deterministic=not train)
         attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="self_attention")
-        x = norm("self_attention")(x + drop(attention(x + position, reference, x, valid, shapes)))
+        x = norm("self_attention")(x + drop(attention(x + position, reference, x, memory.valid, memory.shapes)))
         feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
         return norm("feed_forward")(x + drop(feed_forward(x, train=train)))
 
@@ -56,23 +70,15 @@ class DeformableEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch tokens channels"],
-        position: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        ratios: Float[Array, "batch levels 2"],
-        shapes: Shapes,
-        *,
-        train: bool,
-    ) -> Float[Array, "batch tokens channels"]:
-        """The memory that the decoder reads. `ratios` are the valid parts (x, y) of the padded maps."""
-        reference = token_places(ratios, shapes)[:, :, None] * ratios[:, None]
-        layer = nn.remat(DeformableEncoderLayer, static_argnums=(5, 6)) if self.remat else DeformableEncoderLayer
+    def __call__(self, memory: Memory, position: Float[Array, "batch tokens channels"], *, train: bool) -> Memory:
+        """The memory that the decoder reads."""
+        reference = token_places(memory.ratios, memory.shapes)[:, :, None] * memory.ratios[:, None]
+        layer = nn.remat(DeformableEncoderLayer, static_argnums=4) if self.remat else DeformableEncoderLayer
+        sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
         for i in range(self.layers):
-            sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
-            x = layer(*sizes, name=f"layer_{i}")(x, position, reference, valid, shapes, train)
-        return x
+            tokens = layer(*sizes, name=f"layer_{i}")(memory, position, reference, train)
+            memory = memory.replace(tokens=tokens)
+        return memory
 
 
 def token_places(ratios: Float[Array, "batch levels 2"], shapes: Shapes) -> Float[Array, "batch tokens 2"]:

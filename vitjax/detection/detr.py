@@ -17,7 +17,7 @@ from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine
-from vitjax.structs import Feature, Images, Padding, Predictions
+from vitjax.structs import ANSWER, Feature, Images, Padding, Predictions, PredictionSet
 
 
 class Inner(NamedTuple):
@@ -124,4 +124,4 @@ class DETR(nn.Module):
         classify = nn.Dense(classes, kernel_init=torch_kernel, bias_init=torch_bias(self.channels), name="class_head")
         locate = Perceptron(self.channels, 4, name="box_head")
         queries = queries.astype(jnp.float32)
-        return Predictions(logits=classify(queries), boxes=jax.nn.sigmoid(locate(queries)))
+        return Predictions({ANSWER: PredictionSet(classify(queries), jax.nn.sigmoid(locate(queries)))})

@@ -1,24 +1,23 @@
 """Deformable DETR's set loss. Sources: Zhu et al. 2021, appendix A.4; Lin et al. 2017 (focal loss), equation 5."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from vitjax.detection.loss import Mean, Terms, at_least_one_object, box_terms, class_counts, weighted_sum
+from vitjax.detection.loss import at_least_one_object, box_terms, class_counts, paired, terms_of_sets, weighted_sum
 from vitjax.detection.matcher import FocalCost
-from vitjax.structs import Assignment, Predictions, Targets
+from vitjax.structs import Assignment, Mean, Predictions, Targets, Terms
 
 
 @dataclasses.dataclass(frozen=True)
 class FocalSetLoss:
     """Deformable DETR's: focal loss over all queries and classes, L1 and generalised IoU over matched pairs.
 
-    All three are divided by the number of objects. A two-stage detector's proposals are trained the same way, to find
-    objects of any class, which stand as class 0.
+    All three are divided by the number of objects; of a set whose assignment is given, by that of its pairs.
     """
 
     task: ClassVar[str] = "detection"
@@ -38,24 +37,11 @@ class FocalSetLoss:
     """Weights of the matching."""
 
     def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
-        """The terms `class`, `box` and `giou`, and the log-only `class_error` (percent) and `cardinality_error`.
+        """The terms `class`, `box` and `giou` of every set, and those for the log, as `terms_of_sets` names them."""
+        return terms_of_sets(self._layer, predictions, targets, assignment)
 
-        With proposals the same again but for `class_error`, as `proposal_class` and so on.
-        """
-        terms = self._layers(predictions, targets, assignment.queries)
-        if predictions.proposals is None:
-            return terms
-        objects = dataclasses.replace(targets, labels=jnp.zeros_like(targets.labels))
-        proposed = self._layers(predictions.proposals, objects, assignment.proposals)
-        del proposed["class_error"]
-        return terms | {f"proposal_{name}": mean for name, mean in proposed.items()}
-
-    def _layers(self, predictions: Predictions, targets: Targets, queries: Any) -> Terms:
-        layer = jax.vmap(self._layer, in_axes=(0, 0, 0, None, 0))
-        return layer(predictions.logits, predictions.boxes, predictions.valid, targets, queries)
-
-    def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Any) -> Terms:
-        places = jnp.where(targets.valid, queries, logits.shape[1])
+    def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Array) -> Terms:
+        places = jnp.where(paired(targets, queries), queries, logits.shape[1])
         wanted = jax.vmap(lambda row, at, labels: row.at[at, labels].set(1.0, mode="drop"))(
             jnp.zeros_like(logits), places, targets.labels
         )
@@ -70,10 +56,8 @@ class FocalSetLoss:
         }
 
     def total(self, terms: Terms) -> Float[Array, ""]:
-        """The weighted sum over terms, layers and proposals that is minimised."""
-        weights = {"class": self.classification, "box": self.box, "giou": self.giou}
-        weights |= {f"proposal_{name}": weight for name, weight in weights.items() if f"proposal_{name}" in terms}
-        return weighted_sum(terms, weights)
+        """The weighted sum over terms, layers and sets that is minimised."""
+        return weighted_sum(terms, {"class": self.classification, "box": self.box, "giou": self.giou})
 
 
 def sigmoid_focal(

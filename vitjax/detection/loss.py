@@ -1,16 +1,17 @@
 """DETR's set loss, as sums and counts that are divided once. Source: Carion et al. 2020, section 3.1, equation 2."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from vitjax.detection.matcher import Cost, SoftmaxCost
+from vitjax.detection.matcher import Cost, SoftmaxCost, as_one_class
 from vitjax.ops.boxes import generalized_iou, xyxy_from_cxcywh
-from vitjax.structs import Assignment, Mean, Predictions, Targets, Terms
+from vitjax.structs import ANSWER, LOGGED, Assignment, Mean, Predictions, PredictionSet, Targets, Terms
 
 
 class Loss(Protocol):
@@ -22,7 +23,7 @@ class Loss(Protocol):
         ...
 
     def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
-        """Every term, per decoder layer."""
+        """Every term, per layer."""
         ...
 
     def total(self, terms: Terms) -> Float[Array, ""]:
@@ -49,20 +50,21 @@ class SetLoss:
     """Weights of the matching."""
 
     def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
-        """The terms `class`, `box` and `giou`, and the log-only `class_error` (percent) and `cardinality_error`."""
-        layer = jax.vmap(self._layer, in_axes=(0, 0, None, 0))
-        return layer(predictions.logits, predictions.boxes, targets, assignment.queries)
+        """The terms `class`, `box` and `giou` of every set, and those for the log, as `terms_of_sets` names them."""
+        return terms_of_sets(self._layer, predictions, targets, assignment)
 
-    def _layer(self, logits: Array, boxes: Array, targets: Targets, queries: Array) -> Terms:
+    def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Array) -> Terms:
         background = logits.shape[-1] - 1
         wanted = jnp.full(logits.shape[:2], background)
-        places = jnp.where(targets.valid, queries, logits.shape[1])
+        places = jnp.where(paired(targets, queries), queries, logits.shape[1])
         wanted = jax.vmap(lambda row, at, labels: row.at[at].set(labels, mode="drop"))(wanted, places, targets.labels)
-        nothing = wanted == background
+        something, nothing = wanted != background, wanted == background
+        if counts is not None:
+            something, nothing = something & counts, nothing & counts
         surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits), wanted[..., None], axis=-1)[..., 0]
         # Counted, not summed up: hundreds of weights of 0.1 add up with a bias of many float32 roundings.
-        found = (~nothing).sum(dtype=jnp.float32) + self.no_object * nothing.sum(dtype=jnp.float32)
-        surprises = jnp.where(nothing, 0, surprise).sum() + self.no_object * jnp.where(nothing, surprise, 0).sum()
+        found = something.sum(dtype=jnp.float32) + self.no_object * nothing.sum(dtype=jnp.float32)
+        surprises = jnp.where(something, surprise, 0).sum() + self.no_object * jnp.where(nothing, surprise, 0).sum()
         return {
             "class": Mean(surprises, found),
             **box_terms(boxes, targets, queries),
@@ -70,21 +72,74 @@ class SetLoss:
         }
 
     def total(self, terms: Terms) -> Float[Array, ""]:
-        """The weighted sum over terms and layers that is minimised."""
+        """The weighted sum over terms, layers and sets that is minimised."""
         return weighted_sum(terms, {"class": self.classification, "box": self.box, "giou": self.giou})
+
+
+LayerTerms = Callable[[Array, Array, Array | None, Targets, Array], Terms]
+"""Terms of one layer: of logits, boxes, which queries count, targets, and the query of each object."""
+
+
+def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
+    """The terms of every layer of every set: by their own names for the answer's, after its name for another set's.
+
+    For the log there are `class_error` (percent) and `cardinality_error`, and `unmatched`, the objects of an image that
+    no query is left for, where that can be. Of other sets only those are kept that can say something.
+    """
+    terms: Terms = {}
+    for name, one in predictions.sets.items():
+        found = _terms_of_set(layer, one, targets, assignment.queries.get(name))
+        if name == ANSWER:
+            terms |= found
+            if one.valid is not None or targets.labels.shape[1] > one.logits.shape[2]:
+                terms["unmatched"] = _unmatched(targets, assignment.queries[name])
+        else:
+            silent = LOGGED if one.rule == "given" else ("class_error",)
+            terms |= {f"{name}_{term}": mean for term, mean in found.items() if term not in silent}
+    return terms
+
+
+def _terms_of_set(layer: LayerTerms, one: PredictionSet, targets: Targets, queries: Array | None) -> Terms:
+    if one.rule == "one class":
+        targets = as_one_class(targets)
+    if one.rule != "given":
+        return jax.vmap(layer, in_axes=(0, 0, 0, None, 0))(one.logits, one.boxes, one.valid, targets, queries)
+    if one.objects is None:
+        raise ValueError("predictions with the rule 'given' need objects, the object of each query; got None.")
+    # Every query is an object's place of its own, which holds the object that is given to it.
+    objects = one.objects if one.valid is None else jnp.where(one.valid, one.objects, -1)
+    each = jax.vmap(objects_of_queries, in_axes=(None, 0))(targets, objects)
+    queries = jnp.broadcast_to(jnp.arange(objects.shape[-1]), objects.shape)
+    return jax.vmap(layer)(one.logits, one.boxes, one.valid, each, queries)
+
+
+def objects_of_queries(targets: Targets, objects: Int[Array, "batch queries"]) -> Targets:
+    """The object of each query, not valid where that is none (-1)."""
+    valid = objects >= 0
+    if targets.labels.shape[1] == 0:
+        return Targets(jnp.zeros((*objects.shape, 4)), jnp.zeros_like(objects), jnp.zeros_like(valid))
+    place = jnp.maximum(objects, 0)
+    boxes = jnp.take_along_axis(targets.boxes, place[..., None], axis=1)
+    labels, real = (jnp.take_along_axis(x, place, axis=1) for x in (targets.labels, targets.valid))
+    return Targets(boxes, labels, valid & real)
+
+
+def paired(targets: Targets, queries: Int[Array, "batch objects"]) -> Bool[Array, "batch objects"]:
+    """Which objects are there and have a query."""
+    return targets.valid & (queries >= 0)
 
 
 def box_terms(
     boxes: Float[Array, "batch queries 4"], targets: Targets, queries: Int[Array, "batch objects"]
 ) -> dict[str, Mean]:
     """`box` and `giou`: L1 distance and one minus generalised IoU of matched boxes, per object."""
-    matched = jnp.take_along_axis(boxes, queries[..., None], axis=1)
+    matched = jnp.take_along_axis(boxes, jnp.maximum(queries, 0)[..., None], axis=1)
     distance = jnp.abs(matched - targets.boxes).sum(-1)
     overlap = generalized_iou(xyxy_from_cxcywh(matched), xyxy_from_cxcywh(targets.boxes))
-    at_least_one = at_least_one_object(targets)
+    pairs, at_least_one = paired(targets, queries), at_least_one_object(targets)
     return {
-        "box": Mean(jnp.where(targets.valid, distance, 0).sum(), at_least_one),
-        "giou": Mean(jnp.where(targets.valid, 1 - overlap, 0).sum(), at_least_one),
+        "box": Mean(jnp.where(pairs, distance, 0).sum(), at_least_one),
+        "giou": Mean(jnp.where(pairs, 1 - overlap, 0).sum(), at_least_one),
     }
 
 
@@ -96,13 +151,19 @@ def class_counts(
     The latter is the difference between the objects of an image and the queries whose best class is not the last one;
     it says something only where that is 'no object'.
     """
-    chosen = jnp.take_along_axis(logits, queries[..., None], axis=1)
-    wrong = targets.valid & (chosen.argmax(-1) != targets.labels)
+    pairs = paired(targets, queries)
+    chosen = jnp.take_along_axis(logits, jnp.maximum(queries, 0)[..., None], axis=1)
+    wrong = pairs & (chosen.argmax(-1) != targets.labels)
     miscounted = jnp.abs((logits.argmax(-1) != logits.shape[-1] - 1).sum(-1) - targets.valid.sum(-1))
     return {
-        "class_error": Mean(100 * wrong.sum(dtype=jnp.float32), targets.valid.sum(dtype=jnp.float32)),
+        "class_error": Mean(100 * wrong.sum(dtype=jnp.float32), pairs.sum(dtype=jnp.float32)),
         "cardinality_error": Mean(miscounted.sum(dtype=jnp.float32), jnp.float32(len(miscounted))),
     }
+
+
+def _unmatched(targets: Targets, queries: Int[Array, "layers batch objects"]) -> Mean:
+    left = (targets.valid & (queries < 0)).sum((1, 2), dtype=jnp.float32)
+    return Mean(left, jnp.full_like(left, queries.shape[1]))
 
 
 def at_least_one_object(targets: Targets) -> Float[Array, ""]:
@@ -111,5 +172,8 @@ def at_least_one_object(targets: Targets) -> Float[Array, ""]:
 
 
 def weighted_sum(terms: Terms, weights: dict[str, float]) -> Float[Array, ""]:
-    """The sum over layers and over the terms that have a weight, times it."""
-    return sum((weight * terms[name].value.sum() for name, weight in weights.items()), jnp.float32(0))
+    """The sum over layers, sets and the terms that have a weight, times it."""
+    weighted = [name for name in terms if name.rpartition("_")[2] in weights]
+    sets = sorted({name.rpartition("_")[0] for name in weighted})
+    named = ((weight, f"{prefix}_{name}".removeprefix("_")) for prefix in sets for name, weight in weights.items())
+    return sum((weight * terms[name].value.sum() for weight, name in named), jnp.float32(0))

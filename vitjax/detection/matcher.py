@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from vitjax.ops.assignment import linear_assignment
 from vitjax.ops.boxes import generalized_iou, xyxy_from_cxcywh
-from vitjax.structs import Assignment, Predictions, Targets
+from vitjax.structs import Assignment, Predictions, PredictionSet, Targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,50 +77,69 @@ def _box_cost(boxes: Array, target_boxes: Array, box: float, giou: float) -> Arr
     return box * distance - giou * overlap
 
 
-def assign(cost: Float[Array, "queries objects"], valid: Bool[Array, " objects"]) -> Int[Array, " objects"]:
-    """The query of each valid object in the cheapest matching; needs at least as many queries as objects.
+NEVER = 1e9  # a price that nothing is worth; the solver wants finite ones
 
-    A cost that is not finite counts as very expensive: the loss will not be finite either and training stops there,
-    not here.
+
+def assign(
+    cost: Float[Array, "queries objects"],
+    valid: Bool[Array, " objects"],
+    counts: Bool[Array, " queries"] | None = None,
+) -> Int[Array, " objects"]:
+    """The query of each valid object in the cheapest matching of as many as there are queries; -1 for the others.
+
+    `counts` tells the queries that may be taken, None is all of them. A cost that is not finite counts as very
+    expensive: the loss will not be finite either and training stops there, not here.
     """
+    queries, objects = cost.shape
     prices = jnp.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).T
     valid_first = jnp.argsort(~valid)
-    queries = linear_assignment(prices[valid_first], valid.sum())
-    return jnp.zeros_like(queries).at[valid_first].set(queries)
+    if counts is not None or objects > queries:
+        counts = jnp.ones(queries, bool) if counts is None else counts
+        counts = jnp.pad(counts, (0, max(objects - queries, 0)))
+        # What goes without takes a stand-in. There are as many of these as needed and all cost the same, so that they
+        # change nothing of the rest.
+        left_over = jnp.maximum(valid.sum() - counts.sum(), 0)
+        stand_in = ~counts & (jnp.cumsum(~counts) <= left_over)
+        prices = jnp.pad(prices, ((0, 0), (0, len(counts) - queries)))
+        prices = jnp.where(counts, prices, jnp.where(stand_in, 0, NEVER))
+    found = linear_assignment(prices[valid_first], valid.sum())
+    found = found if counts is None else jnp.where(counts[found], found, -1)
+    return jnp.zeros_like(found).at[valid_first].set(found)
 
 
 def match(cost: Cost, predictions: Predictions, targets: Targets) -> Assignment:
-    """The cheapest assignment for every layer and image at once; no gradient flows through it.
+    """The cheapest assignment for every set, layer and image at once; no gradient flows through it.
 
-    Proposals, where there are any, are matched as class 0, whatever the label.
-
-    Raises:
-        ValueError: there are fewer queries than places for objects.
+    Sets whose assignment is given are left out.
     """
-    queries = _match(cost, predictions, targets)
-    if predictions.proposals is None:
-        return Assignment(queries)
-    objects = dataclasses.replace(targets, labels=jnp.zeros_like(targets.labels))
-    proposals = dataclasses.replace(predictions.proposals, logits=predictions.proposals.logits[..., :1])
-    return Assignment(queries, _match(cost, proposals, objects))
+    matched = {name: one for name, one in predictions.sets.items() if one.rule != "given"}
+    return Assignment({name: _match(cost, one, targets) for name, one in matched.items()})
 
 
-def _match(cost: Cost, predictions: Predictions, targets: Targets) -> Int[Array, "layers batch objects"]:
-    queries, objects = predictions.logits.shape[2], targets.labels.shape[1]
-    if queries < objects:
-        raise ValueError(
-            f"the model has {queries} queries and the data up to {objects} objects in an image; set num_queries to at "
-            f"least {objects}; in a two-stage model, whose queries are tokens, images must be large enough, too."
-        )
-    if objects == 0:
+def _match(cost: Cost, predictions: PredictionSet, targets: Targets) -> Int[Array, "layers batch objects"]:
+    if targets.labels.shape[1] == 0:
         return jnp.zeros((*predictions.logits.shape[:2], 0), jnp.int32)
-    predictions = lax.stop_gradient(predictions)
+    logits, boxes = lax.stop_gradient((predictions.logits, predictions.boxes))
+    if predictions.rule == "one class":
+        logits, targets = logits[..., :1], as_one_class(targets)
 
     def one(logits: Array, boxes: Array, counts: Array | None, target: Targets) -> Array:
-        prices = cost(logits, boxes, target.boxes, target.labels)
-        prices = prices if counts is None else jnp.where(counts[:, None], prices, jnp.inf)
-        return assign(prices, target.valid)
+        return assign(cost(logits, boxes, target.boxes, target.labels), target.valid, counts)
 
-    images = jax.vmap(one)
-    layers = jax.vmap(images, in_axes=(0, 0, 0, None))
-    return layers(predictions.logits, predictions.boxes, predictions.valid, targets)
+    layers = jax.vmap(jax.vmap(one), in_axes=(0, 0, 0, None))
+    return layers(logits, boxes, predictions.valid, targets)
+
+
+def as_one_class(targets: Targets) -> Targets:
+    """The targets with every object as class 0."""
+    return dataclasses.replace(targets, labels=jnp.zeros_like(targets.labels))
+
+
+def note_on_queries(queries: int, objects: int) -> str | None:
+    """What to tell a user whose data have images of up to so many objects; None where the queries are enough."""
+    if objects <= queries:
+        return None
+    return (
+        f"note: the model has {queries} queries and the data up to {objects} objects in an image: those that no query "
+        f"is left for are not trained on; the metric 'unmatched' counts them. Set num_queries to at least {objects}."
+    )

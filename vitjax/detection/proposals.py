@@ -1,5 +1,6 @@
 """Region proposals of two-stage Deformable DETR's encoder. Source: Zhu et al. 2021, section 4.2 and appendix A.4."""
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -8,61 +9,63 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float
 
-from vitjax.detection.deformable_encoder import token_places
+from vitjax.detection.deformable_encoder import Memory, token_places
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.initializers import torch_bias
 from vitjax.ops.positions import sine_of_boxes
 from vitjax.ops.sampling import Shapes
-from vitjax.structs import Predictions
+from vitjax.structs import PredictionSet
 
 QueriesValid = Bool[Array, "batch queries"] | None  # None is all
 
 
 class Proposals(nn.Module):
-    """Every token proposes a box around itself; the best of them become the decoder's queries."""
+    """Every token proposes a box around itself; the best of them become the decoder's queries.
+
+    `tokens` that propose, the `anchors` that they change (logits, infinite where unsound) and the indices of the
+    `chosen`, best first, are sown into `intermediates`.
+    """
 
     count: int
 
     @nn.compact
     def __call__(
         self,
-        memory: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        ratios: Float[Array, "batch levels 2"],
-        shapes: Shapes,
-        class_head: nn.Module,
-        box_head: nn.Module,
+        memory: Memory,
+        class_head: Callable[[Array], Array],
+        box_head: Callable[[Array], Array],
         leave_out: Bool[Array, "batch tokens"] | None,
-    ) -> tuple[Predictions, Float[Array, "batch queries 4"], Float[Array, "batch queries both"], QueriesValid]:
+    ) -> tuple[PredictionSet, Float[Array, "batch queries 4"], Float[Array, "batch queries both"], QueriesValid]:
         """All proposals, the cxcywh references of the best, and their (position, content) embeddings side by side.
 
         Tokens in `leave_out` are not trained and not chosen; where there are fewer others than queries, the queries
         that are left over are not valid. As published, the rank of a proposal is the logit of class 0, which is the
         only one that its training gives a meaning.
         """
-        channels = memory.shape[-1]
-        anchors, sound = anchors_of(ratios, shapes)
-        memory = jnp.where((valid & sound)[..., None], memory.astype(jnp.float32), 0)
+        channels = memory.tokens.shape[-1]
+        anchors, sound = anchors_of(memory.ratios, memory.shapes)
+        proposing = (memory.valid & sound)[..., None]
         xavier = nn.initializers.xavier_uniform()
         norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
-        memory = norm(name="norm")(
-            nn.Dense(channels, kernel_init=xavier, bias_init=torch_bias(channels), name="projection")(memory)
-        )
-        logits = class_head(memory)
-        unbounded = jnp.where((valid & sound)[..., None], inverse_sigmoid(anchors), jnp.inf)
-        boxes = jax.nn.sigmoid(box_head(memory) + unbounded)
+        project = nn.Dense(channels, kernel_init=xavier, bias_init=torch_bias(channels), name="projection")
+        tokens = norm(name="norm")(project(jnp.where(proposing, memory.tokens.astype(jnp.float32), 0)))
+        logits = class_head(tokens)
+        unbounded = jnp.where(proposing, inverse_sigmoid(anchors), jnp.inf)
+        boxes = jax.nn.sigmoid(box_head(tokens) + unbounded)
 
         rank = logits[..., 0] if leave_out is None else jnp.where(leave_out, -jnp.inf, logits[..., 0])
         best = lax.top_k(rank, min(self.count, rank.shape[1]))[1]
+        for name, kept in {"tokens": tokens, "anchors": unbounded, "chosen": best}.items():
+            self.sow("intermediates", name, kept)
         chosen = lax.stop_gradient(jnp.take_along_axis(boxes, best[..., None], axis=1))
         position = sine_of_boxes(chosen, channels // 2)
         bias = torch_bias(position.shape[-1])
         project = nn.Dense(2 * channels, kernel_init=xavier, bias_init=bias, name="query_projection")
         embedding = norm(name="query_norm")(project(position))
-        if leave_out is None:
-            return Predictions(logits[None], boxes[None]), chosen, embedding, None
-        queries_valid = ~jnp.take_along_axis(leave_out, best, axis=1)
-        return Predictions(logits[None], boxes[None], ~leave_out[None]), chosen, embedding, queries_valid
+        counts, queries_valid = None, None
+        if leave_out is not None:
+            counts, queries_valid = ~leave_out[None], ~jnp.take_along_axis(leave_out, best, axis=1)
+        return PredictionSet(logits[None], boxes[None], counts, rule="one class"), chosen, embedding, queries_valid
 
 
 def anchors_of(

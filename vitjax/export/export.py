@@ -22,7 +22,6 @@ from vitjax.export import run_exported
 from vitjax.export.program import Outputs, Program, differences
 from vitjax.formats.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
-from vitjax.segmentation.label_map import BestLabel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LIMIT = 1e-4
@@ -70,7 +69,7 @@ def export_model(
         DataError: the model labels pixels, the program does not say what the model says, `out` is something else, or it
             cannot be written.
     """
-    if isinstance(file.postprocess, BestLabel):
+    if file.postprocess.task == "segmentation":
         raise DataError("export writes detectors and classifiers; a segmentation model runs with vitjax only.")
     given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -11,13 +11,24 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
-from vitjax.classification.postprocess import TopClasses
-from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.ops.images import normalize, valid_pixels
 from vitjax.structs import Images
 
 Outputs = dict[str, Any]
+
+
+class Postprocess(Protocol):
+    """From logits, of a detector with boxes and the sizes of the images, to a struct of arrays."""
+
+    @property
+    def scores(self) -> str:
+        """What it takes logits for: "softmax" with 'no object' last, "sigmoid", or "classes"."""
+        ...
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The answer."""
+        ...
 
 
 class Input(NamedTuple):
@@ -46,7 +57,7 @@ class Program:
     height: int
     width: int
     preprocess: bool
-    postprocess: BestClass | TopDetections | TopClasses | None
+    postprocess: Postprocess | None
 
     def inputs(self, batch: Any) -> tuple[Input, ...]:
         """The arguments for so many images; `batch` may be a symbol."""
@@ -72,9 +83,8 @@ class Program:
         raw = self.raw(self.variables, images)
         if self.postprocess is None:
             return raw
-        if isinstance(self.postprocess, TopClasses):
-            return dict(vars(self.postprocess(raw["logits"])))
-        return dict(vars(self.postprocess(raw["logits"], raw["boxes"], inputs[2])))
+        boxes = (raw["boxes"], inputs[2]) if self._pixel_boxes else ()
+        return dict(vars(self.postprocess(raw["logits"], *boxes)))
 
     def raw(self, variables: dict[str, Any], images: Images) -> Outputs:
         """The logits of a classifier; logits and boxes of the last decoder layer of a detector."""
@@ -96,7 +106,7 @@ class Program:
 
     @property
     def _pixel_boxes(self) -> bool:
-        return isinstance(self.postprocess, (BestClass, TopDetections))
+        return self.postprocess is not None and self.postprocess.scores != "classes"
 
 
 def differences(program: Program, exported: Callable[..., Outputs], batch: int) -> dict[str, float]:
@@ -137,8 +147,8 @@ def _compared(
 ) -> dict[str, float]:
     if program.postprocess is None:
         return {name: _distance(found[name], raw[name]) for name in raw}
-    scores = _scores(program.postprocess, raw["logits"])
-    best = scores.max(-1) if isinstance(program.postprocess, BestClass) else scores.reshape(len(scores), -1)
+    scores = _scores(program.postprocess.scores, raw["logits"])
+    best = scores.max(-1) if program.postprocess.scores == "softmax" else scores.reshape(len(scores), -1)
     count = found["scores"].shape[1]
     result = {"scores": _distance(-np.sort(-found["scores"]), -np.sort(-best)[:, :count])}
     if "boxes" not in raw:
@@ -148,12 +158,13 @@ def _compared(
     return result | _explained(found, scores, np.asarray(xyxy_from_cxcywh(jnp.asarray(raw["boxes"]))) * scale)
 
 
-def _scores(postprocess: BestClass | TopDetections | TopClasses, logits: np.ndarray) -> np.ndarray:
-    if isinstance(postprocess, TopDetections):
+def _scores(kind: str, logits: np.ndarray) -> np.ndarray:
+    """The scores that a post-processing of a kind takes logits for."""
+    if kind == "sigmoid":
         return 1 / (1 + np.exp(-logits))
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = exponentials / exponentials.sum(-1, keepdims=True)
-    return probabilities[..., :-1] if isinstance(postprocess, BestClass) else probabilities
+    return probabilities[..., :-1] if kind == "softmax" else probabilities
 
 
 def _explained(

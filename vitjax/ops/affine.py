@@ -60,11 +60,6 @@ def sample(
     return read.reshape(*grid.shape[:3], channels)
 
 
-def distance_from_identity(theta: Float[Array, "batch 2 3"]) -> Float[Array, " batch"]:
-    """The squared distance of each map from the identity: a penalty on turning, shifting and scaling too much."""
-    return jnp.square(theta - jnp.eye(2, 3, dtype=theta.dtype)).sum((1, 2))
-
-
 def _sides(size: tuple[int, int], extents: Array | None) -> tuple[Array, Array]:
     """Rows and columns of each image [batch 1], or of all [1 1]."""
     rows, columns = jnp.array(size)[:, None, None] if extents is None else jnp.maximum(extents, 1).T[..., None]

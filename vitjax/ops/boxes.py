@@ -5,19 +5,13 @@ Source: Rezatofighi et al. 2019, "Generalized Intersection over Union"; conventi
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 
 def xyxy_from_cxcywh(boxes: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
     """Corners (left, top, right, bottom) of boxes given by centre and size."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     return jnp.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)
-
-
-def cxcywh_from_xyxy(boxes: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """Centre and size of boxes given by corners."""
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
 def area(boxes: Float[Array, "*batch 4"]) -> Float[Array, "*batch"]:
@@ -53,14 +47,3 @@ def inverse_sigmoid(x: Float[Array, "*shape"], epsilon: float = 1e-5) -> Float[A
     """The logit of a number in [0, 1], which is kept `epsilon` away from both ends. Source: Deformable DETR."""
     x = jnp.clip(x, 0, 1)
     return jnp.log(jnp.maximum(x, epsilon) / jnp.maximum(1 - x, epsilon))
-
-
-def boxes_from_masks(masks: Bool[Array, "masks height width"]) -> Float[Array, "masks 4"]:
-    """Tight xyxy boxes, in whole pixels, of binary masks; zeros for an empty mask."""
-    height, width = masks.shape[1:]
-    rows, columns = masks.any(axis=2), masks.any(axis=1)
-    left, top = jnp.argmax(columns, axis=1), jnp.argmax(rows, axis=1)
-    right = width - 1 - jnp.argmax(columns[:, ::-1], axis=1)
-    bottom = height - 1 - jnp.argmax(rows[:, ::-1], axis=1)
-    boxes = jnp.stack([left, top, right, bottom], axis=1).astype(jnp.float32)
-    return jnp.where(rows.any(axis=1)[:, None], boxes, 0)

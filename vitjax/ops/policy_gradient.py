@@ -1,9 +1,8 @@
-"""Gradients through choices: REINFORCE with a baseline, what it estimates where all actions can be counted, and the
-straight-through Gumbel-softmax.
+"""Gradients through choices: REINFORCE with a baseline, and the straight-through Gumbel-softmax.
 
 All gradients are of the expected reward, to be climbed; a loss is their negative.
-Sources: Williams 1992 (REINFORCE), sections 4 and 6; Greensmith et al. 2004, section 4 (the optimal baseline);
-Bengio et al. 2013 (straight-through); Jang et al. 2017 (Gumbel-softmax), sections 2.1 and 2.2.
+Sources: Williams 1992 (REINFORCE), sections 4 and 6; Bengio et al. 2013 (straight-through); Jang et al. 2017
+(Gumbel-softmax), sections 2.1 and 2.2.
 """
 
 import jax
@@ -63,28 +62,6 @@ def entropy(logits: Float[Array, "*batch actions"]) -> Float[Array, "*batch"]:
     """-sum p log p of softmax(logits), in nats; an action of probability 0 adds 0."""
     logs = jax.nn.log_softmax(logits)
     return -jnp.where(jnp.isneginf(logs), 0, jnp.exp(logs) * logs).sum(-1)
-
-
-def optimal_baseline(
-    probabilities: Float[Array, " actions"],
-    scores: Float[Array, "actions parameters"],
-    rewards: Float[Array, " actions"],
-) -> Float[Array, ""]:
-    """The one baseline of least total variance: E[|s|^2 R] / E[|s|^2], with scores s = d log pi / d parameters."""
-    weights = probabilities * (scores**2).sum(-1)
-    return (weights * rewards).sum() / weights.sum()
-
-
-def estimator_moments(
-    probabilities: Float[Array, " actions"],
-    scores: Float[Array, "actions parameters"],
-    rewards: Float[Array, " actions"],
-    baseline: float | Float[Array, ""] = 0.0,
-) -> tuple[Float[Array, " parameters"], Float[Array, " parameters"]]:
-    """Mean and variance, parameter by parameter, of one sample's estimate s (R - b), by counting all actions."""
-    estimates = scores * (rewards - baseline)[:, None]
-    mean = probabilities @ estimates
-    return mean, probabilities @ (estimates - mean) ** 2
 
 
 def straight_through_gumbel(

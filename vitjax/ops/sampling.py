@@ -177,7 +177,8 @@ def located(shapes: Shapes, value: Value, locations: Locations, weights: Weights
 def _placed(pixel: Array, size: np.ndarray) -> tuple[Array, Array, Array]:
     """Index in the bordered side, the way from there to the next pixel, and whether either of the two is inside."""
     inside = (pixel > -1) & (pixel < size)
-    held = jnp.where(pixel > -1, jnp.minimum(pixel, size), -1)  # NaN compares as False: outside
+    # Only what is inside has a gradient, on the rim too. NaN compares as False: outside.
+    held = jnp.where(inside, pixel, jnp.where(pixel > -1, size, -1))
     low = jnp.minimum(jnp.floor(held), size - 1)
     return low.astype(jnp.int32) + 1, held - low, inside
 

@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from vitjax.detection.focal_loss import sigmoid_focal
-from vitjax.detection.loss import at_least_one_object, weighted_sum
+from vitjax.detection.loss import at_least_one_object, paired, weighted_sum
 from vitjax.ops.resize import resize_bilinear
 from vitjax.structs import Mean, Targets, Terms
 
@@ -39,17 +39,17 @@ class MaskLoss:
         queries: Int[Array, "batch objects"],
     ) -> Terms:
         """The terms `mask` and `dice` of the last layer, whose objects have these queries; logits are resized."""
-        matched = jnp.take_along_axis(masks, queries[..., None, None], axis=1)
+        matched = jnp.take_along_axis(masks, jnp.maximum(queries, 0)[..., None, None], axis=1)
         size = (target_masks.shape[2], target_masks.shape[3])
         resized = resize_bilinear(jnp.moveaxis(matched, 1, -1), size, align_corners=False)
-        logits = jnp.moveaxis(resized, -1, 1).reshape(*queries.shape, -1)
+        logits = jnp.moveaxis(resized, -1, 1).reshape(*queries.shape, size[0] * size[1])
         truth = target_masks.reshape(logits.shape).astype(logits.dtype)
         focal = sigmoid_focal(logits, truth, self.alpha, self.gamma).mean(-1)
         probability = jax.nn.sigmoid(logits)
         shared, both = (probability * truth).sum(-1), probability.sum(-1) + truth.sum(-1)
         losses = {"mask": focal, "dice": 1 - (2 * shared + 1) / (both + 1)}
         count = at_least_one_object(targets)[None]
-        return {name: Mean(jnp.where(targets.valid, x, 0).sum()[None], count) for name, x in losses.items()}
+        return {name: Mean(jnp.where(paired(targets, queries), x, 0).sum()[None], count) for name, x in losses.items()}
 
     def total(self, terms: Terms) -> Float[Array, ""]:
         """The weighted sum that is minimised, besides the loss of classes and boxes."""

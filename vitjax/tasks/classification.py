@@ -190,7 +190,8 @@ def classification_objective(
         erase, mix, dropout = jax.random.split(key, 3)
         targets = class_targets_of(batch, model.num_classes)
         images, targets = mixing(mix, erasing(erase, images_of(batch)), targets)
-        answer, changed = forward(model, variables, images, dropout)  # logits, or what the model's own loss takes
+        # The answer is logits, or what the model's own loss takes.
+        answer, changed = forward(model, variables, images, {"dropout": dropout})
         terms = loss(answer, targets)
         return loss.total(terms), Evaluated(terms, changed)
 

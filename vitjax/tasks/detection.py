@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -233,10 +234,18 @@ class Detection(Experiment):
 
 
 def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Objective:
-    """The loss of a detector against the objects that `matching` assigns to its queries."""
+    """The loss of a detector against the objects that `matching` assigns to its queries.
+
+    A model whose class says `takes_targets = True` is given the `targets`, and random numbers of the name "noise".
+    """
+    takes_targets = getattr(model, "takes_targets", False)
 
     def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-        predictions, changed = forward(model, variables, images_of(batch), key)
+        given, rngs = {}, {"dropout": key}
+        if takes_targets:
+            given = {"targets": batch.targets}
+            rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
+        predictions, changed = forward(model, variables, images_of(batch), rngs, **given)
         terms = loss(predictions, batch.targets, matching(predictions, batch.targets))
         return loss.total(terms), Evaluated(terms, changed)
 

@@ -23,7 +23,9 @@ class Evaluated(NamedTuple):
 Objective = Callable[[dict[str, Any], Batch, Array], tuple[Float[Array, ""], Evaluated]]
 
 
-def forward(model: nn.Module, variables: dict[str, Any], images: Images, dropout: Array) -> tuple[Any, dict[str, Any]]:
+def forward(
+    model: nn.Module, variables: dict[str, Any], images: Images, rngs: dict[str, Array], **given: Any
+) -> tuple[Any, dict[str, Any]]:
     """What the model answers in training, and the collections that it has changed."""
-    answer: Any = model.apply(variables, images, train=True, rngs={"dropout": dropout}, mutable=[STATISTICS])
+    answer: Any = model.apply(variables, images, train=True, rngs=rngs, mutable=[STATISTICS], **given)
     return answer

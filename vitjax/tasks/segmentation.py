@@ -169,7 +169,7 @@ def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objecti
     """The loss of a segmentation model on every labelled pixel."""
 
     def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-        logits, changed = forward(model, variables, images_of(batch), key)
+        logits, changed = forward(model, variables, images_of(batch), {"dropout": key})
         labels: Any = batch.label_maps  # a segmentation source has them
         terms = loss(logits, labels)
         return loss.total(terms), Evaluated(terms, changed)

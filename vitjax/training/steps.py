@@ -10,7 +10,7 @@ import optax
 from jax import Array, lax
 
 from vitjax.runs.optimizer import AdamW
-from vitjax.structs import Batch, Mean, Terms
+from vitjax.structs import LOGGED, Batch, Mean, Terms
 from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import TrainState, averaged
 
@@ -21,7 +21,7 @@ def metrics_of(terms: Terms) -> dict[str, Array]:
     for name, mean in terms.items():
         *auxiliary, last = mean.value
         metrics[name] = last
-        if name not in ("class_error", "cardinality_error"):
+        if not name.endswith(LOGGED):
             metrics |= {f"{name}_{layer}": value for layer, value in enumerate(auxiliary)}
     return metrics
 
