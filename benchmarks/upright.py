@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vitjax.explain.seen_image import look
+from vitjax.explain.seen_image import see
 from vitjax.runs.configs import load_config
 from vitjax.runs.initial import read_weights
 from vitjax.structs import images_of
@@ -30,7 +30,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     experiment = load_config("zoo_spatial_transformer_digits").experiment
     canvases = experiment.data.open("val")
-    seen = [look(canvases[i].image, canvases.classes, experiment.resize)[1] for i in range(CANVASES)]
+    seen = [see(canvases[i].image, canvases.classes, experiment.resize)[1] for i in range(CANVASES)]
     images = images_of(jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen))
     angles = np.array([canvases.degrees(i) for i in range(CANVASES)])
     transformer = experiment.model.backbone.transformer

@@ -14,7 +14,8 @@ from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
-from vitjax.explain.attention_maps import attend
+from vitjax.explain.attention_maps import attention_of
+from vitjax.explain.subject import Subject
 from vitjax.ops.positions import sine
 from vitjax.structs import Images
 
@@ -54,7 +55,7 @@ def rigged(variables):
 
 
 def attention(variables, multiple=64):
-    return attend(MODEL, variables, IMAGE, resize=RESIZE, classes=CLASSES, multiple=multiple)
+    return attention_of(Subject(MODEL, variables, RESIZE, CLASSES, multiple), IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def peaks(found):
 def test_a_pixel_attends_from_its_own_token_whose_cell_holds_it(known, pixel, cell):
     found = known.of_pixel(*pixel)
     assert peaks(found) == cell
-    low, high = found.box[:2], found.box[2:]
+    low, high = found.question.box[:2], found.question.box[2:]
     assert np.all(low <= np.add(pixel, 0.5)) and np.all(np.add(pixel, 0.5) <= high)
     np.testing.assert_allclose(high - low, 8 * 40 / 48, rtol=1e-5)
 
@@ -90,13 +91,13 @@ def test_a_query_attends_to_the_cell_that_it_asks_for(known, query):
 
 
 def test_a_query_has_the_class_score_and_box_that_it_finds(known):
-    found = known.of_query()
+    found = known.of_query().question
     assert (found.label, round(found.score, 4)) == ("bee", 0.5)  # the best class that is not 'no object'
     np.testing.assert_allclose(found.box, [10, 7.5, 30, 22.5], atol=1e-4)
 
 
 def test_weights_sum_to_one_on_the_image_and_padding_has_none(anything):
-    assert anything.map == (8, 8) and anything.stride == 8
+    assert anything.grid.map == (8, 8) and anything.grid.stride == 8
     for found in (anything.of_query(1), anything.of_query(3, layer=0), anything.of_pixel(39, 29)):
         assert found.weights.shape == (2, 5, 6)
         np.testing.assert_allclose(found.weights.sum((1, 2)), 1, atol=1e-5)
@@ -105,14 +106,14 @@ def test_weights_sum_to_one_on_the_image_and_padding_has_none(anything):
 
 def test_padding_does_not_change_what_is_attended_to(anything):
     alone = attention(variables_of(MODEL), multiple=4)
-    assert alone.map == (5, 6)
+    assert alone.grid.map == (5, 6)
     np.testing.assert_allclose(anything.of_query(2).weights, alone.of_query(2).weights, atol=1e-4)
     np.testing.assert_allclose(anything.of_pixel(30, 20).weights, alone.of_pixel(30, 20).weights, atol=1e-4)
 
 
 def test_the_best_query_is_taken_where_none_is_named_and_layers_count_from_either_end(anything):
-    best = anything.of_query()
-    assert best.query == f"query {anything.scores.argmax()}" and best.score == pytest.approx(anything.scores.max())
+    best, scores = anything.of_query().question, anything.queries.scores
+    assert best.query == f"query {scores.argmax()}" and best.score == pytest.approx(scores.max())
     assert best.place == "decoder layer 1 (the last of 2)"
     np.testing.assert_array_equal(anything.of_query(1, layer=-2).weights, anything.of_query(1, layer=0).weights)
 
@@ -126,7 +127,7 @@ def test_a_head_alone_keeps_its_number(anything):
 def test_the_part_of_the_weight_in_a_box_counts_cells_by_what_lies_in_it(known):
     found = known.of_query(2)
     pixels = np.repeat(np.repeat(found.mean, 80, axis=0), 80, axis=1) / 80**2  # 12 to a pixel of the original
-    left, top, right, bottom = np.rint(found.box * 12).astype(int)
+    left, top, right, bottom = np.rint(found.question.box * 12).astype(int)
     assert found.in_box == pytest.approx(pixels[top:bottom, left:right].sum(), abs=1e-3)
 
 
@@ -148,9 +149,9 @@ def test_what_there_is_not_is_answered_with_what_there_is(known, ask, words):
 
 def test_a_model_without_such_attention_is_told_so():
     with pytest.raises(ValueError, match="this model is a Classifier with a ResNet"):
-        attend(Classifier(BACKBONE), {}, IMAGE, resize=RESIZE, classes=CLASSES)
+        attention_of(Subject(Classifier(BACKBONE), {}, RESIZE, CLASSES), IMAGE)
 
 
 def test_an_image_that_is_missing_is_named():
     with pytest.raises(DataError, match=r"nowhere\.png"):
-        attend(MODEL, {}, "nowhere.png", resize=RESIZE, classes=CLASSES)
+        attention_of(Subject(MODEL, {}, RESIZE, CLASSES), "nowhere.png")

@@ -11,26 +11,26 @@ from vitjax.explain.attention_maps import AttentionMap
 from vitjax.explain.attention_picture import draw_attention
 from vitjax.explain.group_maps import GroupMap
 from vitjax.explain.group_picture import draw_groups
+from vitjax.explain.question import Question
 from vitjax.explain.seen_image import SeenImage
 
 YELLOW = (253, 231, 37)  # the greatest weight
 GREY = SeenImage(np.zeros((40, 40, 3), np.uint8), (40, 40), np.array([0.0, 0.0, 40.0, 40.0]), (40, 40))
 
 
-def one_cell(cell, *, heads=1, **fields):
+def one_cell(cell, *, heads=1, image=GREY, **fields):
     """All weight on one of 5 x 5 cells of 8 pixels, for a query with a box at the lower left."""
     weights = np.zeros((heads, 5, 5), np.float32)
     weights[:, *cell] = 1
-    defaults = {"image": GREY, "stride": 8, "query": "query 3", "part": "decoder", "layer": 0, "layers": 2}
-    found = {"box": np.array([1.0, 30.0, 9.0, 39.0]), "label": "a", "score": 0.5}
-    return AttentionMap(heads=tuple(range(heads)), weights=weights, **{**defaults, **found, **fields})
+    asked = {"query": "query 3", "part": "decoder", "layer": 0, "layers": 2, "label": "a", "score": 0.5, **fields}
+    question = Question(box=np.array([1.0, 30.0, 9.0, 39.0]), **asked)
+    return AttentionMap(question, image.grid((5, 5), 8), tuple(range(heads)), weights)
 
 
-def grouped(cell, **fields):
-    known = {field.name: getattr(one_cell(cell), field.name) for field in dataclasses.fields(AttentionMap)}
+def grouped(cell, *, interval=2, **fields):
     members = np.zeros((5, 5), bool)
     members[::2, ::2] = True
-    return GroupMap(**{**known, "pixel": (4, 36), "part": "stage 1", "members": members, "interval": 2, **fields})
+    return GroupMap(one_cell(cell, pixel=(4, 36), part="stage 1", **fields), members, interval)
 
 
 def middle(path, color, left):

@@ -16,8 +16,9 @@ from vitjax.data.crops import CenterCrop
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
-from vitjax.explain.group_maps import GroupedBlock, group
-from vitjax.explain.seen_image import look
+from vitjax.explain.group_maps import GroupedBlock, groups_of
+from vitjax.explain.seen_image import see
+from vitjax.explain.subject import Subject
 from vitjax.ops.groups import Grid
 from vitjax.structs import Images
 
@@ -38,7 +39,7 @@ def variables_of(model):
 
 @pytest.fixture(scope="module")
 def padded():
-    return group(DETECTOR, variables_of(DETECTOR), IMAGE, preprocess=RESIZE, classes=CLASSES, multiple=64)
+    return groups_of(Subject(DETECTOR, variables_of(DETECTOR), RESIZE, CLASSES, 64), IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def square():
         "kernel": np.zeros_like(variables["params"]["head"]["kernel"]),
         "bias": np.log(np.array([1, 2, 5], np.float32)),
     }
-    return group(CLASSIFIER, variables, IMAGE, preprocess=CenterCrop(32, 36), classes=CLASSES)
+    return groups_of(Subject(CLASSIFIER, variables, CenterCrop(32, 36), CLASSES), IMAGE)
 
 
 def members(place, size, side, interval):
@@ -69,9 +70,10 @@ def test_a_group_has_the_members_of_the_definition_and_all_the_weight(padded, bl
     place = int((pixel[1] + 0.5) * 36 / 30 // 4), int((pixel[0] + 0.5) * 48 / 40 // 4)
     assert found.interval == interval
     np.testing.assert_array_equal(found.members, members(place, (9, 12), 3, interval))
-    np.testing.assert_allclose(found.weights.sum((1, 2)), 1, atol=1e-5)
-    assert np.all((found.mean > 0) == found.members) and found.on_padding < 1e-5
-    np.testing.assert_allclose(found.box, found.cells[place], rtol=1e-6)
+    attention = found.attention
+    np.testing.assert_allclose(attention.weights.sum((1, 2)), 1, atol=1e-5)
+    assert np.all((attention.mean > 0) == found.members) and attention.on_padding < 1e-5
+    np.testing.assert_allclose(attention.question.box, attention.grid.cells[place], rtol=1e-6)
 
 
 def test_tokens_and_weights_that_are_sown_are_those_that_the_output_depends_on():
@@ -94,15 +96,15 @@ def test_tokens_and_weights_that_are_sown_are_those_that_the_output_depends_on()
 
 
 def test_the_first_short_and_the_first_long_block_are_taken_as_far_as_there_are(padded):
-    assert [(one.layer, one.interval) for one in padded.both(3, 4)] == [(0, 1), (1, 2)]
-    assert [(one.layer, one.interval) for one in padded.both(3, 4, stage=2)] == [(0, 1)]
-    assert padded.both(3, 4, stage=2)[0].mean.shape == (5, 6)
+    assert [(one.attention.question.layer, one.interval) for one in padded.both(3, 4)] == [(0, 1), (1, 2)]
+    assert [(one.attention.question.layer, one.interval) for one in padded.both(3, 4, stage=2)] == [(0, 1)]
+    assert padded.both(3, 4, stage=2)[0].attention.mean.shape == (5, 6)
 
 
 def test_a_group_is_told_in_words(padded):
     short, far = padded.both(0, 0)
-    assert (short.place, short.spread) == ("stage 1, block 0 (of 2)", "3 x 3 tokens, neighbours")
-    assert (far.place, far.spread) == ("stage 1, block 1 (of 2)", "3 x 3 tokens, every 2nd")
+    assert (short.attention.question.place, short.spread) == ("stage 1, block 0 (of 2)", "3 x 3 tokens, neighbours")
+    assert (far.attention.question.place, far.spread) == ("stage 1, block 1 (of 2)", "3 x 3 tokens, every 2nd")
 
 
 @pytest.mark.parametrize(
@@ -116,22 +118,23 @@ def test_the_interval_is_read_from_the_tokens(tokens, interval):
 
 
 def test_a_classifier_tells_what_it_takes_the_image_for(square):
-    found = square.of_pixel(20, 15)
+    found = square.of_pixel(20, 15).attention.question
     assert (found.label, found.score) == ("cat", pytest.approx(5 / 8))
 
 
 def test_the_square_of_a_classifier_lies_in_pixels_of_the_original(square):
-    np.testing.assert_allclose(square.image.extent, [8 * 40 / 48, 2 * 30 / 36, 40 * 40 / 48, 34 * 30 / 36])
-    assert square.image.pixels.shape == (32, 32, 3) and square.maps == ((8, 8), (4, 4))
-    corner = square.of_pixel(7, 2)
-    np.testing.assert_allclose(corner.box[:2], square.image.extent[:2])
-    np.testing.assert_allclose(square.of_pixel(32, 27).box[2:], square.image.extent[2:])
+    image = square.grids[0].image
+    np.testing.assert_allclose(image.extent, [8 * 40 / 48, 2 * 30 / 36, 40 * 40 / 48, 34 * 30 / 36])
+    assert image.pixels.shape == (32, 32, 3) and [grid.map for grid in square.grids] == [(8, 8), (4, 4)]
+    corner, last = (square.of_pixel(*pixel).attention.question.box for pixel in ((7, 2), (32, 27)))
+    np.testing.assert_allclose(corner[:2], image.extent[:2])
+    np.testing.assert_allclose(last[2:], image.extent[2:])
 
 
 @pytest.mark.parametrize("size", [(90, 40), (41, 60), (64, 64)], ids=str)
 def test_the_square_shows_what_lies_in_its_extent(size):
     ramp = np.stack(np.broadcast_arrays(*np.ogrid[: size[0], : size[1]], 0), axis=-1).astype(np.uint8)
-    seen, _ = look(ramp, CLASSES, CenterCrop(32, 36))
+    seen, _ = see(ramp, CLASSES, CenterCrop(32, 36))
     down, across = seen.pixels[..., 0].mean(), seen.pixels[..., 1].mean()
     left, top, right, bottom = seen.extent - 0.5  # the ramp has its value in the middle of a pixel
     np.testing.assert_allclose([across, down], [(left + right) / 2, (top + bottom) / 2], atol=0.6)
@@ -157,4 +160,4 @@ def test_what_there_is_not_is_answered_with_what_there_is(square, ask, words):
 def test_a_model_without_groups_is_told_what_it_has():
     model = DETR(ResNet(depth=18))
     with pytest.raises(ValueError, match="this model is a DETR with a ResNet, which has no such attention"):
-        group(model, {}, IMAGE, preprocess=RESIZE, classes=CLASSES)
+        groups_of(Subject(model, {}, RESIZE, CLASSES), IMAGE)

@@ -21,9 +21,10 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.postprocess import TopDetections
 from vitjax.explain.explain import explain
-from vitjax.explain.looks import Gates, Glimpses, Heat, Looks, Outline, gathered, looks, stride_of
+from vitjax.explain.looks import Looks, gathered, looks_of, stride_of
 from vitjax.explain.looks_picture import draw_looks
 from vitjax.explain.seen_image import SeenImage
+from vitjax.explain.subject import Subject
 from vitjax.inference.predictor import Predictor
 from vitjax.structs import Images
 from vitjax.tasks.detection import Detector
@@ -39,7 +40,7 @@ def seen(attention, stages=(1,)):
     backbone = ResNet(18, width=4, stage_blocks=(1, 1), norm="group", attention=attention, attention_stages=stages)
     model = Classifier(backbone, 2, norm=False)
     variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), WHOLE, train=False)))
-    return looks(model, variables, PICTURE, preprocess=CROP, classes=CLASSES)
+    return looks_of(Subject(model, variables, CROP, CLASSES), PICTURE)
 
 
 def by_hand(sown, side=32):
@@ -52,16 +53,16 @@ def by_hand(sown, side=32):
 def test_a_pixel_is_told_the_row_of_its_cell():
     weights = np.random.default_rng(0).random((16, 16)).astype(np.float32)
     (heat,) = by_hand({("backbone", "stage_2", "attention", "attention"): (weights,)}).of_pixel(9, 25)
-    assert isinstance(heat, Heat) and heat.module == "Stage 2"
+    assert heat.form == "heat" and heat.module == "Stage 2"
     np.testing.assert_array_equal(heat.values, weights[3 * 4 + 1].reshape(4, 4))
     np.testing.assert_array_equal(heat.box, [8, 24, 16, 32])
-    np.testing.assert_array_equal(heat.cells[2, 3], [24, 16, 32, 24])
+    np.testing.assert_array_equal(heat.grid.cells[2, 3], [24, 16, 32, 24])
 
 
 def test_pooled_keys_lie_on_coarser_cells():
     (heat,) = by_hand({("attention",): (np.eye(16, 4, dtype=np.float32),)}).of_pixel(9, 1)
     np.testing.assert_array_equal(heat.values, [[0, 1], [0, 0]])
-    np.testing.assert_array_equal(heat.cells[1, 1], [16, 16, 32, 32])
+    np.testing.assert_array_equal(heat.grid.cells[1, 1], [16, 16, 32, 32])
 
 
 @pytest.mark.parametrize("side", [32, 36, 50, 56, 224, 225], ids=str)
@@ -85,7 +86,7 @@ def test_cells_lie_at_their_stride_where_it_does_not_divide_the_sides(side, stri
     heats = by_hand({tuple(name.split("/")): (one,) for name, one in names.items()}, side).of_pixel(*place)
     left, top = 4 * stride, 2 * stride
     for heat, wide in zip(heats, (1, 2, 1, 1), strict=True):
-        box = heat.cells[np.unravel_index(heat.values.argmax(), heat.values.shape)]
+        box = heat.grid.cells[np.unravel_index(heat.values.argmax(), heat.values.shape)]
         np.testing.assert_array_equal(box, [left, top, left + wide * stride, top + wide * stride])
         assert heat.box is None or (heat.box[:2] == [left, top]).all()
 
@@ -111,7 +112,7 @@ def test_a_transformation_is_drawn_as_what_it_reads():
     quarter = np.array([[0.5, 0], [1, 0], [1, 0.5], [0.5, 0.5]])  # the upper right one
     cut = SeenImage(np.zeros((32, 64, 3), np.uint8), (32, 64), np.array([16.0, 0, 48, 32]), (16, 16))
     (outline,) = Looks(cut, (16, 16), {("backbone", "transformer", "outline"): (quarter,)}).of_pixel(20, 0)
-    assert isinstance(outline, Outline) and outline.module == "Transformer"
+    assert outline.form == "outline" and outline.module == "Transformer"
     np.testing.assert_allclose(outline.values, [[32, 0], [48, 0], [48, 16], [32, 16]])
 
 
@@ -120,7 +121,7 @@ def test_modules_come_in_the_order_of_the_network():
     names = ["stage_10/attention", "stage_2/block_1/attention", "stage_2/block_0/attention"]
     found = by_hand({("backbone", *name.split("/"), "gate"): gate for name in names}).of_pixel(0, 0)
     assert [one.module for one in found] == ["Stage 2, block 0", "Stage 2, block 1", "Stage 10"]
-    assert all(isinstance(one, Gates) for one in found)
+    assert all(one.form == "gates" for one in found)
 
 
 def test_a_stage_can_be_asked_for():
@@ -135,7 +136,7 @@ def test_weights_over_pixels_sum_to_one_and_lie_on_what_the_model_sees(attention
     found = seen(attention)
     (heat,) = found.of_pixel(48, 32)
     np.testing.assert_allclose(heat.values.sum(), 1, rtol=1e-5)
-    np.testing.assert_allclose([heat.cells[0, 0, 0], heat.cells[-1, -1, 2]], [16, 80])
+    np.testing.assert_allclose([heat.grid.cells[0, 0, 0], heat.grid.cells[-1, -1, 2]], [16, 80])
     assert found.label in CLASSES.names and 0.5 <= found.score <= 1
     with pytest.raises(ValueError, match="the model sees the square in the middle"):
         found.of_pixel(3, 3)
@@ -165,9 +166,10 @@ def test_stage_0_of_a_detector_is_all_of_its_backbone(tmp_path):
     resize = Resize(size=24, max_side=64)  # 24 x 36 pixels, padded to 32 x 64
     predictor = Predictor(Detector(model, resize, TopDetections()), variables, CLASSES)
     found = predictor.looks(PICTURE)
-    assert [type(one) for one in found.of_pixel(0, 0)] == [Gates, Outline]  # and nothing of where the decoder samples
-    np.testing.assert_allclose(found.of_pixel(0, 0)[1].values, [[48, 0], [96, 0], [96, 32], [48, 32]], atol=1e-4)
-    said = explain(predictor, PICTURE, str(tmp_path / "all.png"), stage=0)
+    gates, outline = found.of_pixel(0, 0)  # and nothing of where the decoder samples
+    assert (gates.form, outline.form) == ("gates", "outline")
+    np.testing.assert_allclose(outline.values, [[48, 0], [96, 0], [96, 32], [48, 32]], atol=1e-4)
+    said = explain(predictor.subject, PICTURE, str(tmp_path / "all.png"), stage=0)
     assert "Stage 1, block 0: factors" in said[0] and "Transformer: what is read of the image" in said[0]
 
 
@@ -183,8 +185,8 @@ def test_stage_0_leaves_out_what_is_not_in_the_backbone():
 def test_glimpses_are_boxes_of_the_original_image():
     model = RecurrentAttention(2, glimpses=2, glimpse_size=8, channels=8)
     variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), WHOLE, train=False)))
-    (found,) = looks(model, variables, PICTURE, preprocess=CROP, classes=CLASSES).of_pixel(48, 32)
-    assert isinstance(found, Glimpses) and found.values.shape == (2, 4)
+    (found,) = looks_of(Subject(model, variables, CROP, CLASSES), PICTURE).of_pixel(48, 32)
+    assert found.form == "glimpses" and found.values.shape == (2, 4)
     np.testing.assert_allclose(found.values[:, 2:] - found.values[:, :2], 16)  # the image was halved
 
 

@@ -19,8 +19,11 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
+from vitjax.explain.question import Question
 from vitjax.explain.sampling_picture import draw_sampling
-from vitjax.explain.sampling_points import SamplingPoints, sample
+from vitjax.explain.sampling_points import SamplingPoints, sampling_of
+from vitjax.explain.seen_image import SeenImage
+from vitjax.explain.subject import Subject
 from vitjax.runs.optimizer import AdamW
 from vitjax.runs.run_folder import checkpoints_of, write_run
 from vitjax.structs import Images
@@ -55,7 +58,7 @@ def variables_of(model, *, star=False):
 
 
 def sampled(model=MODEL, *, star=False, multiple=64):
-    return sample(model, variables_of(model, star=star), IMAGE, resize=RESIZE, classes=CLASSES, multiple=multiple)
+    return sampling_of(Subject(model, variables_of(model, star=star), RESIZE, CLASSES, multiple), IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +71,18 @@ def everywhere():
     return sampled()
 
 
-def by_hand(points, weights, **fields):
+def by_hand(points, weights, *, reference=(10.0, 10.0), **fields):
     """Points on two levels of a grey image of 40 x 40 pixels; weights and points are [heads, levels, points]."""
-    defaults = {"query": "query 3", "part": "decoder", "layer": 0, "layers": 2, "strides": (8, 16), "label": "a"}
-    places = {"tokens": ((5, 5), (3, 3)), "reference": np.array([10.0, 10.0]), "reference_box": None, "score": 0.5}
+    image = SeenImage(np.full((40, 40, 3), 120, np.uint8), (40, 40), np.array([0.0, 0.0, 40.0, 40.0]), (40, 40))
+    found = {"label": "a", "score": 0.5, "box": np.array([5.0, 5.0, 15.0, 15.0]), **fields}
     return SamplingPoints(
-        image=np.full((40, 40, 3), 120, np.uint8),
+        Question(query="query 3", part="decoder", layers=2, **found),
+        (image.grid((5, 5), 8), image.grid((3, 3), 16)),
         heads=tuple(range(len(weights))),
         points=np.array(points, np.float32),
         weights=np.array(weights, np.float32),
-        **{**defaults, **places, "box": np.array([5.0, 5.0, 15.0, 15.0]), **fields},
+        reference=np.array(reference),
+        reference_box=None,
     )
 
 
@@ -88,9 +93,9 @@ def two_heads():
 
 
 def test_levels_are_known_by_stride_and_by_their_tokens_on_the_image(stars):
-    assert stars.strides == (4, 8, 16)
-    assert stars.maps == ((16, 16), (8, 8), (4, 4))
-    assert stars.tokens == TOKENS
+    assert [grid.stride for grid in stars.grids] == [4, 8, 16]
+    assert [grid.map for grid in stars.grids] == [(16, 16), (8, 8), (4, 4)]
+    assert tuple(grid.tokens for grid in stars.grids) == TOKENS
 
 
 @pytest.mark.parametrize("level", range(3))
@@ -121,7 +126,7 @@ def test_the_star_of_a_refined_layer_is_scaled_by_its_reference_box(stars):
 
 def test_padding_does_not_move_a_point(everywhere):
     alone = sampled(multiple=12)
-    assert alone.maps == alone.tokens == TOKENS
+    assert tuple(grid.map for grid in alone.grids) == tuple(grid.tokens for grid in alone.grids) == TOKENS
     for query in range(5):
         np.testing.assert_allclose(everywhere.of_query(query).points, alone.of_query(query).points, atol=1e-2)
     np.testing.assert_allclose(everywhere.of_pixel(39, 29).points, alone.of_pixel(39, 29).points, atol=1e-2)
@@ -143,16 +148,16 @@ def test_weights_of_a_head_sum_to_one_over_levels_and_points(everywhere):
 @pytest.mark.parametrize("pixel", [(0, 0), (39, 29), (39, 0), (7, 21)], ids=str)
 def test_a_pixel_lies_in_the_cell_of_its_token_and_the_reference_is_its_centre(stars, pixel, level):
     found = stars.of_pixel(*pixel, level=level)
-    low, high = found.box[:2], found.box[2:]
+    low, high = found.question.box[:2], found.question.box[2:]
     assert np.all(low <= np.add(pixel, 0.5)) and np.all(np.add(pixel, 0.5) <= high)
     np.testing.assert_allclose(found.reference, (low + high) / 2, atol=1e-3)
 
 
 def test_without_a_query_the_one_with_the_best_score_is_taken(everywhere):
-    best = int(everywhere.scores.argmax())
+    best = int(everywhere.queries.scores.argmax())
     found, same = everywhere.of_query(), everywhere.of_query(best)
-    assert found.query == f"query {best}" and found.score == everywhere.scores.max()
-    assert found.label in CLASSES.names
+    assert found.question.query == f"query {best}" and found.question.score == everywhere.queries.scores.max()
+    assert found.question.label in CLASSES.names
     np.testing.assert_array_equal(found.points, same.points)
 
 
@@ -183,12 +188,12 @@ def test_what_there_is_not_is_answered_with_what_there_is(stars, ask, words):
 
 def test_a_model_that_samples_no_points_is_told_so():
     with pytest.raises(ValueError, match="this model is a DETR, which attends to the whole image"):
-        sample(DETR(BACKBONE), {}, IMAGE, resize=RESIZE, classes=CLASSES)
+        sampling_of(Subject(DETR(BACKBONE), {}, RESIZE, CLASSES), IMAGE)
 
 
 def test_an_image_that_is_missing_is_named():
     with pytest.raises(DataError, match=r"nowhere\.png"):
-        sample(MODEL, {}, "nowhere.png", resize=RESIZE, classes=CLASSES)
+        sampling_of(Subject(MODEL, {}, RESIZE, CLASSES), "nowhere.png")
 
 
 def test_points_outside_the_image_and_the_weight_of_each_level_are_counted(two_heads):
@@ -226,7 +231,8 @@ def test_a_picture_has_a_panel_per_level_and_differs_between_queries(everywhere,
 
 @pytest.mark.parametrize("label", ["$5 and $", "a name " * 40, ""], ids=["dollars", "long", "none"])
 def test_any_class_name_can_be_written(two_heads, tmp_path, label):
-    path = draw_sampling(dataclasses.replace(two_heads, label=label), tmp_path / "name.png", dpi=30)
+    named = dataclasses.replace(two_heads, question=dataclasses.replace(two_heads.question, label=label))
+    path = draw_sampling(named, tmp_path / "name.png", dpi=30)
     assert path.stat().st_size > 0
 
 

@@ -4,7 +4,7 @@ The functions at the end are the published sizes; `crossformer_small(drop_path=0
 """
 
 import itertools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import numpy as np
@@ -132,6 +132,8 @@ class CrossFormer(nn.Module):
     Raises:
         FieldError: the fields that have one entry per stage are not equally long.
     """
+
+    explanation: ClassVar[str] = "groups"
 
     channels: int = 96
     """Channels of the first stage; every further stage doubles them."""

@@ -49,4 +49,4 @@ def run(words: list[str]) -> None:
 
     options = asdict(tyro.cli(ExplainArguments, prog="vitjax explain", args=words))
     predictor = load(options.pop("model"), step=options.pop("step"))
-    print("\n".join(explain(predictor, **options)))
+    print("\n".join(explain(predictor.subject, **options)))

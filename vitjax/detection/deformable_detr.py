@@ -37,6 +37,7 @@ class DeformableDETR(nn.Module):
 
     task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "sigmoid"
+    explanation: ClassVar[str] = "sampling"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)
     """What turns the image into feature maps."""

@@ -1,43 +1,30 @@
 """Which tokens of a CrossFormer attend to each other: a pixel's group in a block, with its attention weights."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-import flax.linen as nn
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vitjax.backbones.crossformer import STRIDE, CrossFormer, CrossFormerStage
-from vitjax.classification.classifier import Classifier
-from vitjax.data.crops import CenterCrop
+from vitjax.backbones.crossformer import STRIDE
 from vitjax.data.memory import Picture
-from vitjax.data.source import Classes
-from vitjax.data.transforms import Resize
-from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.errors import FieldError
-from vitjax.explain.attention_maps import AttentionMap, indices
-from vitjax.explain.seen_image import SeenImage, look
-from vitjax.prediction import name_of
-from vitjax.structs import Batch, images_of
+from vitjax.explain.attention_maps import AttentionMap
+from vitjax.explain.question import Question
+from vitjax.explain.seen_image import Grid
+from vitjax.explain.subject import Sown, Subject, numbered
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupMap(AttentionMap):
-    """What a pixel's token attends to in one block, `layer`, of a stage: the `members` of its group alone.
+@dataclasses.dataclass(frozen=True)
+class GroupMap:
+    """What a pixel's token attends to in one block of a stage: the `members` of its group alone.
 
-    `interval` tokens lie from one member to the next: 1 makes a window (short distance), more is long distance. `label`
-    and `score` are what a classifier takes the image for.
+    `interval` tokens lie from one member to the next: 1 makes a window (short distance), more is long distance.
     """
 
+    attention: AttentionMap
     members: Bool[np.ndarray, "rows columns"]
     interval: int
-
-    @property
-    def place(self) -> str:
-        """The block in words."""
-        return f"{self.part}, block {self.layer} (of {self.layers})"
 
     @property
     def spread(self) -> str:
@@ -45,6 +32,14 @@ class GroupMap(AttentionMap):
         rows, columns = (int(self.members.any(axis).sum()) for axis in (1, 0))
         size = f"{rows} x {columns} tokens"
         return f"{size}, neighbours" if self.interval == 1 else f"{size}, every {_ordinal(self.interval)}"
+
+    def of_head(self, head: int) -> Self:
+        """The weights of one head alone.
+
+        Raises:
+            FieldError: there is no such head.
+        """
+        return dataclasses.replace(self, attention=self.attention.of_head(head))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +60,12 @@ class GroupedBlock:
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """All groups of a CrossFormer on one image, block by block; `maps` are each stage's (rows, columns), padded."""
+    """All groups of a CrossFormer on one image, stage by stage and block by block; `grids` are the stages' tokens.
 
-    image: SeenImage
-    maps: tuple[tuple[int, int], ...]
+    `label` and `score` are what a classifier takes the image for.
+    """
+
+    grids: tuple[Grid, ...]
     stages: tuple[tuple[GroupedBlock, ...], ...]
     label: str = ""
     score: float | None = None
@@ -79,34 +76,18 @@ class Groups:
         Raises:
             FieldError: there is no such pixel, stage or block.
         """
-        blocks, size, stride = self._stage(stage), self.maps[stage - 1], STRIDE * 2 ** (stage - 1)
-        count = len(blocks)
-        if not -count <= block < count:
-            raise FieldError(f"block is {indices(count)} in stage {stage}; got {block}.")
-        row, column = self.image.token(x, y, size, stride)
+        blocks = self._stage(stage)
+        grid = self.grids[stage - 1]
+        question = Question.at(grid, x, y, label=self.label, score=self.score)
+        question = question.within(f"stage {stage}", len(blocks), block, unit="block")
         chosen = blocks[block]
-        group, place = (int(axis[0]) for axis in np.nonzero(chosen.tokens == row * size[1] + column))
-        tokens, weights = chosen.tokens[group], chosen.weights[group, :, place]
-        spread = np.zeros((len(weights), size[0] * size[1]), np.float32)
+        group, row = (int(axis[0]) for axis in np.nonzero(chosen.tokens == grid.token(x, y)))
+        tokens, weights = chosen.tokens[group], chosen.weights[group, :, row]
+        spread = np.zeros((len(weights), grid.map[0] * grid.map[1]), np.float32)
         spread[:, tokens[tokens >= 0]] = weights[:, tokens >= 0]
-        members = np.isin(np.arange(size[0] * size[1]), tokens).reshape(size)
-        rows, columns = self.image.tokens(size, stride)
-        return GroupMap(
-            image=self.image,
-            stride=stride,
-            query=f"pixel ({x}, {y})",
-            part=f"stage {stage}",
-            layer=block % count,
-            layers=count,
-            heads=tuple(range(len(weights))),
-            weights=spread.reshape(-1, *size)[:, :rows, :columns],
-            box=self.image.cells((row + 1, column + 1), stride)[row, column],
-            pixel=(x, y),
-            label=self.label,
-            score=self.score,
-            members=members[:rows, :columns],
-            interval=chosen.interval(size[1]),
-        )
+        attention = AttentionMap(question, grid, tuple(range(len(weights))), grid.on_image(spread))
+        members = grid.on_image(np.isin(np.arange(spread.shape[1]), tokens))
+        return GroupMap(attention, members, chosen.interval(grid.map[1]))
 
     def both(self, x: int, y: int, *, stage: int = 1) -> tuple[GroupMap, ...]:
         """A pixel's groups in the first short and the first long distance block of a stage, as far as it has both.
@@ -124,62 +105,36 @@ class Groups:
         return self.stages[stage - 1]
 
 
-def group(
-    model: nn.Module,
-    variables: Mapping[str, Any],
-    picture: Picture,
-    *,
-    preprocess: Resize | CenterCrop,
-    classes: Classes,
-    multiple: int = 32,
-) -> Groups:
-    """Runs a classifier or a detector with a CrossFormer on one image, cropped or resized as `preprocess` says.
+def groups_of(subject: Subject, picture: Picture) -> Groups:
+    """Which tokens of the CrossFormer in a model attend to each other on one image.
 
     Raises:
         FieldError: the model has no CrossFormer.
         DataError: the image is missing or cannot be read.
     """
-    backbone: Any = getattr(model, "backbone", model)
-    if not isinstance(backbone, CrossFormer):
-        has = f"a {type(model).__name__} with a {type(backbone).__name__}"
+    if not subject.has("groups"):
         raise FieldError(
-            f"groups of tokens are those of a CrossFormer; this model is {has}, which has no such attention."
+            f"groups of tokens are those of a CrossFormer; this model is {subject.called}, which has no such attention."
         )
-    image, batch = look(picture, classes, preprocess, multiple=multiple)
-    model = model.clone(remat=False) if isinstance(model, DeformableDETR) else model
-    run = jax.jit(lambda variables, batch: _run(model, backbone, variables, batch))
-    seen = jax.device_get(run(variables, batch))
-    groups = Groups(
-        image=image,
-        maps=tuple(map.shape for map in seen["maps"]),
-        stages=tuple(tuple(GroupedBlock(*block) for block in stage) for stage in seen["stages"]),
-    )
-    if not isinstance(model, Classifier):
-        return groups
-    odds = np.exp(seen["logits"] - seen["logits"].max())
-    best = int(odds.argmax())
-    return dataclasses.replace(groups, label=name_of(classes, best), score=float(odds[best] / odds.sum()))
+    run = subject.run(picture, _kept, maps_of=r"stage_\d+")
+    grids = (run.image.grid(stage["map"].shape, STRIDE * 2**number) for number, stage in enumerate(run.kept))
+    stages = (tuple(GroupedBlock(*block) for block in stage["blocks"]) for stage in run.kept)
+    return Groups(tuple(grids), tuple(stages), run.label, run.score)
 
 
-def _run(model: nn.Module, backbone: CrossFormer, variables: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
-    """Tokens and weights of every block for the first image, a tensor as large as each stage's map, and logits."""
-    answer: Any
-    answer, kept = model.apply(
-        variables,
-        images_of(batch),
-        train=False,
-        mutable=["intermediates"],
-        capture_intermediates=lambda module, method: isinstance(module, CrossFormerStage) and method == "__call__",
-    )
-    sown = [kept["intermediates"]["backbone"][f"stage_{i + 1}"] for i in range(len(backbone.depths))]
-    inner = [
-        [stage[f"block_{i}"]["attention"] for i in range(n)] for stage, n in zip(sown, backbone.depths, strict=True)
+def _kept(_: Any, sown: Sown) -> list[dict[str, Any]]:
+    """Of each stage a tensor as large as its map, and tokens and weights of every block, for the first image."""
+
+    def block(sown: Sown) -> tuple[Any, Any]:
+        return sown["attention"]["tokens"][0], sown["attention"]["weights"][0][0]
+
+    return [
+        {
+            "map": stage["__call__"][0][0][0, :, :, 0],  # a stage gives its map and what is valid
+            "blocks": [block(one) for one in numbered(stage, "block")],
+        }
+        for stage in numbered(sown["backbone"], "stage")
     ]
-    return {
-        "stages": [[(one["tokens"][0], one["weights"][0][0]) for one in blocks] for blocks in inner],
-        "maps": [stage["__call__"][0][0][0, :, :, 0] for stage in sown],  # a stage gives its map and what is valid
-        "logits": answer[0] if isinstance(model, Classifier) else None,
-    }
 
 
 def _ordinal(number: int) -> str:

@@ -4,97 +4,58 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
-import flax.linen as nn
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.recurrent_attention import RecurrentAttention
-from vitjax.data.crops import CenterCrop
 from vitjax.data.memory import Picture
-from vitjax.data.source import Classes
-from vitjax.data.transforms import Resize
 from vitjax.errors import FieldError
-from vitjax.explain.seen_image import SeenImage, Size, look
-from vitjax.prediction import name_of
-from vitjax.structs import Batch, images_of
+from vitjax.explain.seen_image import Grid, SeenImage, Size
+from vitjax.explain.subject import Sown, Subject
 
 SOWN = ("attention", "channel_attention", "gate", "mask", "outline", "locations")
 """The names under which attention modules tell what they do."""
 
+Path = tuple[str, ...]  # of a module, and the name that it sows
+
 
 @dataclasses.dataclass(frozen=True)
-class Heat:
-    """How much weight each cell of the image has: what a pixel attends to, or what a mask lets through.
+class Look:
+    """What one module does on an image, in `values` of this `form`:
 
-    `cells` are xyxy in pixels of the original image; `box` is the cell of the pixel that was asked about, if there is
-    one. Of a mask the values are between 0 and 1. Of attention they sum to 1 less what lies on padding, but for
-    non-local blocks without a softmax: to any sum with the kernels 'concatenation' and 'dot_product', and with the last
-    some may be negative. `signed` says whether some of the module's are, those of other pixels too.
+    - heat [rows columns]: how much weight each cell of `grid` has, in what a pixel attends to (then `box` is its cell,
+      xyxy in pixels of the original) or in what a mask lets through. Of a mask the values are between 0 and 1. Of
+      attention they sum to 1 less what lies on padding, but for non-local blocks without a softmax: to any sum with the
+      kernels 'concatenation' and 'dot_product', and with the last some may be negative. `signed` says whether some of
+      the module's are, those of other pixels too.
+    - gates [channels]: the factor of every channel.
+    - pairs [channels channels]: how much of every channel (columns) goes into each (rows); rows sum to 1.
+    - outline [corners 2]: the corners of what is read, xy in pixels of the original, clockwise from the upper left one.
+    - glimpses [glimpses 4]: the parts that were looked at, one after the other, xyxy in pixels of the original.
     """
 
+    form: Literal["heat", "gates", "pairs", "outline", "glimpses"]
     module: str
     kind: str
-    values: Float[np.ndarray, "rows columns"]
-    cells: Float[np.ndarray, "rows columns 4"]
+    values: Float[np.ndarray, "..."]
+    grid: Grid | None = None
     box: Float[np.ndarray, "4"] | None = None
     signed: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Gates:
-    """The factor of every channel."""
-
-    module: str
-    kind: str
-    values: Float[np.ndarray, " channels"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """How much of every channel (columns) goes into each (rows); rows sum to 1."""
-
-    module: str
-    kind: str
-    values: Float[np.ndarray, "channels channels"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Outline:
-    """The corners of what is read of the image, as xy in pixels of the original, clockwise from the upper left one."""
-
-    module: str
-    kind: str
-    values: Float[np.ndarray, "corners 2"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Glimpses:
-    """The parts of the image that were looked at, one after the other: xyxy in pixels of the original."""
-
-    module: str
-    kind: str
-    values: Float[np.ndarray, "glimpses 4"]
-
-
-Look = Heat | Gates | Pairs | Outline | Glimpses
 
 
 @dataclasses.dataclass(frozen=True)
 class Looks:
     """What all attention modules of a model do on one image; `label` and `score` are a classifier's answer.
 
-    `sown` holds, by the path of the module and the name, what was sown for the image; `bucket` is the (height, width)
+    `sown` holds, by the path of the module and the name, what was sown for the image; `padded` is the (height, width)
     of the padded image that the model was given; `glimpse_size` is the side of a glimpse in its pixels.
     """
 
     image: SeenImage
-    bucket: Size
-    sown: Mapping[tuple[str, ...], Any]
+    padded: Size
+    sown: Mapping[Path, tuple[np.ndarray, ...]]
     glimpse_size: int = 0
     label: str = ""
     score: float | None = None
@@ -105,8 +66,8 @@ class Looks:
         Raises:
             FieldError: there is no such pixel, or the model does not see it.
         """
-        self.image.token(x, y, self.bucket, 1)
-        return tuple(self._looks(x, y))
+        self.image.require(x, y)
+        return tuple(look for path in sorted(self.sown, key=_order) for look in self._of_module(path, x, y))
 
     def of_stage(self, stage: int) -> "Looks":
         """The modules of one stage of the backbone alone; of stage 0 all that are in the backbone, in whatever part.
@@ -120,63 +81,55 @@ class Looks:
             raise FieldError(f"no attention module in {f'stage {stage}' if stage else 'the backbone'} of this model.")
         return dataclasses.replace(self, sown=sown)
 
-    def _looks(self, x: int, y: int) -> Iterator[Look]:
-        for path in sorted(self.sown, key=_order):
-            module, values = _words(path[:-1]), self.sown[path]
-            if path[-1] == "gate":
-                yield from (Gates(module, "factors of the channels, the largest first", one) for one in values)
-            elif path[-1] == "channel_attention":
-                yield from (Pairs(module, "what each channel (row) gathers of the others", one) for one in values)
-            elif path[-1] == "mask":
-                yield from (self._mask(module, one) for one in values)
-            elif path[-1] == "outline":
-                yield from (self._outline(module, one) for one in values)
-            elif path[-1] == "locations":
-                yield from (self._glimpses(module, one) for one in values)
+    def _of_module(self, path: Path, x: int, y: int) -> Iterator[Look]:
+        module, name, values = _words(path[:-1]), path[-1], self.sown[path]
+        if name == "attention":
+            yield self._attention(module, values, x, y)
+            return
+        for one in values:
+            if name == "gate":
+                yield Look("gates", module, "factors of the channels, the largest first", one)
+            elif name == "channel_attention":
+                yield Look("pairs", module, "what each channel (row) gathers of the others", one)
+            elif name == "mask":
+                kind, grid = f"mask, mean of {one.shape[-1]} channels", self._grid((one.shape[0], one.shape[1]))
+                yield Look("heat", module, kind, grid.on_image(one.mean(-1).ravel()), grid)
+            elif name == "outline":
+                low, high = self.image.extent[:2], self.image.extent[2:]
+                yield Look("outline", module, "what is read of the image", low + one * (high - low))
             else:
-                yield self._attention(module, values, x, y)
+                yield Look("glimpses", module, f"{len(one)} glimpses", self._glimpses(one))
 
-    def _attention(self, module: str, passes: tuple[np.ndarray, ...], x: int, y: int) -> Heat:
+    def _attention(self, module: str, passes: tuple[np.ndarray, ...], x: int, y: int) -> Look:
         """What a pixel's cell attends to: a row of the weights, or what several criss-cross passes gather."""
         crossed, signed = passes[0].ndim == 3, bool(passes[0].min() < 0)
-        height, width = passes[0].shape[:2] if crossed else self._map(len(passes[0]))
-        stride = stride_of((height, width), self.bucket)
-        row, column = self.image.token(x, y, (height, width), stride)
-        box = self.image.cells((row + 1, column + 1), stride)[row, column]
+        grid = self._grid((passes[0].shape[0], passes[0].shape[1]) if crossed else self._map(len(passes[0])))
+        box = grid.box(x, y)
         if crossed:
-            weights, kind = gathered(passes, row, column), f"criss-cross attention, {_times(len(passes))}"
+            weights, kind = gathered(passes, *grid.place(x, y)), f"criss-cross attention, {_times(len(passes))}"
         else:
-            weights, kind = passes[0][row * width + column], "signed attention" if signed else "attention"
-            if len(weights) != height * width:  # keys are pooled over pairs of cells, a last odd one is left out
-                height, width, stride = height // 2, width // 2, 2 * stride
-            weights = weights.reshape(height, width)
-        rows, columns = self.image.tokens((height, width), stride)
-        return self._heat(module, f"{kind} over {rows} x {columns} cells", weights, stride, box=box, signed=signed)
+            weights, kind = passes[0][grid.token(x, y)], "signed attention" if signed else "attention"
+            if weights.size != math.prod(grid.map):  # keys are pooled over pairs of cells, a last odd one is left out
+                grid = self.image.grid((grid.map[0] // 2, grid.map[1] // 2), 2 * grid.stride)
+        kind = f"{kind} over {grid.tokens[0]} x {grid.tokens[1]} cells"
+        return Look("heat", module, kind, grid.on_image(weights.ravel()), grid, box, signed)
 
-    def _mask(self, module: str, mask: np.ndarray) -> Heat:
-        stride = stride_of((mask.shape[0], mask.shape[1]), self.bucket)
-        return self._heat(module, f"mask, mean of {mask.shape[-1]} channels", mask.mean(-1), stride)
-
-    def _heat(self, module: str, kind: str, values: np.ndarray, stride: int, **fields: Any) -> Heat:
-        rows, columns = self.image.tokens((values.shape[0], values.shape[1]), stride)
-        return Heat(module, kind, values[:rows, :columns], self.image.cells((rows, columns), stride), **fields)
-
-    def _outline(self, module: str, shares: np.ndarray) -> Outline:
-        low, high = self.image.extent[:2], self.image.extent[2:]
-        return Outline(module, "what is read of the image", low + shares * (high - low))
-
-    def _glimpses(self, module: str, places: np.ndarray) -> Glimpses:
+    def _glimpses(self, places: Float[np.ndarray, "glimpses 2"]) -> Float[np.ndarray, "glimpses 4"]:
+        """The parts of the image around places, which are xy as shares of what the model sees."""
         middle = self.image.extent[:2] + places * np.array(self.image.size[::-1]) * self.image.scale
         half = self.glimpse_size / 2 * self.image.scale
-        return Glimpses(module, f"{len(places)} glimpses", np.concatenate([middle - half, middle + half], 1))
+        return np.concatenate([middle - half, middle + half], 1)
+
+    def _grid(self, map: Size) -> Grid:
+        return self.image.grid(map, stride_of(map, self.padded))
 
     def _map(self, cells: int) -> Size:
         """The (rows, columns) of a map of so many cells, of the image after some halvings, which round up."""
-        for halvings in range(max(self.bucket).bit_length() + 1):
-            rows, columns = (-(-side // 2**halvings) for side in self.bucket)
+        for halvings in range(max(self.padded).bit_length() + 1):
+            rows, columns = (-(-side // 2**halvings) for side in self.padded)
             if rows * columns == cells:
                 return rows, columns
-        raise FieldError(f"{cells} cells make no map of an image of {self.bucket[0]} x {self.bucket[1]} pixels.")
+        raise FieldError(f"{cells} cells make no map of an image of {self.padded[0]} x {self.padded[1]} pixels.")
 
 
 def stride_of(map: Size, image: Size) -> int:
@@ -199,45 +152,29 @@ def gathered(passes: tuple[np.ndarray, ...], row: int, column: int) -> Float[np.
     return reached
 
 
-def looks(
-    model: nn.Module,
-    variables: Mapping[str, Any],
-    picture: Picture,
-    *,
-    preprocess: Resize | CenterCrop,
-    classes: Classes,
-    multiple: int = 32,
-) -> Looks:
-    """Runs a model on one image and keeps what its attention modules sow.
+def looks_of(subject: Subject, picture: Picture) -> Looks:
+    """What the attention modules of a model sow on one image.
 
     Raises:
         FieldError: no module of the model sows anything.
         DataError: the image is missing or cannot be read.
     """
-    image, batch = look(picture, classes, preprocess, multiple=multiple)
-    answer, kept = jax.device_get(jax.jit(lambda *given: _run(model, *given))(variables, batch))
-    flat = flatten_dict(kept)
-    sown = {path: tuple(one[0] for one in flat[path]) for path in flat if path[-1] in SOWN and not _inner(path, flat)}
-    if not sown:
-        backbone = getattr(model, "backbone", None)
-        has = f"a {type(model).__name__}" + ("" if backbone is None else f" with a {type(backbone).__name__}")
-        raise FieldError(f"explain draws what attention modules do, and this model, {has}, has none that tells it.")
-    _, height, width, _ = batch.pixels.shape
-    found = Looks(image, (height, width), sown, getattr(model, "glimpse_size", 0))
-    if not isinstance(model, (Classifier, RecurrentAttention)):
-        return found
-    odds = np.exp(answer[0] - answer[0].max())
-    best = int(odds.argmax())
-    return dataclasses.replace(found, label=name_of(classes, best), score=float(odds[best] / odds.sum()))
+    run = subject.run(picture, _kept)
+    if not run.kept:
+        raise FieldError(
+            f"explain draws what attention modules do, and this model, {subject.called}, has none that tells it."
+        )
+    size = getattr(subject.model, "glimpse_size", 0)
+    return Looks(run.image, run.padded, run.kept, size, run.label, run.score)
 
 
-def _run(model: nn.Module, variables: Mapping[str, Any], batch: Batch) -> tuple[Any, Any]:
-    answer: Any
-    answer, kept = model.apply(variables, images_of(batch), train=False, mutable=["intermediates"])
-    return answer, kept.get("intermediates", {})
+def _kept(_: Any, sown: Sown) -> dict[Path, tuple[Any, ...]]:
+    """What is sown for the first image, by the path of the module and the name."""
+    flat = {path: values for path, values in flatten_dict(sown).items() if path[-1] in SOWN}
+    return {path: tuple(one[0] for one in flat[path]) for path in flat if not _inner(path, flat)}
 
 
-def _inner(path: tuple[str, ...], flat: Mapping[tuple[str, ...], Any]) -> bool:
+def _inner(path: Path, flat: Mapping[Path, Any]) -> bool:
     """Whether a module above tells the same, brought to the map, or the values are those of windows or heads."""
     name, shape = path[-1], flat[path][0].shape
     of_heads = name == "attention" and len(shape) == 4 and shape[-1] == shape[-2]
@@ -245,12 +182,12 @@ def _inner(path: tuple[str, ...], flat: Mapping[tuple[str, ...], Any]) -> bool:
     return of_heads or any((*path[:depth], path[-1]) in flat for depth in range(1, len(path) - 1))
 
 
-def _order(path: tuple[str, ...]) -> list[Any]:
+def _order(path: Path) -> list[Any]:
     """Places of a network in the order of their numbers, and not 10 before 2."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", "/".join(path))]
 
 
-def _words(path: tuple[str, ...]) -> str:
+def _words(path: Path) -> str:
     parts = [part.replace("_", " ") for part in path if part not in ("backbone", "attention")]
     text = ", ".join(parts)
     return f"{text[:1].upper()}{text[1:]}" if text else "The model"

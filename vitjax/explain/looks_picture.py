@@ -1,28 +1,18 @@
 """The picture of where attention modules look: one panel for each module."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.transforms import Bbox, TransformedBbox
 
-from vitjax.explain.attention_picture import (
-    GAP,
-    LINE,
-    draw_heat,
-    draw_image,
-    frame_key,
-    heading,
-    panel_size,
-    place,
-    require_format,
-    saved,
-    write_foot,
-    write_lines,
-)
-from vitjax.explain.looks import Gates, Glimpses, Heat, Look, Looks, Outline
-from vitjax.explain.sampling_picture import COLORMAP, INK, PALE, QUERY
+from vitjax.explain import picture
+from vitjax.explain.looks import Look, Looks
+from vitjax.explain.seen_image import SeenImage
 
 _PANEL, _TITLE, _FOOT, _LEAST = 3.6, 0.52, 0.6, 5.4  # inches; the last is the least width of the picture
 _ROW = 3  # panels in a row, at most
@@ -35,61 +25,50 @@ def draw_looks(found: Looks, pixel: tuple[int, int], path: Path, *, dpi: int = 1
     Every heat map has a scale of its own, to the value that is written above it. Gives what is drawn.
 
     Raises:
-        ValueError: there is no such pixel, or the path is no .png, .pdf or .svg.
+        FieldError: there is no such pixel, or the path is no .png, .pdf or .svg.
     """
-    from matplotlib.figure import Figure
-
-    require_format(path)
     drawn = found.of_pixel(*pixel)
-    across, down = panel_size(found.image, _PANEL)
-    columns = min(_ROW, len(drawn))
-    columns = math.ceil(len(drawn) / math.ceil(len(drawn) / columns))  # as many in the last row, if it can be
-    rows = math.ceil(len(drawn) / columns)
-    width = max(_LEAST, GAP + columns * (across + GAP))
-    lines = heading(*_titles(found, drawn, pixel), width - 2 * GAP)
-    top = GAP + LINE * (0.3 + sum(step for _, step, _ in lines))
-    asked = any(isinstance(look, Heat) and look.box is not None for look in drawn)
-    figure = Figure(figsize=(width, top + rows * (_TITLE + down + GAP) + (_FOOT if asked else 0)), dpi=dpi)
+    columns = picture.even_columns(len(drawn), min(_ROW, len(drawn)))
+    of_pixel = any(look.box is not None for look in drawn)
+    size, heading = picture.panel_size(found.image, _PANEL), _heading(found, drawn, pixel, of_pixel=of_pixel)
+    rows, foot = -(-len(drawn) // columns), _FOOT if of_pixel else 0
+    shape: dict[str, Any] = {"rows": rows, "columns": columns, "title": _TITLE, "foot": foot, "bar": 0, "least": _LEAST}
+    sheet = picture.Sheet(path, heading, size, **shape, dpi=dpi)
     for index, look in enumerate(drawn):
-        row, column = divmod(index, columns)
-        axes = place(figure, GAP + column * (across + GAP), top + row * (_TITLE + down + GAP) + _TITLE, across, down)
-        _draw(axes, found, look)
-        axes.text(0, 1.085, look.module, transform=axes.transAxes, fontsize=11, fontweight="bold", color=INK)
-        axes.text(0, 1.02, _told(look), transform=axes.transAxes, fontsize=9, color=PALE)
-    write_lines(figure, lines)
-    if asked:
-        signed = any(isinstance(look, Heat) and look.signed for look in drawn)
-        text = f"Each map has a scale of its own, from 0 to its maximum{'; blue is below 0' if signed else ''}."
-        write_foot(figure, [frame_key("cell of the pixel")], text)
-    saved(figure, path)
+        axes = sheet.panel(index)
+        _draw(axes, look, found.image)
+        axes.text(0, 1.085, look.module, transform=axes.transAxes, fontsize=11, fontweight="bold", color=picture.INK)
+        axes.text(0, 1.02, _told(look), transform=axes.transAxes, fontsize=9, color=picture.PALE)
+    if of_pixel:
+        signed = "; blue is below 0" if any(look.signed for look in drawn) else ""
+        text = f"Each map has a scale of its own, from 0 to its maximum{signed}."
+        sheet.foot([picture.frame_key("cell of the pixel")], text)
+    sheet.saved()
     return drawn
 
 
-def _draw(axes: Any, found: Looks, look: Look) -> None:
-    from matplotlib.colors import Normalize
-
-    if isinstance(look, Heat):
-        draw_heat(axes, found.image, look.cells, look.values, Normalize(*_scale(look)))
+def _draw(axes: Axes, look: Look, image: SeenImage) -> None:
+    if look.grid is not None:
+        picture.draw_heat(axes, look.grid, look.values, Normalize(*_scale(look)))
         if look.box is not None:
-            _frame(axes, look.box)
-    elif isinstance(look, Outline):
-        _draw_outline(axes, found, look)
-    elif isinstance(look, Glimpses):
-        _draw_glimpses(axes, found, look)
-    elif isinstance(look, Gates):
-        axes.bar(np.arange(len(look.values)), np.sort(look.values)[::-1], width=1.0, color="#22a884")
+            picture.draw_frame(axes, look.box, line=1.8, rim=3.0)
+    elif look.form == "outline":
+        _draw_outline(axes, look, image)
+    elif look.form == "glimpses":
+        _draw_glimpses(axes, look, image)
+    elif look.form == "gates":
+        axes.bar(np.arange(len(look.values)), np.sort(look.values)[::-1], width=1.0, color=picture.GREEN)
         axes.set(ylim=(0, 1), xlim=(-0.5, len(look.values) - 0.5), xticks=[], yticks=(0.25, 0.5, 0.75))
-        axes.tick_params(colors=INK, labelsize=8, direction="in", pad=-26)
+        axes.tick_params(colors=picture.INK, labelsize=8, direction="in", pad=-26)
         axes.grid(axis="y", color="white", linewidth=0.6)
         axes.set_facecolor("#e5e7eb")
-        axes.spines[:].set_visible(False)
     else:
-        axes.imshow(look.values, cmap=COLORMAP, vmin=0, aspect="auto", interpolation="nearest")
+        axes.imshow(look.values, cmap=picture.COLORMAP, vmin=0, aspect="auto", interpolation="nearest")
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
-def _scale(look: Heat) -> tuple[float, float]:
+def _scale(look: Look) -> tuple[float, float]:
     """The values of the first and the last colour: of a mask its least and greatest; of weights 0 and the greatest, or
     as far below 0 as above it if the module has negative ones."""
     low, high = float(look.values.min()), float(look.values.max())
@@ -99,54 +78,42 @@ def _scale(look: Heat) -> tuple[float, float]:
     return (low if look.box is None else 0.0), high
 
 
-def _draw_outline(axes: Any, found: Looks, look: Outline) -> None:
+def _draw_outline(axes: Axes, look: Look, image: SeenImage) -> None:
     """The rim of what is read, as far as it lies on the panel."""
-    from matplotlib.transforms import Bbox, TransformedBbox
-
-    draw_image(axes, found.image)
+    picture.draw_image(axes, image)
     limits = axes.axis()
     closed = np.concatenate([look.values, look.values[:1]])
     room = TransformedBbox(Bbox.from_extents(-_BEYOND, -_BEYOND, 1 + _BEYOND, 1 + _BEYOND), axes.transAxes)
-    for color, width in (("white", 3.6), (QUERY, 2.0)):
+    for color, width in (("white", 3.6), (picture.ASKED, 2.0)):
         axes.plot(*closed.T, color=color, linewidth=width)[0].set_clip_box(room)
     axes.axis(limits)
 
 
-def _draw_glimpses(axes: Any, found: Looks, look: Glimpses) -> None:
+def _draw_glimpses(axes: Axes, look: Look, image: SeenImage) -> None:
     """The parts in colours from the first to the last, joined by a line, with their numbers."""
-    from matplotlib import colormaps
-
-    draw_image(axes, found.image)
+    picture.draw_image(axes, image)
     limits = axes.axis()
     middles = (look.values[:, :2] + look.values[:, 2:]) / 2
     axes.plot(*middles.T, color="white", linewidth=1.2, alpha=0.8)
     colors = colormaps["plasma"](np.linspace(0.25, 0.95, len(look.values)))
     for number, (box, middle, color) in enumerate(zip(look.values, middles, colors, strict=True), start=1):
-        _frame(axes, box, color)
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "color": INK, "clip_on": True}
-        axes.text(*middle, str(number), bbox={"boxstyle": "circle,pad=0.2", "facecolor": color, "lw": 0}, **style)
+        picture.draw_frame(axes, box, color=color, line=1.8, rim=3.0)
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "color": picture.INK, "clip_on": True}
+        style["bbox"] = {"boxstyle": "circle,pad=0.2", "facecolor": color, "lw": 0}
+        axes.text(middle[0], middle[1], str(number), **style)
     axes.axis(limits)
 
 
-def _frame(axes: Any, box: np.ndarray, color: Any = QUERY) -> None:
-    from matplotlib.patches import Rectangle
-
-    left, top, right, bottom = box
-    for shade, line in (("white", 3.0), (color, 1.8)):
-        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=shade, lw=line, zorder=4))
-
-
 def _told(look: Look) -> str:
-    if isinstance(look, Heat) and look.box is not None:
-        low = f"{look.values.min():.2g} " if look.signed else ""
-        return f"{look.kind}, {low}to {look.values.max():.2g}"
-    if isinstance(look, Heat | Gates):
-        return f"{look.kind}: {look.values.min():.2f} to {look.values.max():.2f}"
-    return look.kind
+    if look.form not in ("heat", "gates"):
+        return look.kind
+    low, high = look.values.min(), look.values.max()
+    if look.box is None:
+        return f"{look.kind}: {low:.2f} to {high:.2f}"
+    return f"{look.kind}, {f'{low:.2g} ' if look.signed else ''}to {high:.2g}"
 
 
-def _titles(found: Looks, drawn: Sequence[Look], pixel: tuple[int, int]) -> tuple[str, str]:
-    of_pixel = any(isinstance(look, Heat) and look.box is not None for look in drawn)
+def _heading(found: Looks, drawn: Sequence[Look], pixel: tuple[int, int], *, of_pixel: bool) -> tuple[str, str]:
     what = f"What pixel {pixel} attends to" if of_pixel else "Where the model looks"
     modules = "1 module" if len(drawn) == 1 else f"{len(drawn)} modules"
     if found.score is None:

@@ -2,71 +2,59 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
-from typing import Any
+import math
+from typing import Any, Self
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float
 
 from vitjax.data.memory import Picture
-from vitjax.data.source import Classes
-from vitjax.data.transforms import Resize
-from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import token_places
 from vitjax.errors import FieldError
-from vitjax.explain.seen_image import look
-from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.prediction import name_of
-from vitjax.structs import Batch, images_of
+from vitjax.explain.question import Queries, Question, corners
+from vitjax.explain.seen_image import Grid, SeenImage, Size
+from vitjax.explain.subject import Sown, Subject, numbered
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingPoints:
-    """What one query samples in one layer; all places are (x, y) or xyxy in pixels of the original image.
+    """What is sampled for what is asked; all places are (x, y) or xyxy in pixels of the original image.
 
-    `weights` are those of the attention: for each head they sum to 1 over levels and points. `box` is what a decoder
-    query finds in the end, or the cell of an encoder's token; `reference_box` is what the points are scaled by, if so.
+    `weights` are those of the attention: for each head they sum to 1 over levels and points. `reference_box` is what
+    the points are scaled by, if so.
     """
 
-    image: UInt8[np.ndarray, "height width 3"]
-    query: str
-    part: str
-    layer: int
-    layers: int
+    question: Question
+    grids: tuple[Grid, ...]
     heads: tuple[int, ...]
-    strides: tuple[int, ...]
-    tokens: tuple[tuple[int, int], ...]
     points: Float[np.ndarray, "heads levels points 2"]
     weights: Float[np.ndarray, "heads levels points"]
     reference: Float[np.ndarray, "2"]
     reference_box: Float[np.ndarray, "4"] | None
-    box: Float[np.ndarray, "4"]
-    label: str = ""
-    score: float | None = None
 
     @property
-    def outside(self) -> np.ndarray:
-        """Which points lie outside the image, where the attention reads zeros: [heads, levels, points]."""
-        height, width = self.image.shape[:2]
-        return np.any((self.points < 0) | (self.points > (width, height)), axis=-1)
+    def image(self) -> SeenImage:
+        """The image that is sampled."""
+        return self.grids[0].image
+
+    @property
+    def outside(self) -> Bool[np.ndarray, "heads levels points"]:
+        """Which points lie outside the image, where the attention reads zeros."""
+        return np.any((self.points < 0) | (self.points > self.image.original[::-1]), axis=-1)
 
     @property
     def shares(self) -> Float[np.ndarray, " levels"]:
         """The part of the weight that lies on each level."""
         return self.weights.sum((0, 2)) / len(self.heads)
 
-    def of_head(self, head: int) -> "SamplingPoints":
+    def of_head(self, head: int) -> Self:
         """The points of one head alone.
 
         Raises:
             FieldError: there is no such head.
         """
-        if head not in self.heads:
-            raise FieldError(f"head is 0 to {len(self.heads) - 1} in the {self.part}; got {head}.")
-        row = [self.heads.index(head)]
+        row = self.question.row_of(head, self.heads)
         return dataclasses.replace(self, heads=(head,), points=self.points[row], weights=self.weights[row])
 
 
@@ -81,20 +69,15 @@ class SampledLayer:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """All that a Deformable DETR samples on one image, and what its decoder's queries find in the end.
+    """All that a Deformable DETR samples on one image, level by level of `grids`, and what its queries find.
 
-    `maps` are the (height, width) of the levels, padding included, and `tokens` the part that lies on the image.
+    The model takes the tokens of each level that lie on the image for all of it: their cells are stretched to cover it.
     """
 
-    image: UInt8[np.ndarray, "height width 3"]
-    maps: tuple[tuple[int, int], ...]
-    tokens: tuple[tuple[int, int], ...]
-    strides: tuple[int, ...]
+    grids: tuple[Grid, ...]
     encoder: tuple[SampledLayer, ...]
     decoder: tuple[SampledLayer, ...]
-    scores: Float[np.ndarray, " queries"]
-    names: tuple[str, ...]
-    boxes: Float[np.ndarray, "queries 4"]
+    queries: Queries
 
     def of_query(self, query: int | None = None, *, layer: int = -1) -> SamplingPoints:
         """The points of a decoder query, by default of the one with the best score; layers count as in lists.
@@ -102,11 +85,9 @@ class Sampling:
         Raises:
             FieldError: there is no such query or layer.
         """
-        query = int(self.scores.argmax()) if query is None else query
-        if not 0 <= query < len(self.scores):
-            raise FieldError(f"query is 0 to {len(self.scores) - 1} in this decoder; got {query}.")
-        points = self._points("decoder", self.decoder, layer, query, f"query {query}", self.boxes[query])
-        return dataclasses.replace(points, label=self.names[query], score=float(self.scores[query]))
+        query = self.queries.number(query)
+        question = self.queries.asked(query).within("decoder", len(self.decoder), layer)
+        return self._points(question, self.decoder[layer], query)
 
     def of_pixel(self, x: int, y: int, *, layer: int = -1, level: int = 0) -> SamplingPoints:
         """The points of the encoder's token that holds a pixel, on a level (the finest is 0); layers as in lists.
@@ -114,123 +95,84 @@ class Sampling:
         Raises:
             FieldError: there is no such pixel, level or layer.
         """
-        height, width = self.image.shape[:2]
-        if not (0 <= x < width and 0 <= y < height):
-            room = f"x from 0 to {width - 1} and y from 0 to {height - 1}"
-            raise FieldError(f"a pixel of this image has {room}; got {x} {y}.")
-        if not 0 <= level < len(self.maps):
-            raise FieldError(f"level is 0, the finest, to {len(self.maps) - 1}; got {level}.")
-        rows, columns = self.tokens[level]
-        row, column = int((y + 0.5) / height * rows), int((x + 0.5) / width * columns)
-        before = sum(map_height * map_width for map_height, map_width in self.maps[:level])
-        token = before + row * self.maps[level][1] + column
-        pixels = np.array([width / columns, height / rows] * 2)
-        cell = np.array([column, row, column + 1, row + 1]) * pixels
-        return self._points("encoder", self.encoder, layer, token, f"pixel ({x}, {y}) on level {level}", cell)
+        if not 0 <= level < len(self.grids):
+            raise FieldError(f"level is 0, the finest, to {len(self.grids) - 1}; got {level}.")
+        question = Question.at(self.grids[level], x, y).within("encoder", len(self.encoder), layer)
+        before = sum(math.prod(grid.map) for grid in self.grids[:level])
+        question = dataclasses.replace(question, query=f"{question.query} on level {level}")
+        return self._points(question, self.encoder[layer], before + self.grids[level].token(x, y))
 
-    def _points(
-        self, part: str, layers: tuple[SampledLayer, ...], layer: int, row: int, query: str, box: np.ndarray
-    ) -> SamplingPoints:
-        count = len(layers)
-        if not -count <= layer < count:
-            raise FieldError(f"layer is 0 to {count - 1}, or -{count} to -1 from the end, in the {part}; got {layer}.")
-        chosen, layer = layers[layer], layer % count
-        reference = chosen.references[row]
+    def _points(self, question: Question, layer: SampledLayer, row: int) -> SamplingPoints:
+        points, reference = layer.points[row], layer.references[row]
+        boxed = len(reference) == 4
         return SamplingPoints(
-            image=self.image,
-            query=query,
-            part=part,
-            layer=layer,
-            layers=count,
-            heads=tuple(range(chosen.points.shape[1])),
-            strides=self.strides,
-            tokens=self.tokens,
-            points=chosen.points[row],
-            weights=chosen.weights[row],
-            reference=reference if len(reference) == 2 else (reference[:2] + reference[2:]) / 2,
-            reference_box=reference if len(reference) == 4 else None,
-            box=box,
+            question,
+            self.grids,
+            heads=tuple(range(len(points))),
+            points=points,
+            weights=layer.weights[row],
+            reference=(reference[:2] + reference[2:]) / 2 if boxed else reference,
+            reference_box=reference if boxed else None,
         )
 
 
-def sample(
-    model: nn.Module,
-    variables: Mapping[str, Any],
-    picture: Picture,
-    *,
-    resize: Resize,
-    classes: Classes,
-    multiple: int = 32,
-) -> Sampling:
-    """Runs the model on one image, resized and padded to sides that are a multiple of `multiple`.
+def sampling_of(subject: Subject, picture: Picture) -> Sampling:
+    """Where a Deformable DETR samples one image.
 
     Raises:
         FieldError: the model is no DeformableDETR.
         DataError: the image is missing or cannot be read.
     """
-    if not isinstance(model, DeformableDETR):
+    if not subject.has("sampling"):
         raise FieldError(
             "sampling points are those of a DeformableDETR, whose queries look at a few places; "
-            f"this model is a {type(model).__name__}, which attends to the whole image."
+            f"this model is a {type(subject.model).__name__}, which attends to the whole image."
         )
-    image, batch = look(picture, classes, resize, multiple=multiple)
-    run = jax.jit(lambda variables, batch: _run(model.clone(remat=False), variables, batch))
-    return _in_pixels(image.pixels, jax.device_get(run(variables, batch)), classes, padded_height=batch.pixels.shape[1])
+    run = subject.run(picture, _kept)
+    image, seen = run.image, run.kept
+    maps = tuple((int(height), int(width)) for height, width in seen["shapes"])
+    ratios = seen["ratios"][0]
+    pixels = np.array(image.original[::-1], np.float32)
+    places = np.asarray(token_places(jnp.asarray(seen["ratios"]), maps))[0] * pixels
+    references = [one * pixels if one.shape[-1] == 2 else corners(one, image) for one in seen["references"]]
+
+    def layer(sampled: dict[str, np.ndarray], references: np.ndarray) -> SampledLayer:
+        return SampledLayer(references, sampled["locations"] / ratios[:, None] * pixels, sampled["weights"])
+
+    return Sampling(
+        tuple(_grid(image, *level) for level in zip(maps, ratios, _strides(maps, run.padded[0]), strict=True)),
+        tuple(layer(sampled, places) for sampled in seen["encoder"]),
+        # The last reference is that after the last layer.
+        tuple(layer(*pair) for pair in zip(seen["decoder"], references, strict=False)),
+        Queries.of(subject, image, seen["logits"], seen["boxes"]),
+    )
 
 
-def _run(model: DeformableDETR, variables: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
-    """What is needed of the model's inner tensors, for the first image of the batch."""
-    predictions: Any
-    predictions, kept = model.apply(variables, images_of(batch), train=False, mutable=["intermediates"])
-    sown = kept["intermediates"]
+def _kept(predictions: Any, sown: Sown) -> dict[str, Any]:
+    """What is needed for the first image of the batch."""
 
-    def sampled(part: str, attention: str, layers: int) -> list[Any]:
-        inner = [sown[part][f"layer_{i}"][attention] for i in range(layers)]
-        return [(one["locations"][0][0], one["weights"][0][0]) for one in inner]
+    def sampled(part: str, attention: str) -> list[Sown]:
+        inner = [one[attention] for one in numbered(sown.get(part, {}), "layer")]
+        return [{name: one[name][0][0] for name in ("locations", "weights")} for one in inner]
 
     return {
         "shapes": sown["level_shapes"][0],
         "ratios": sown["valid_ratios"][0],
-        "encoder": sampled("encoder", "self_attention", model.encoder_layers),
-        "decoder": sampled("decoder", "cross_attention", model.decoder_layers),
+        "encoder": sampled("encoder", "self_attention"),
+        "decoder": sampled("decoder", "cross_attention"),
         "references": [one[0] for one in (*sown["initial_reference"], *sown["decoder"]["references"])],
         "logits": predictions.logits[-1, 0],
         "boxes": predictions.boxes[-1, 0],
     }
 
 
-def _in_pixels(image: np.ndarray, seen: dict[str, Any], classes: Classes, padded_height: int) -> Sampling:
-    """What `_run` gives, with everything in pixels of the original image."""
-    maps = tuple((int(height), int(width)) for height, width in seen["shapes"])
-    height, width = image.shape[:2]
-    places = np.asarray(token_places(jnp.asarray(seen["ratios"]), maps))[0]
-
-    def scaled(places: np.ndarray) -> np.ndarray:
-        return places * np.array([width, height], np.float32)
-
-    def layer(sampled: tuple[np.ndarray, np.ndarray], references: np.ndarray) -> SampledLayer:
-        locations, weights = sampled
-        return SampledLayer(references, scaled(locations / seen["ratios"][0, :, None]), weights)
-
-    def corners(boxes: np.ndarray) -> np.ndarray:
-        return scaled(np.asarray(xyxy_from_cxcywh(jnp.asarray(boxes))).reshape(-1, 2, 2)).reshape(-1, 4)
-
-    references = [scaled(one) if one.shape[-1] == 2 else corners(one) for one in seen["references"]]
-    return Sampling(
-        image=image,
-        maps=maps,
-        tokens=tuple((round(h * y), round(w * x)) for (h, w), (x, y) in zip(maps, seen["ratios"][0], strict=True)),
-        strides=_strides(maps, padded_height),
-        encoder=tuple(layer(sampled, scaled(places)) for sampled in seen["encoder"]),
-        # The last reference is that after the last layer.
-        decoder=tuple(layer(*pair) for pair in zip(seen["decoder"], references, strict=False)),
-        scores=1 / (1 + np.exp(-seen["logits"].max(-1))),
-        names=tuple(name_of(classes, label) for label in seen["logits"].argmax(-1)),
-        boxes=corners(seen["boxes"]),
-    )
+def _grid(image: SeenImage, map: Size, ratio: Float[np.ndarray, "2"], stride: int) -> Grid:
+    """A level, of whose width and height that `ratio` lies on the image."""
+    tokens = round(map[0] * ratio[1]), round(map[1] * ratio[0])
+    return Grid(image, map, tokens, stride, np.array(image.original[::-1]) / tokens[::-1])
 
 
-def _strides(maps: tuple[tuple[int, int], ...], height: int) -> tuple[int, ...]:
+def _strides(maps: tuple[Size, ...], height: int) -> tuple[int, ...]:
     """Pixels of the padded image between the tokens of each level; maps are halved, rounded up, or keep their size."""
     strides = [height // maps[0][0]]
     for before, after in itertools.pairwise(maps):

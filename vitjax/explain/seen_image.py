@@ -36,18 +36,14 @@ class SeenImage:
         """Pixels of the original image, across and down, per pixel that the model sees."""
         return (self.extent[2:] - self.extent[:2]) / np.array(self.size[::-1])
 
-    def tokens(self, map: Size, stride: int) -> Size:
-        """The rows and columns of a feature map that lie on the image; the others lie on padding."""
-        return min(map[0], -(-self.size[0] // stride)), min(map[1], -(-self.size[1] // stride))
+    @property
+    def middle(self) -> tuple[int, int]:
+        """The pixel (x, y) of the original in the middle of what the model sees."""
+        x, y = (self.extent[:2] + self.extent[2:]) / 2
+        return int(x), int(y)
 
-    def cells(self, tokens: Size, stride: int) -> Float[np.ndarray, "rows columns 4"]:
-        """The first cells of a feature map, xyxy in pixels of the original; the last may reach beyond the image."""
-        row, column = np.mgrid[: tokens[0], : tokens[1]]
-        corners = stride * np.stack([column, row, column + 1, row + 1], axis=-1)
-        return np.tile(self.extent[:2], 2) + corners * np.tile(self.scale, 2)
-
-    def token(self, x: int, y: int, map: Size, stride: int) -> Size:
-        """Row and column of the cell that holds a pixel of the original image.
+    def require(self, x: int, y: int) -> None:
+        """Refuses a pixel of the original that the model does not see.
 
         Raises:
             FieldError: there is no such pixel, or the model does not see it.
@@ -56,22 +52,65 @@ class SeenImage:
         if not (0 <= x < width and 0 <= y < height):
             room = f"x from 0 to {width - 1} and y from 0 to {height - 1}"
             raise FieldError(f"a pixel of this image has {room}; got {x} {y}.")
-        across, down = (np.array([x, y]) + 0.5 - self.extent[:2]) / self.scale
-        if not (0 <= across < self.size[1] and 0 <= down < self.size[0]):
-            left, top, right, bottom = (*np.ceil(self.extent[:2] - 0.5), *np.ceil(self.extent[2:] - 0.5) - 1)
-            room = f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f}"
+        left, top, right, bottom = (np.ceil(self.extent - 0.5) - [0, 0, 1, 1]).astype(int)
+        if not (left <= x <= right and top <= y <= bottom):
+            room = f"x from {left} to {right} and y from {top} to {bottom}"
             raise FieldError(f"of this image the model sees the square in the middle, {room}; got {x} {y}.")
-        rows, columns = self.tokens(map, stride)  # not all of the image has a token where only whole patches make some
-        return min(int(down // stride), rows - 1), min(int(across // stride), columns - 1)
+
+    def grid(self, map: Size, stride: int) -> "Grid":
+        """The cells of a feature map, padding included, of that many pixels that the model sees across and down."""
+        tokens = min(map[0], -(-self.size[0] // stride)), min(map[1], -(-self.size[1] // stride))
+        return Grid(self, map, tokens, stride, stride * self.scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The cells of a feature map, which are a model's tokens row by row, and where they lie on an image.
+
+    `map` is its (rows, columns); those of `tokens` lie on the image, the others on padding. `cell` is the (width,
+    height) of each in pixels of the original image, which the last ones may reach beyond.
+    """
+
+    image: SeenImage
+    map: Size
+    tokens: Size
+    stride: int
+    cell: Float[np.ndarray, "2"]
 
     @property
-    def middle(self) -> tuple[int, int]:
-        """The pixel (x, y) of the original in the middle of what the model sees."""
-        x, y = (self.extent[:2] + self.extent[2:]) / 2
-        return int(x), int(y)
+    def cells(self) -> Float[np.ndarray, "rows columns 4"]:
+        """The cells on the image, xyxy in pixels of the original."""
+        row, column = np.mgrid[: self.tokens[0], : self.tokens[1]]
+        corners = np.stack([column, row, column + 1, row + 1], axis=-1)
+        return np.tile(self.image.extent[:2], 2) + corners * np.tile(self.cell, 2)
+
+    def place(self, x: int, y: int) -> tuple[int, int]:
+        """Row and column of the cell that holds a pixel of the original image.
+
+        Raises:
+            FieldError: there is no such pixel, or the model does not see it.
+        """
+        self.image.require(x, y)
+        column, row = ((np.array([x, y]) + 0.5 - self.image.extent[:2]) // self.cell).astype(int)
+        rows, columns = self.tokens  # not all of the image has a token where only whole patches make some
+        return min(int(row), rows - 1), min(int(column), columns - 1)
+
+    def token(self, x: int, y: int) -> int:
+        """The number of the token that holds a pixel of the original, if the model sees it (see `place`)."""
+        row, column = self.place(x, y)
+        return row * self.map[1] + column
+
+    def box(self, x: int, y: int) -> Float[np.ndarray, "4"]:
+        """The cell that holds a pixel of the original, xyxy, if the model sees it (see `place`)."""
+        return self.cells[self.place(x, y)]
+
+    def on_image(self, values: Float[np.ndarray, "*some tokens"]) -> Float[np.ndarray, "*some rows columns"]:
+        """What tokens have, as a map and without those on padding."""
+        rows, columns = self.tokens
+        return values.reshape(*values.shape[:-1], *self.map)[..., :rows, :columns]
 
 
-def look(
+def see(
     picture: Picture, classes: Classes, preprocess: Resize | CenterCrop, *, multiple: int = 32
 ) -> tuple[SeenImage, Batch]:
     """An image as evaluation gives it to a model: resized and padded to sides of a `multiple`, or cropped.

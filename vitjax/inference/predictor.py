@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vitjax.explain.group_maps import Groups
     from vitjax.explain.looks import Looks
     from vitjax.explain.sampling_points import Sampling
+    from vitjax.explain.subject import Subject
 
 
 class Predictor:
@@ -89,6 +90,14 @@ class Predictor:
         )
         return task.evaluate(iter(tqdm(answers, total=len(source), disable=None)), source)
 
+    @property
+    def subject(self) -> "Subject":
+        """What explanations are made of: the model, of one with masks the detector, and how it is given images."""
+        from vitjax.explain.subject import Subject
+
+        task, variables = self.task.scored(self._variables)
+        return Subject(task.model, variables, task.preprocess, self.classes, self._multiple, self.threshold)
+
     def sampling(self, picture: Picture) -> "Sampling":
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
 
@@ -96,9 +105,9 @@ class Predictor:
             ValueError: the model is no DeformableDETR.
             DataError: the image is missing or cannot be read.
         """
-        from vitjax.explain.sampling_points import sample
+        from vitjax.explain.sampling_points import sampling_of
 
-        return sample(*self._seen_by, picture, resize=self._resize, **self._seeing)
+        return sampling_of(self.subject, picture)
 
     def attention(self, picture: Picture) -> "Attention":
         """What a DETR attends to on one image: `.of_query()` and `.of_pixel(x, y)` tell the weights.
@@ -107,9 +116,9 @@ class Predictor:
             ValueError: the model is no DETR.
             DataError: the image is missing or cannot be read.
         """
-        from vitjax.explain.attention_maps import attend
+        from vitjax.explain.attention_maps import attention_of
 
-        return attend(*self._seen_by, picture, resize=self._resize, **self._seeing)
+        return attention_of(self.subject, picture)
 
     def groups(self, picture: Picture) -> "Groups":
         """Which tokens of a CrossFormer attend to each other on one image: `.of_pixel(x, y)` tells them.
@@ -118,9 +127,9 @@ class Predictor:
             ValueError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
-        from vitjax.explain.group_maps import group
+        from vitjax.explain.group_maps import groups_of
 
-        return group(*self._seen_by, picture, preprocess=self.task.preprocess, **self._seeing)
+        return groups_of(self.subject, picture)
 
     def looks(self, picture: Picture) -> "Looks":
         """What the attention modules of the model do on one image: `.of_pixel(x, y)` tells it.
@@ -129,22 +138,9 @@ class Predictor:
             ValueError: the model has none that tells it.
             DataError: the image is missing or cannot be read.
         """
-        from vitjax.explain.looks import looks
+        from vitjax.explain.looks import looks_of
 
-        return looks(*self._seen_by, picture, preprocess=self.task.preprocess, **self._seeing)
-
-    @property
-    def _seen_by(self) -> tuple[Any, dict[str, Any]]:
-        task, variables = self.task.scored(self._variables)
-        return task.model, variables
-
-    @property
-    def _resize(self) -> Any:
-        return self.task.preprocess
-
-    @property
-    def _seeing(self) -> dict[str, Any]:
-        return {"classes": self.classes, "multiple": self._multiple}
+        return looks_of(self.subject, picture)
 
     @property
     def _multiple(self) -> int:

@@ -1,0 +1,99 @@
+"""What is explained: a model with its variables, run on one image in the way that evaluation gives it."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from vitjax.data.crops import CenterCrop
+from vitjax.data.memory import Picture
+from vitjax.data.source import Classes
+from vitjax.data.transforms import Resize
+from vitjax.explain.seen_image import SeenImage, Size, see
+from vitjax.prediction import name_of
+from vitjax.structs import Batch, images_of
+
+Sown = Mapping[str, Any]  # what modules sow into `intermediates`, module by module
+Explained = Literal["attention", "sampling", "groups"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model with its variables, and how an image is prepared for it.
+
+    Images are resized and padded to sides that are a multiple of `multiple`, or cropped. Detections are told to people
+    from a score of `threshold`.
+    """
+
+    model: nn.Module
+    variables: Mapping[str, Any]
+    preprocess: Resize | CenterCrop
+    classes: Classes
+    multiple: int = 32
+    threshold: float = 0.5
+
+    @property
+    def called(self) -> str:
+        """The model and its backbone, in words."""
+        backbone = getattr(self.model, "backbone", None)
+        return f"a {type(self.model).__name__}" + ("" if backbone is None else f" with a {type(backbone).__name__}")
+
+    def has(self, what: Explained) -> bool:
+        """Whether the model, or its backbone, says that this can be explained of it."""
+        parts = self.model, getattr(self.model, "backbone", None)
+        return what in [getattr(part, "explanation", None) for part in parts]
+
+    def run(self, picture: Picture, keep: Callable[[Any, Sown], Any], *, maps_of: str | None = None) -> "Run":
+        """The model on one image; `keep` takes what is needed of its answer and of what is sown.
+
+        What modules whose name fits the pattern `maps_of` give is sown too, as `__call__`.
+
+        Raises:
+            DataError: the image is missing or cannot be read.
+        """
+        image, batch = see(picture, self.classes, self.preprocess, multiple=self.multiple)
+        model = self.model.clone(remat=False) if getattr(self.model, "remat", False) else self.model
+        classifies = getattr(model, "task", None) == "classification"
+
+        def called(module: nn.Module, method: str) -> bool:
+            return maps_of is not None and method == "__call__" and bool(re.fullmatch(maps_of, module.name or ""))
+
+        def kept(variables: Mapping[str, Any], batch: Batch) -> tuple[Any, Any]:
+            watched: dict[str, Any] = {"mutable": ["intermediates"], "capture_intermediates": called}
+            answer, state = model.apply(variables, images_of(batch), train=False, **watched)
+            return keep(answer, state.get("intermediates", {})), answer[0] if classifies else None
+
+        found, logits = jax.device_get(jax.jit(kept)(self.variables, batch))
+        padded = batch.pixels.shape[1], batch.pixels.shape[2]
+        if logits is None:
+            return Run(image, padded, found)
+        odds = softmax(logits)
+        best = int(odds.argmax())
+        return Run(image, padded, found, name_of(self.classes, best), float(odds[best]))
+
+
+class Run(NamedTuple):
+    """One image, its (height, width) with padding, and what was kept; a classifier's answer and its probability."""
+
+    image: SeenImage
+    padded: Size
+    kept: Any
+    label: str = ""
+    score: float | None = None
+
+
+def numbered(sown: Sown, name: str) -> list[Sown]:
+    """What the parts `name_0`, `name_1` and so on of a module sow, in that order; none if there is no such module."""
+    found = {int(key.removeprefix(f"{name}_")): part for key, part in sown.items() if re.fullmatch(rf"{name}_\d+", key)}
+    return [found[number] for number in sorted(found)]
+
+
+def softmax(logits: Float[np.ndarray, "*some classes"]) -> Float[np.ndarray, "*some classes"]:
+    """The probabilities of the classes."""
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
