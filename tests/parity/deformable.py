@@ -12,8 +12,8 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoderLayer
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import DeformableEncoderLayer, token_places
+from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
 from vitjax.formats.published import from_published
-from vitjax.formats.tables import DEFORMABLE_DETR
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.sampling import Shapes, deformable_sampling
 from vitjax.structs import Feature

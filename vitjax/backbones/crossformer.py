@@ -4,7 +4,7 @@ The functions at the end are the published sizes; `crossformer_small(drop_path=0
 """
 
 import itertools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import numpy as np
@@ -132,6 +132,8 @@ class CrossFormer(nn.Module):
         ValueError: the fields that have one entry per stage are not equally long.
     """
 
+    family: ClassVar[str] = "crossformer"
+
     channels: int = 96
     """Channels of the first stage; every further stage doubles them."""
     depths: tuple[int, ...] = (2, 2, 6, 2)
@@ -158,6 +160,12 @@ class CrossFormer(nn.Module):
     """How maps of any size are cut into groups."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters, softmax and position biases are float32 always."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        kind, depths = "CrossFormer++" if self.cooling else "CrossFormer", "+".join(map(str, self.depths))
+        return f"{kind}-{self.channels} of {depths} blocks"
 
     @nn.compact
     def __call__(self, images: Images, *, padding: Padding = "exact", train: bool = False) -> tuple[Feature, ...]:

@@ -37,6 +37,7 @@ class DETR(nn.Module):
     """
 
     task: ClassVar[str] = "detection"
+    family: ClassVar[str] = "detr"
     scores: ClassVar[str] = "softmax"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)

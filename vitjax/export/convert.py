@@ -5,23 +5,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitjax.checkpoints.store import Store
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.loss import CrossEntropy
 from vitjax.data.crops import RandomCrop
 from vitjax.data.errors import DataError
 from vitjax.data.image_folder import ImageFolder
 from vitjax.data.label_map_folder import LabelMapFolder
-from vitjax.detection.deformable_detr import DeformableDETR
-from vitjax.detection.focal_loss import FocalSetLoss
-from vitjax.formats import huggingface
-from vitjax.formats.model_file import ModelFile
+from vitjax.families.huggingface.folder import write_folder
+from vitjax.families.known import family_of
+from vitjax.families.model_file import ModelFile
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.runs.run_folder import checkpoints_of, write_run
-from vitjax.segmentation.pixel_loss import PixelCrossEntropy
-from vitjax.segmentation.segmenter import Segmenter
 
 OFFICIAL = (".pth", ".safetensors")
+
+# What a task is trained on that is no detection.
+_DATA: dict[str, dict[str, Any]] = {
+    "classification": {"data": ImageFolder(), "augmentation": RandomCrop()},
+    "segmentation": {"data": LabelMapFolder()},
+}
 
 Layout = Literal["run", "official", "huggingface"]
 
@@ -44,7 +45,7 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
         write_official(file, out)
     elif layout == "huggingface":
         file = file.without_masks()
-        huggingface.write_folder(out, file)
+        write_folder(out, file)
     else:
         write_run_folder(file, out)
     return file
@@ -66,10 +67,13 @@ def write_run_folder(file: ModelFile, run: Path) -> None:
 
 
 def experiment_of(file: ModelFile) -> Experiment:
-    """The experiment of a model that was not trained here: everything that is not the model's own is a default."""
-    parts: dict[str, Any] = {"model": file.model, "resize": file.resize, "postprocess": file.postprocess}
-    if isinstance(file.model, Classifier):
-        return Experiment(**parts, data=ImageFolder(), augmentation=RandomCrop(), loss=CrossEntropy())
-    if isinstance(file.model, Segmenter):
-        return Experiment(**parts, data=LabelMapFolder(), loss=PixelCrossEntropy())
-    return Experiment(**parts, loss=FocalSetLoss()) if isinstance(file.model, DeformableDETR) else Experiment(**parts)
+    """The experiment of a model that was not trained here: everything that is not the model's own is a default.
+
+    Raises:
+        DataError: the model is of no known family.
+    """
+    family = family_of(file.model)
+    if family is None:
+        raise DataError(f"{type(file.model).__name__} is of no known family, so what it is trained with is not known.")
+    parts = {"model": file.model, "loss": family.loss(), "resize": file.resize, "postprocess": file.postprocess}
+    return Experiment(**parts, **_DATA.get(file.model.task, {}))

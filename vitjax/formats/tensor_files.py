@@ -1,9 +1,9 @@
 """Files of named tensors, in whichever of the usual formats: .pth, .safetensors, .npz."""
 
+import dataclasses
 import tokenize
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ _SAFETENSORS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class TensorFile:
-    """The tensors of a file by name, and the settings that it says they were made with."""
+    """The tensors of a file by name, the settings that it says they were made with, and what the file is called."""
 
     tensors: dict[str, np.ndarray]
     settings: dict[str, Any]
+    name: str = ""
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -58,7 +59,7 @@ def read_tensors(path: Path) -> TensorFile:
         raise DataError(f"{path} is no .pth, .safetensors or .npz file: it {found_in(head)}")
     if not file.tensors:
         raise DataError(f"{path} holds no tensors.")
-    return file
+    return dataclasses.replace(file, name=path.name)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], *, under: str | None = None) -> None:

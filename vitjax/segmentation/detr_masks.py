@@ -23,6 +23,7 @@ class MaskDETR(nn.Module):
     """
 
     task: ClassVar[str] = "detection"
+    family: ClassVar[str] = "mask_detr"
     scores: ClassVar[str] = "softmax"
 
     detr: DETR = dataclasses.field(default_factory=DETR)

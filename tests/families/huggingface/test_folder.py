@@ -20,13 +20,16 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
-from vitjax.formats.huggingface import fetch, is_folder, read_folder, write_folder
-from vitjax.formats.huggingface_config import classes_of, config_of, model_of
-from vitjax.formats.huggingface_processor import processor_of, resize_of
-from vitjax.formats.model_file import ModelFile
+from vitjax.families.huggingface import config as settings
+from vitjax.families.huggingface.config import classes_in
+from vitjax.families.huggingface.folder import is_folder, read_folder, write_folder
+from vitjax.families.huggingface.form import form_of
+from vitjax.families.huggingface.hub import fetch
+from vitjax.families.huggingface.processor import processor_of, resize_of
+from vitjax.families.known import family_of
+from vitjax.families.model_file import ModelFile
 from vitjax.formats.pth import write_pth
-from vitjax.formats.published import PublishedError
-from vitjax.formats.recognize import table_for
+from vitjax.formats.tables import PublishedError
 from vitjax.structs import Images
 
 CLASSES = Classes(("", "cat", "dog"), (0, 1, 2))
@@ -58,7 +61,7 @@ def file_of(model, *, classes: Classes = CLASSES, resize: Resize | None = None) 
     images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
     variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False)))
     postprocess = {DETR: BestClass, DeformableDETR: TopDetections, Classifier: TopClasses}[type(model)]()
-    return ModelFile(model, variables, classes, table_for(model), resize or Resize(), postprocess)
+    return ModelFile(model, variables, classes, resize or Resize(), postprocess)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,16 @@ def detr() -> ModelFile:
 def folder(detr, tmp_path):
     write_folder(tmp_path / "folder", detr)
     return tmp_path / "folder"
+
+
+def model_of(config):
+    """The model that settings describe."""
+    return settings.model_in(config)[0]
+
+
+def config_of(model, classes):
+    """The settings of a model, and whose ResNet it is."""
+    return settings.config_of(model, form_of(family_of(model)), classes)
 
 
 def change(folder, **settings) -> None:
@@ -200,15 +213,15 @@ def test_an_option_that_is_not_there_is_named(config, message):
 
 
 def test_names_of_labels_that_are_none_are_gaps():
-    assert classes_of(FACEBOOK).names[:2] == ("", "thing 1") and len(classes_of(FACEBOOK)) == 91
-    assert classes_of({"num_labels": 3}) == Classes(("", "", ""), (0, 1, 2))
-    assert classes_of({"id2label": {"0": "LABEL_0", "1": "cat"}}).names == ("", "cat")
+    assert classes_in(FACEBOOK).names[:2] == ("", "thing 1") and len(classes_in(FACEBOOK)) == 91
+    assert classes_in({"num_labels": 3}) == Classes(("", "", ""), (0, 1, 2))
+    assert classes_in({"id2label": {"0": "LABEL_0", "1": "cat"}}).names == ("", "cat")
 
 
 @pytest.mark.parametrize("classes", [Classes(("", "", ""), (0, 1, 2)), Classes(("a", "", "b"), (3, 7, 9))])
 def test_labels_without_a_name_and_ids_of_categories_come_back(classes):
     config, _ = config_of(DETR(**SIZES), classes)
-    assert classes_of(json.loads(json.dumps(config))) == classes
+    assert classes_in(json.loads(json.dumps(config))) == classes
 
 
 @pytest.mark.parametrize("resize", [Resize(), Resize(480, 640), Resize(600, None), Resize(None)])
@@ -315,7 +328,7 @@ def test_a_folder_needs_settings_and_weights(folder, tmp_path):
     ],
 )
 def test_a_model_that_the_library_does_not_have_is_refused(model, message, tmp_path):
-    file = ModelFile(model, {}, CLASSES, table_for(model), Resize(), BestClass())
+    file = ModelFile(model, {}, CLASSES, Resize(), BestClass())
     with pytest.raises(DataError, match=message):
         write_folder(tmp_path / "folder", file)
     assert not [*tmp_path.iterdir()]
@@ -332,7 +345,7 @@ def test_a_folder_that_cannot_be_finished_leaves_nothing(detr, tmp_path, monkeyp
     def full(path, tensors):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vitjax.formats.huggingface.write_tensors", full)
+    monkeypatch.setattr("vitjax.families.huggingface.folder.write_tensors", full)
     with pytest.raises(DataError, match=r"cannot be written: .*No space left"):
         write_folder(tmp_path / "folder", detr)
     assert not [*tmp_path.iterdir()]

@@ -1,0 +1,63 @@
+"""DETR: its losses, its official files, and where its form in the transformers library is."""
+
+from vitjax.data.label_names import coco_classes
+from vitjax.detection.detr import DETR
+from vitjax.detection.loss import SetLoss
+from vitjax.detection.postprocess import BestClass
+from vitjax.families.family import Family, Notes, Official
+from vitjax.families.parts import (
+    DECODER,
+    ENCODER,
+    OUR_DECODER,
+    OUR_ENCODER,
+    TRANSFORMER,
+    attention,
+    shape,
+    transformer_in,
+)
+from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.formats.tensor_files import TensorFile
+
+NAMES = Table(
+    "detr",
+    (
+        *TRANSFORMER,
+        Rule("backbone.1.row_embed.weight", ("params/position/row",)),
+        Rule("backbone.1.col_embed.weight", ("params/position/column",)),
+        *layer("input_proj", "input_projection", CONVOLUTION),
+        *attention(f"{ENCODER}.self_attn", f"{OUR_ENCODER}/self_attention"),
+        *norm("transformer.encoder.norm", "encoder/norm"),
+        *norm(f"{DECODER}.norm1", f"{OUR_DECODER}/self_attention_norm"),
+        *attention(f"{DECODER}.multihead_attn", f"{OUR_DECODER}/cross_attention"),
+        *norm(f"{DECODER}.norm2", f"{OUR_DECODER}/cross_attention_norm"),
+        *norm("transformer.decoder.norm", "decoder/norm"),
+        *layer("class_embed", "class_head"),
+        *layer("bbox_embed.layers.{n}", "box_head/layer_{n}"),
+    ),
+)
+
+
+def detr_in(file: TensorFile) -> tuple[DETR, Notes]:
+    """The DETR that has the tensors of a file, and a line where its dilation could not be seen."""
+    queries, channels = shape(file.tensors, "query_embed.weight")
+    fields, notes = transformer_in(file)
+    model = DETR(
+        num_classes=shape(file.tensors, "class_embed.weight")[0] - 1,
+        num_queries=queries,
+        channels=channels,
+        pre_norm="transformer.encoder.norm.weight" in file.tensors,
+        position="learned" if "backbone.1.row_embed.weight" in file.tensors else "sine",
+        **fields,
+    )
+    return model, notes
+
+
+FAMILY = Family(
+    model=DETR,
+    loss=SetLoss,
+    postprocess=BestClass,
+    classes=coco_classes,
+    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=lambda file, _: detr_in(file)),
+    huggingface="detr_huggingface",
+    explanation="attention",
+)
