@@ -24,8 +24,9 @@ from vitjax.export.convert import convert, write_run_folder
 from vitjax.families.identify import detector_tensors, identify
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile, shapes_of
+from vitjax.formats.published import TensorFile
 from vitjax.formats.tables import PublishedError
-from vitjax.formats.tensor_files import TensorFile, read_tensors
+from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.initial import read_weights
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR

@@ -7,8 +7,8 @@ from vitjax.classification.classifier import Classifier
 from vitjax.families.classifier import FAMILY as CLASSIFIER
 from vitjax.families.family import Notes, Official
 from vitjax.families.parts import count, shape
+from vitjax.formats.published import TensorFile
 from vitjax.formats.tables import CONVOLUTION, PublishedError, Rule, Table, layer, norm
-from vitjax.formats.tensor_files import TensorFile
 from vitjax.ops.groups import Grouping
 
 # Groups and intervals leave no trace in tensors; they are those of the published size that a file is of.
@@ -31,10 +31,7 @@ def _block(published: str, ours: str) -> tuple[Rule, ...]:
     """One block; the three layers of the position bias come after a norm each."""
     bias, our_bias = f"{published}.attn.pos", f"{ours}/attention/position_bias"
     steps = [
-        (
-            *norm(f"{bias}.pos{n + 1}.0", f"{our_bias}/norm_{n}"),
-            *layer(f"{bias}.pos{n + 1}.2", f"{our_bias}/layer_{n}"),
-        )
+        (*norm(f"{bias}.pos{n + 1}.0", f"{our_bias}/norm_{n}"), *layer(f"{bias}.pos{n + 1}.2", f"{our_bias}/layer_{n}"))
         for n in range(3)
     ]
     return (

@@ -7,18 +7,9 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.families.family import Family, Notes, Official, Tensors
-from vitjax.families.parts import (
-    DECODER,
-    OUR_DECODER,
-    OUR_ENCODER,
-    TRANSFORMER,
-    deformable_attention,
-    shape,
-    transformer_in,
-)
-from vitjax.formats.published import Arrays
+from vitjax.families.parts import TRANSFORMER, decoder, deformable_attention, encoder, shape, transformer_in
+from vitjax.formats.published import Arrays, TensorFile
 from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
-from vitjax.formats.tensor_files import TensorFile
 
 
 def own_rules(top: str, *, refine: bool) -> tuple[Rule, ...]:
@@ -28,7 +19,7 @@ def own_rules(top: str, *, refine: bool) -> tuple[Rule, ...]:
     """
     rules = (
         Rule(f"{top}.level_embed", ("params/level_embedding",)),
-        *deformable_attention(f"{top}.encoder.layers.{{layer}}.self_attn", f"{OUR_ENCODER}/self_attention"),
+        *encoder(deformable_attention, "self_attn", "self_attention", top=top),
         *layer(f"{top}.reference_points", "reference_points"),
     )
     if not refine:
@@ -67,9 +58,9 @@ def _names(name: str, *, refine: bool) -> Table:
         *TRANSFORMER,
         *layer("input_proj.{level}.0", "input_projection_{level}", CONVOLUTION),
         *norm("input_proj.{level}.1", "input_norm_{level}"),
-        *norm(f"{DECODER}.norm2", f"{OUR_DECODER}/self_attention_norm"),
-        *deformable_attention(f"{DECODER}.cross_attn", f"{OUR_DECODER}/cross_attention"),
-        *norm(f"{DECODER}.norm1", f"{OUR_DECODER}/cross_attention_norm"),
+        *decoder(norm, "norm2", "self_attention_norm"),
+        *decoder(deformable_attention, "cross_attn", "cross_attention"),
+        *decoder(norm, "norm1", "cross_attention_norm"),
         *own_rules("transformer", refine=refine),
     )
     return Table(name, rules, aliases=aliases("transformer", refine=refine))

@@ -9,7 +9,7 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.families.deformable_detr import aliases, copies, own_rules
 from vitjax.families.family import Tensors
 from vitjax.families.huggingface.form import Backbone, Form, Settings, require
-from vitjax.families.huggingface.names import DECODER, OUR_DECODER, backbone_of, table
+from vitjax.families.huggingface.names import backbone_of, decoder, table
 from vitjax.families.parts import deformable_attention
 from vitjax.formats.published import Arrays
 from vitjax.formats.tables import CONVOLUTION, Table, layer, norm
@@ -24,7 +24,7 @@ def names(backbone: Backbone, *, refine: bool) -> Table:
     rules = (
         *layer("model.input_proj.{level}.0", "input_projection_{level}", CONVOLUTION),
         *norm("model.input_proj.{level}.1", "input_norm_{level}"),
-        *deformable_attention(f"{DECODER}.encoder_attn", f"{OUR_DECODER}/cross_attention"),
+        *decoder(deformable_attention, "encoder_attn", "cross_attention"),
         *own_rules("model", refine=refine),
     )
     name = "deformable_detr_refine" if refine else "deformable_detr"
@@ -51,43 +51,35 @@ def _filled(model: DeformableDETR, config: Settings, tensors: Arrays) -> Arrays:
     return with_heads_of_all_layers(tensors, layers, names(backbone_of(tensors), refine=True))
 
 
-def _model_of(config: Settings, shared: dict[str, Any], maps: int) -> DeformableDETR:
+def _model_of(config: Settings, fields: dict[str, Any], maps: int) -> DeformableDETR:
     require(config, position_embedding_type="sine")
-    two_stage, levels = bool(config.get("two_stage", False)), config.get("num_feature_levels", 4)
-    if maps > levels:
+    if maps > (levels := fields["levels"]):
         raise DataError(f"config.json has num_feature_levels={levels}, but a backbone that gives {maps} maps.")
-    return DeformableDETR(
-        num_queries=config.get("two_stage_num_proposals" if two_stage else "num_queries", 300),
-        levels=levels,
-        backbone_levels=maps,
-        encoder_points=config.get("encoder_n_points", 4),
-        decoder_points=config.get("decoder_n_points", 4),
-        refine=bool(config.get("with_box_refine", False)),
-        two_stage=two_stage,
-        **shared,
-    )
+    if fields["two_stage"]:
+        fields["num_queries"] = config.get("two_stage_num_proposals", 300)
+    return DeformableDETR(backbone_levels=maps, **fields)
 
 
 def _settings_of(model: DeformableDETR) -> dict[str, Any]:
     if model.channels % 32:
         raise DataError(f"transformers has no Deformable DETR with channels={model.channels}, only multiples of 32.")
-    return {
-        "position_embedding_type": "sine",
-        "num_feature_levels": model.levels,
-        "encoder_n_points": model.encoder_points,
-        "decoder_n_points": model.decoder_points,
-        "with_box_refine": model.refine,
-        "two_stage": model.two_stage,
-        "two_stage_num_proposals": model.num_queries,
-        # Heads of their own are not one tensor under several names.
-        "tie_word_embeddings": not model.refine,
-    }
+    # Heads of their own are not one tensor under several names.
+    own = {"two_stage_num_proposals": model.num_queries, "tie_word_embeddings": not model.refine}
+    return {"position_embedding_type": "sine", **own}
 
 
 FORM = Form(
     model_type="deformable_detr",
     kind="DeformableDetr",
     feed_forward=1024,
+    fields={
+        "num_queries": ("num_queries", 300),
+        "num_feature_levels": ("levels", 4),
+        "encoder_n_points": ("encoder_points", 4),
+        "decoder_n_points": ("decoder_points", 4),
+        "with_box_refine": ("refine", False),
+        "two_stage": ("two_stage", False),
+    },
     model_of=_model_of,
     settings_of=_settings_of,
     maps=lambda model: (model.backbone_levels, 1 if model.levels == 1 else 3),

@@ -5,18 +5,9 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families.family import Family, Notes, Official
-from vitjax.families.parts import (
-    DECODER,
-    ENCODER,
-    OUR_DECODER,
-    OUR_ENCODER,
-    TRANSFORMER,
-    attention,
-    shape,
-    transformer_in,
-)
+from vitjax.families.parts import TRANSFORMER, attention, decoder, encoder, shape, transformer_in
+from vitjax.formats.published import TensorFile
 from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
-from vitjax.formats.tensor_files import TensorFile
 
 NAMES = Table(
     "detr",
@@ -25,11 +16,11 @@ NAMES = Table(
         Rule("backbone.1.row_embed.weight", ("params/position/row",)),
         Rule("backbone.1.col_embed.weight", ("params/position/column",)),
         *layer("input_proj", "input_projection", CONVOLUTION),
-        *attention(f"{ENCODER}.self_attn", f"{OUR_ENCODER}/self_attention"),
+        *encoder(attention, "self_attn", "self_attention"),
         *norm("transformer.encoder.norm", "encoder/norm"),
-        *norm(f"{DECODER}.norm1", f"{OUR_DECODER}/self_attention_norm"),
-        *attention(f"{DECODER}.multihead_attn", f"{OUR_DECODER}/cross_attention"),
-        *norm(f"{DECODER}.norm2", f"{OUR_DECODER}/cross_attention_norm"),
+        *decoder(norm, "norm1", "self_attention_norm"),
+        *decoder(attention, "multihead_attn", "cross_attention"),
+        *decoder(norm, "norm2", "cross_attention_norm"),
         *norm("transformer.decoder.norm", "decoder/norm"),
         *layer("class_embed", "class_head"),
         *layer("bbox_embed.layers.{n}", "box_head/layer_{n}"),

@@ -10,9 +10,8 @@ import numpy as np
 from vitjax.data.label_names import numbered
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
-from vitjax.formats.published import Arrays, Variables, to_published
+from vitjax.formats.published import Arrays, TensorFile, Variables, to_published
 from vitjax.formats.tables import Table
-from vitjax.formats.tensor_files import TensorFile
 
 Tensors = Mapping[str, np.ndarray]
 Notes = tuple[str, ...]

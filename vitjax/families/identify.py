@@ -9,9 +9,8 @@ from typing import NamedTuple
 from vitjax.families.family import Family, Notes, Official, Tensors
 from vitjax.families.known import every_family
 from vitjax.families.model_file import ModelFile, shapes_of
-from vitjax.formats.published import Arrays, from_published, table_of
+from vitjax.formats.published import Arrays, TensorFile, from_published, table_of
 from vitjax.formats.tables import Table
-from vitjax.formats.tensor_files import TensorFile
 
 
 class Told(NamedTuple):

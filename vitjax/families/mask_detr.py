@@ -7,9 +7,8 @@ from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families import detr
 from vitjax.families.family import Family, Notes, Official, Tensors
-from vitjax.formats.published import Arrays
+from vitjax.formats.published import Arrays, TensorFile
 from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
-from vitjax.formats.tensor_files import TensorFile
 from vitjax.segmentation.detr_masks import MaskDETR, detector_inside
 
 _HEAD = ("bbox_attention.", "mask_head.")

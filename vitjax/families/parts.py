@@ -1,18 +1,30 @@
 """Parts that several families share: what their tensors are called, and what names and shapes tell of them."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from vitjax.backbones.resnet import BLOCKS, ResNet
 from vitjax.families.family import Notes, Tensors
+from vitjax.formats.published import TensorFile
 from vitjax.formats.tables import CONVOLUTION, LINEAR, PublishedError, Rule, frozen_norm, layer, norm
-from vitjax.formats.tensor_files import TensorFile
 
 BODY = "backbone.0.body."
-ENCODER, OUR_ENCODER = "transformer.encoder.layers.{layer}", "encoder/layer_{layer}"
-DECODER, OUR_DECODER = "transformer.decoder.layers.{layer}", "decoder/layer_{layer}"
+
+Maker = Callable[[str, str], tuple[Rule, ...]]
+"""Gives the rules of a part from its published name and from ours."""
+
+
+def encoder(make: Maker, published: str, ours: str, *, top: str = "transformer") -> tuple[Rule, ...]:
+    """The rules of a part of every encoder layer; `top` is how the published names begin."""
+    return make(f"{top}.encoder.layers.{{layer}}.{published}", f"encoder/layer_{{layer}}/{ours}")
+
+
+def decoder(make: Maker, published: str, ours: str, *, top: str = "transformer") -> tuple[Rule, ...]:
+    """The rules of a part of every decoder layer."""
+    return make(f"{top}.decoder.layers.{{layer}}.{published}", f"decoder/layer_{{layer}}/{ours}")
 
 
 def attention(published: str, ours: str) -> tuple[Rule, ...]:
@@ -32,11 +44,6 @@ def deformable_attention(published: str, ours: str) -> tuple[Rule, ...]:
     return tuple(rule for theirs, name in pairs for rule in layer(f"{published}.{theirs}", f"{ours}/{name}"))
 
 
-def _feed_forward(published: str, ours: str) -> tuple[Rule, ...]:
-    """The two linear layers of a transformer layer."""
-    return layer(f"{published}.linear1", f"{ours}/expand") + layer(f"{published}.linear2", f"{ours}/contract")
-
-
 def resnet(published: str, ours: str) -> tuple[Rule, ...]:
     """Torchvision's ResNet without its head; `published` and `ours` are prefixes that end in their separator."""
     block, our_block = f"{published}layer{{stage}}.{{block}}", f"{ours}stage_{{stage}}/block_{{block}}"
@@ -54,12 +61,14 @@ def resnet(published: str, ours: str) -> tuple[Rule, ...]:
 TRANSFORMER = (
     *resnet(BODY, "backbone/"),
     Rule("query_embed.weight", ("params/query_embedding",)),
-    *norm(f"{ENCODER}.norm1", f"{OUR_ENCODER}/self_attention_norm"),
-    *_feed_forward(ENCODER, f"{OUR_ENCODER}/feed_forward"),
-    *norm(f"{ENCODER}.norm2", f"{OUR_ENCODER}/feed_forward_norm"),
-    *attention(f"{DECODER}.self_attn", f"{OUR_DECODER}/self_attention"),
-    *_feed_forward(DECODER, f"{OUR_DECODER}/feed_forward"),
-    *norm(f"{DECODER}.norm3", f"{OUR_DECODER}/feed_forward_norm"),
+    *encoder(norm, "norm1", "self_attention_norm"),
+    *encoder(layer, "linear1", "feed_forward/expand"),
+    *encoder(layer, "linear2", "feed_forward/contract"),
+    *encoder(norm, "norm2", "feed_forward_norm"),
+    *decoder(attention, "self_attn", "self_attention"),
+    *decoder(layer, "linear1", "feed_forward/expand"),
+    *decoder(layer, "linear2", "feed_forward/contract"),
+    *decoder(norm, "norm3", "feed_forward_norm"),
 )
 
 

@@ -4,6 +4,7 @@ Whatever no rule covers, on either side, is an error that lists all of it: nothi
 as `disposable`.
 """
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,15 @@ from vitjax.formats.tables import PublishedError, Table
 
 Variables = Mapping[str, Any]
 Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorFile:
+    """The tensors of a file by name, the settings that it says they were made with, and what the file is called."""
+
+    tensors: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    name: str = ""
 
 
 def table_of(state: Mapping[str, np.ndarray], tables: Sequence[Table]) -> Table:

@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from vitjax.data.errors import DataError
 from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, write_pth
+from vitjax.formats.published import TensorFile
 
 _STATES = ("model", "state_dict", "model_state_dict", "module", "net")  # where checkpoints keep the tensors
 _SETTINGS = ("args", "config", "cfg")
@@ -24,15 +25,6 @@ _SAFETENSORS = {
     **{f"{kind}{8 * width}": np.dtype(f"<{kind.lower()}{width}") for kind in "IU" for width in (1, 2, 4, 8)},
     "BOOL": np.dtype("?"),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorFile:
-    """The tensors of a file by name, the settings that it says they were made with, and what the file is called."""
-
-    tensors: dict[str, np.ndarray]
-    settings: dict[str, Any]
-    name: str = ""
 
 
 def read_tensors(path: Path) -> TensorFile:

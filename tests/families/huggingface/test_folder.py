@@ -165,6 +165,21 @@ def test_heads_that_the_library_left_out_as_copies_are_filled_in(tmp_path):
             DETR(num_classes=91, backbone=ResNet(dilation=True)),
             id="dc5",
         ),
+        pytest.param(
+            FACEBOOK | {"backbone_kwargs": {"output_stride": 16, "out_indices": [1, 2, 3, 4], "in_chans": 3}},
+            DETR(num_classes=91, backbone=ResNet(dilation=True)),
+            id="dc5_by_the_options_of_timm",
+        ),
+        pytest.param(
+            FACEBOOK | {"dilation": True, "backbone_kwargs": {"output_stride": 32}},
+            DETR(num_classes=91),
+            id="options_of_timm_count_more",
+        ),
+        pytest.param(
+            SENSETIME | {"backbone_kwargs": {"output_stride": 16, "out_indices": [3, 4]}},
+            DeformableDETR(num_classes=91, backbone=ResNet(dilation=True), backbone_levels=2),
+            id="maps_by_the_options_of_timm",
+        ),
         pytest.param({"model_type": "detr", "id2label": FACEBOOK["id2label"]}, DETR(num_classes=91), id="defaults"),
         pytest.param(SENSETIME, DeformableDETR(num_classes=91), id="deformable"),
         pytest.param(
@@ -199,6 +214,8 @@ def test_published_settings_are_the_published_models(config, model):
         (FACEBOOK | {"decoder_ffn_dim": 1024}, "encoder_ffn_dim=2048 and decoder_ffn_dim=1024"),
         (FACEBOOK | {"encoder_attention_heads": 4}, "encoder_attention_heads=4 and decoder_attention_heads=8"),
         (FACEBOOK | {"backbone": "resnet50d"}, "backbone='resnet50d'"),
+        (FACEBOOK | {"backbone_kwargs": {"output_stride": 8}}, "output_stride=8; here it is 32, or 16"),
+        (FACEBOOK | {"backbone_kwargs": {"in_chans": 1}}, "backbone_kwargs has in_chans=1; here there is only 3"),
         (FACEBOOK | {"backbone_config": {"model_type": "swin"}}, "model_type='swin'; here there are ResNets only"),
         (NO_TIMM | {"backbone_config": RESNET | {"downsample_in_bottleneck": True}}, "downsample_in_bottleneck=True"),
         (NO_TIMM | {"backbone_config": RESNET | {"hidden_sizes": [9]}}, r"hidden_sizes=\[9\]"),

@@ -10,6 +10,14 @@ from vitjax.families.family import Family
 from vitjax.families.huggingface.form import Backbone, Form, Settings, every_form, require
 from vitjax.families.huggingface.resnet import backbone_in, backbone_settings
 
+# Options that all forms share, each with the field of the model that it is, and its default.
+_SHARED: dict[str, tuple[str, Any]] = {
+    "d_model": ("channels", 256),
+    "encoder_layers": ("encoder_layers", 6),
+    "decoder_layers": ("decoder_layers", 6),
+    "dropout": ("dropout", 0.1),
+}
+
 
 def model_in(config: Settings) -> tuple[nn.Module, Family, Form]:
     """The model that config.json describes, its family, and the family's form.
@@ -22,24 +30,23 @@ def model_in(config: Settings) -> tuple[nn.Module, Family, Form]:
         raise DataError(f"config.json has model_type={kind!r}; what can be read is {' and '.join(known)}.")
     family, form = known[kind]
     require(config, activation_function="relu", num_channels=3)
-    for option, default in (("attention_heads", 8), ("ffn_dim", form.feed_forward)):
+    for option, (_, default) in _both(form).items():
         encoder, decoder = (config.get(f"{part}_{option}", default) for part in ("encoder", "decoder"))
         if encoder != decoder:
             raise DataError(
                 f"config.json has encoder_{option}={encoder} and decoder_{option}={decoder}; here both are the same."
             )
     backbone, maps = backbone_in(config)
-    shared: dict[str, Any] = {
-        "backbone": backbone,
-        "num_classes": len(classes_in(config)),
-        "channels": config.get("d_model", 256),
-        "heads": config.get("encoder_attention_heads", 8),
-        "encoder_layers": config.get("encoder_layers", 6),
-        "decoder_layers": config.get("decoder_layers", 6),
-        "feed_forward": config.get("encoder_ffn_dim", form.feed_forward),
-        "dropout": float(config.get("dropout", 0.1)),
-    }
-    return form.model_of(config, shared, maps), family, form
+    options = {**_SHARED, **{f"encoder_{option}": field for option, field in _both(form).items()}, **form.fields}
+    given = {option: value for option, value in config.items() if value is not None}
+    fields = {field: type(default)(given.get(option, default)) for option, (field, default) in options.items()}
+    fields |= {"backbone": backbone, "num_classes": len(classes_in(config))}
+    return form.model_of(config, fields, maps), family, form
+
+
+def _both(form: Form) -> dict[str, tuple[str, int]]:
+    """Options that encoder and decoder have each, which here are one field."""
+    return {"attention_heads": ("heads", 8), "ffn_dim": ("feed_forward", form.feed_forward)}
 
 
 def config_of(model: Any, form: Form, classes: Classes) -> tuple[dict[str, Any], Backbone]:
@@ -50,20 +57,13 @@ def config_of(model: Any, form: Form, classes: Classes) -> tuple[dict[str, Any],
     """
     maps, dilated_maps = form.maps(model)
     backbone, whose = backbone_settings(model.backbone, maps, dilated_maps=dilated_maps)
+    both = [(f"{part}_{option}", value) for part in ("encoder", "decoder") for option, value in _both(form).items()]
     config = {
         "model_type": form.model_type,
         "architectures": [f"{form.kind}ForObjectDetection"],
         **backbone,
         **_labels(classes),
-        "num_queries": model.num_queries,
-        "d_model": model.channels,
-        "encoder_layers": model.encoder_layers,
-        "decoder_layers": model.decoder_layers,
-        "encoder_attention_heads": model.heads,
-        "decoder_attention_heads": model.heads,
-        "encoder_ffn_dim": model.feed_forward,
-        "decoder_ffn_dim": model.feed_forward,
-        "dropout": model.dropout,
+        **{option: getattr(model, field) for option, (field, _) in (*_SHARED.items(), *both, *form.fields.items())},
         "activation_function": "relu",
         "auxiliary_loss": False,
         "torch_dtype": "float32",

@@ -20,7 +20,7 @@ Backbone = Literal["transformers", "timm"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Form:
-    """A family as the library has it. The shared part of config.json, and of the names, is known to this room."""
+    """A family as the library has it; what config.json and names have in common is known to `config` and `names`."""
 
     model_type: str
     """What config.json calls it."""
@@ -28,10 +28,12 @@ class Form:
     """How the names of its classes in the library begin."""
     feed_forward: int
     """Hidden width of the feed-forward networks where config.json gives none."""
+    fields: Mapping[str, tuple[str, Any]]
+    """Options of config.json, each with the field of the model that it is, and its default."""
     model_of: Callable[[Settings, dict[str, Any], int], nn.Module]
-    """The model, from config.json, the fields that all forms share, and how many maps the backbone gives."""
+    """The model, from config.json, the values of these and the shared fields, and how many maps the backbone gives."""
     settings_of: Callable[[Any], dict[str, Any]]
-    """What config.json says of a model besides the shared part."""
+    """What config.json says of a model besides all that."""
     maps: Callable[[Any], tuple[int, int]]
     """How many of its backbone's maps a model takes, and how many the library takes of one that is dilated."""
     table_for: Callable[[Any, Backbone], Table]

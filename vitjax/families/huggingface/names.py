@@ -4,16 +4,16 @@ Files hold other names than the modules of its newer versions have; both are kno
 backbone is either the library's own ResNet or timm's.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vitjax.families import parts
 from vitjax.families.huggingface.form import Backbone
-from vitjax.families.parts import resnet
 from vitjax.formats.tables import CONVOLUTION, Rule, Table, frozen_norm, layer, norm
 
 _BODY = "model.backbone.conv_encoder.model."
-ENCODER, OUR_ENCODER = "model.encoder.layers.{layer}", "encoder/layer_{layer}"
-DECODER, OUR_DECODER = "model.decoder.layers.{layer}", "decoder/layer_{layer}"
+encoder, decoder = (functools.partial(part, top="model") for part in (parts.encoder, parts.decoder))
 
 # Names in memory, and those of old versions, as they are in files.
 _ALIASES = (
@@ -47,25 +47,16 @@ def attention(published: str, ours: str) -> tuple[Rule, ...]:
     return tuple(rule for theirs, name in pairs.items() for rule in layer(f"{published}.{theirs}", f"{ours}/{name}"))
 
 
-def _feed_forward(published: str, ours: str) -> tuple[Rule, ...]:
-    """The two linear layers at the end of a transformer layer, and the norm after them."""
-    return (
-        *layer(f"{published}.fc1", f"{ours}/feed_forward/expand"),
-        *layer(f"{published}.fc2", f"{ours}/feed_forward/contract"),
-        *norm(f"{published}.final_layer_norm", f"{ours}/feed_forward_norm"),
-    )
-
-
-_BACKBONES = {"transformers": _transformers_resnet(), "timm": resnet(_BODY, "backbone/")}
+_BACKBONES = {"transformers": _transformers_resnet(), "timm": parts.resnet(_BODY, "backbone/")}
 
 _TRANSFORMER = (
     Rule("model.query_position_embeddings.weight", ("params/query_embedding",)),
-    *norm(f"{ENCODER}.self_attn_layer_norm", f"{OUR_ENCODER}/self_attention_norm"),
-    *_feed_forward(ENCODER, OUR_ENCODER),
-    *attention(f"{DECODER}.self_attn", f"{OUR_DECODER}/self_attention"),
-    *norm(f"{DECODER}.self_attn_layer_norm", f"{OUR_DECODER}/self_attention_norm"),
-    *norm(f"{DECODER}.encoder_attn_layer_norm", f"{OUR_DECODER}/cross_attention_norm"),
-    *_feed_forward(DECODER, OUR_DECODER),
+    *decoder(attention, "self_attn", "self_attention"),
+    *decoder(norm, "encoder_attn_layer_norm", "cross_attention_norm"),
+    *(rule for part in (encoder, decoder) for rule in part(norm, "self_attn_layer_norm", "self_attention_norm")),
+    *(rule for part in (encoder, decoder) for rule in part(layer, "fc1", "feed_forward/expand")),
+    *(rule for part in (encoder, decoder) for rule in part(layer, "fc2", "feed_forward/contract")),
+    *(rule for part in (encoder, decoder) for rule in part(norm, "final_layer_norm", "feed_forward_norm")),
 )
 
 
