@@ -24,6 +24,8 @@ from vitjax.export.convert import convert, write_run_folder
 from vitjax.families.identify import detector_tensors, identify
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile, shapes_of
+from vitjax.families.parts import resnet_of
+from vitjax.formats.pth import read_pth
 from vitjax.formats.published import TensorFile
 from vitjax.formats.tables import PublishedError
 from vitjax.formats.tensor_files import read_tensors
@@ -152,6 +154,26 @@ def test_published_heads_have_published_names(tmp_path):
     assert read_model(tmp_path / "detr.pth").classes == COCO and COCO.names[18] == "dog"
     found = read_model(tmp_path / "resnet.pth").classes
     assert found == imagenet() and found.names[1] == "goldfish" and len(found) == 1000
+
+
+def test_official_files_have_their_tensors_where_the_official_code_looks_for_them(tmp_path):
+    for name in ("detr", "resnet"):
+        write_official(file_of(MODELS[name]), tmp_path / f"{name}.pth")
+    assert [*read_pth(tmp_path / "detr.pth")] == ["model"] and "fc.bias" in read_pth(tmp_path / "resnet.pth")
+
+
+@pytest.mark.parametrize(
+    "detector", [DETR(THIN, num_classes=91, **SIZES), DeformableDETR(**DEFORMABLE | {"num_classes": 91})]
+)
+def test_weights_to_start_from_know_what_a_published_head_tells_apart(detector, tmp_path):
+    write_official(file_of(detector), tmp_path / "model.pth")
+    assert read_weights(tmp_path / "model.pth").classes == COCO
+
+
+def test_the_depth_of_a_residual_network_follows_from_its_blocks_and_their_kind():
+    assert resnet_of((3, 4, 6, 3), bottleneck=True, width=64) == ResNet(50)
+    assert resnet_of((3, 4, 6, 3), bottleneck=False, width=64) == ResNet(34)
+    assert resnet_of((1, 2), bottleneck=True, width=8) == ResNet(50, width=8, stage_blocks=(1, 2))
 
 
 @pytest.mark.parametrize("name", ["detr", "detr with masks", "deformable, two-stage", "resnet"])
