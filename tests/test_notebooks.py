@@ -24,9 +24,8 @@ from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.export.convert import write_run_folder
-from vitjax.formats.huggingface import write_folder
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.recognize import table_for
+from vitjax.families.huggingface.folder import write_folder
+from vitjax.families.model_file import ModelFile
 from vitjax.runs.configs import load_config, names, override
 from vitjax.structs import Images
 
@@ -93,7 +92,7 @@ def file_of(model: Any) -> ModelFile:
         DeformableDETR: (TopDetections(), Resize(size=64, max_side=64)),
         Classifier: (TopClasses(), CenterCrop(size=64, resize=64)),
     }[type(model)]
-    return ModelFile(model, variables, Classes(("", "cat", "dog"), (0, 1, 2)), table_for(model), resize, postprocess)
+    return ModelFile(model, variables, Classes(("", "cat", "dog"), (0, 1, 2)), resize, postprocess)
 
 
 def test_detect_finds_boxes_with_a_folder_as_a_repository_has_it(tmp_path, capsys):

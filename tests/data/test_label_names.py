@@ -1,6 +1,6 @@
 """What published labels are called."""
 
-from vitjax.data.label_names import COCO, classes_of, imagenet, in_words, numbered
+from vitjax.data.label_names import COCO, coco_classes, imagenet, imagenet_classes, in_words, numbered
 from vitjax.data.source import Classes
 from vitjax.data.tfds import COCO_CATEGORY_IDS
 
@@ -16,8 +16,8 @@ def test_imagenet_has_a_thousand_names():
 
 
 def test_labels_are_taken_for_what_so_many_usually_mean():
-    assert classes_of(91, detection=True) == COCO and classes_of(1000, detection=False) == imagenet()
-    assert classes_of(91, detection=False) == numbered(91) and set(numbered(91).names) == {""}
+    assert coco_classes(91) == COCO and imagenet_classes(1000) == imagenet()
+    assert imagenet_classes(91) == numbered(91) and set(numbered(91).names) == {""}
 
 
 def test_imagenets_word_net_ids_are_put_in_words():

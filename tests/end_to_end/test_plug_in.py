@@ -18,8 +18,7 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass
 from vitjax.export.convert import write_run_folder
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.recognize import table_for
+from vitjax.families.model_file import ModelFile
 from vitjax.runs.initial import initialize_from
 from vitjax.structs import Images
 from vitjax.training.state import initial_variables
@@ -43,7 +42,7 @@ def checkpoint(tmp_path_factory):
     """A run folder of the plain detector, and its predictions."""
     variables = drawn(jax.eval_shape(lambda: PLAIN.init(jax.random.key(0), IMAGES, train=False)))
     classes = Classes(("", "cat", "dog"), (0, 1, 2))
-    file = ModelFile(PLAIN, variables, classes, table_for(PLAIN), Resize(size=32, max_side=32), BestClass())
+    file = ModelFile(PLAIN, variables, classes, Resize(size=32, max_side=32), BestClass())
     path = tmp_path_factory.mktemp("run")
     write_run_folder(file, path)
     return path, predict(PLAIN, variables)

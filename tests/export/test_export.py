@@ -26,8 +26,7 @@ from vitjax.export import export, run_exported
 from vitjax.export import program as export_program
 from vitjax.export.export import export_model, frame_of
 from vitjax.export.program import Program, differences
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.tables import Table
+from vitjax.families.model_file import ModelFile
 from vitjax.structs import Feature, Images
 from vitjax.tasks.load import predictor_of
 
@@ -52,7 +51,7 @@ class Stem(nn.Module):
 def model_file(model, *, resize, postprocess):
     images = Images(jnp.zeros((1, *FRAME, 3)), jnp.ones((1, *FRAME), bool))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    return ModelFile(model, drawn(shapes), Classes(NAMES, (1, 2, 3)), Table("none", ()), resize, postprocess)
+    return ModelFile(model, drawn(shapes), Classes(NAMES, (1, 2, 3)), resize, postprocess)
 
 
 @pytest.fixture(scope="module")

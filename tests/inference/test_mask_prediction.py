@@ -14,8 +14,7 @@ from vitjax.data.label_names import COCO_PANOPTIC
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.recognize import shapes_of, table_for
+from vitjax.families.model_file import ModelFile, shapes_of
 from vitjax.inference.predictor import Predictor
 from vitjax.inference.save import save
 from vitjax.inference.task import Asked
@@ -33,7 +32,7 @@ MODEL = MaskDETR(DETR(BACKBONE, num_classes=250, **SIZES))
 def predictor(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "masks.pth"
     variables = jax.tree.map(np.asarray, drawn(shapes_of(MODEL)))
-    write_official(ModelFile(MODEL, variables, COCO_PANOPTIC, table_for(MODEL), Resize(), BestClass()), path)
+    write_official(ModelFile(MODEL, variables, COCO_PANOPTIC, Resize(), BestClass()), path)
     file = read_model(path)
     assert file.model == MODEL and file.classes == COCO_PANOPTIC
     return Predictor(Detector(file.model, Resize(48, 80), file.postprocess), file.variables, file.classes)

@@ -11,8 +11,8 @@ import optax
 
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.loss import CrossEntropy
+from vitjax.families.crossformer import NAMES as CROSSFORMER
 from vitjax.formats.published import to_published
-from vitjax.formats.tables import CROSSFORMER
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import ClassTargets, Images, Terms
 

@@ -13,8 +13,9 @@ from vitjax.detection.deformable_decoder import DeformableDecoderLayer
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import DeformableEncoderLayer, Memory, token_places
 from vitjax.detection.proposals import Proposals
+from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
+from vitjax.families.deformable_detr import NAMES_REFINE
 from vitjax.formats.published import from_published, to_published
-from vitjax.formats.tables import DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.masks import valid_ratio
 from vitjax.ops.sampling import Shapes, deformable_sampling
@@ -148,9 +149,9 @@ def run_proposals(case: Case) -> Results:
     module = _Proposing()
     like = {"params": jax.eval_shape(module.init, jax.random.key(0), memory)["params"]}
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-    names = to_published(zeros, table=DEFORMABLE_DETR_REFINE)
+    names = to_published(zeros, table=NAMES_REFINE)
     drawn = {name: draw(name, value.shape) for name, value in names.items()}
-    params = from_published(drawn, like=like, table=DEFORMABLE_DETR_REFINE)
+    params = from_published(drawn, like=like, table=NAMES_REFINE)
     sown = jax.jit(lambda *x: module.apply(*x, mutable=["intermediates"])[1])(params, memory)["intermediates"]
     tokens, anchors = (np.asarray(sown["proposals"][name][0]) for name in ("tokens", "anchors"))
     infinite = np.isinf(anchors)

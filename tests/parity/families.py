@@ -99,7 +99,7 @@ RUNNERS: dict[str, Runner] = {
     r"(zoo/)?hard_attention_policy/.*": run_policy,
 }
 
-# Lists of published names that have a table in `vitjax.formats.tables`.
+# Lists of published names that a family in `vitjax.families` has a table of.
 KEY_LISTS = re.compile(rf"(deformable_)?detr_.*|{PUBLISHED}")
 # Lists of residual attention networks: names, or numbers of parameters.
 ZOO_LISTS = re.compile(r"ResidualAttentionModel_.*|ran_parameter_counts")

@@ -14,9 +14,9 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.classification.classifier import Classifier
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.families import crossformer, deformable_detr, detr, mask_detr
 from vitjax.formats.published import from_published
-from vitjax.formats.tables import CROSSFORMER, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, MASK_DETR, RESNET, Table
-from vitjax.formats.tables import DETR as DETR_TABLE
+from vitjax.formats.tables import Table
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images, Predictions
 
@@ -124,12 +124,10 @@ def shapes_of(model: Network) -> dict[str, Any]:
 def table_for(model: Network) -> Table:
     """The published names of a model's parameters."""
     if isinstance(model, (Classifier, CrossFormer)):
-        return CROSSFORMER
+        return crossformer.NAMES
     if isinstance(model, DeformableDETR):
-        return DEFORMABLE_DETR_REFINE if model.refine else DEFORMABLE_DETR
-    if isinstance(model, MaskDETR):
-        return MASK_DETR
-    return DETR_TABLE if isinstance(model, DETR) else RESNET
+        return deformable_detr.NAMES_REFINE if model.refine else deformable_detr.NAMES
+    return mask_detr.NAMES if isinstance(model, MaskDETR) else detr.NAMES
 
 
 def variables_of(case: Case, model: Detector | ResNet) -> dict[str, Any]:
@@ -137,7 +135,7 @@ def variables_of(case: Case, model: Detector | ResNet) -> dict[str, Any]:
     if not isinstance(model, ResNet):
         return from_published(case.weights(), like=shapes_of(model), table=table_for(model))
     like = {collection: {"backbone": tree} for collection, tree in shapes_of(model).items()}
-    variables = from_published(case.weights(), like=like)
+    variables = from_published(case.weights(), like=like, table=table_for(model))
     return {collection: tree["backbone"] for collection, tree in variables.items()}
 
 

@@ -5,8 +5,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from vitjax.backbones.crossformer import CrossFormer
-from vitjax.formats.published import from_published, table_of, to_published, with_copies
-from vitjax.formats.recognize import recognize
+from vitjax.families.identify import identify, told_by
+from vitjax.families.known import family_of
+from vitjax.formats.published import TensorFile, from_published, to_published
 from vitjax.ops.groups import Grouping
 
 from .comparison import compare, require_equal
@@ -27,8 +28,8 @@ def test_every_published_name_has_a_place_in_its_model_and_comes_back(key_list):
     published = json.loads(key_list.read_text())
     state = {name: np.zeros(shape, dtype) for name, shape, dtype in published["state_dict"]}
     copies = published.get("aliases", {}).keys()
-    model, table = published_of(key_list.stem), table_of(state)
-    variables = from_published(state, like=shapes_of(model))
+    model, table = published_of(key_list.stem), told_by(state).table
+    variables = from_published(state, table=table, like=shapes_of(model))
     assert table == table_for(model)
     back = to_published(variables, table=table)
     assert {name: value.shape for name, value in back.items()} == {
@@ -51,10 +52,10 @@ def test_every_published_state_dict_tells_its_model_and_is_written_again(key_lis
         return
     if key_list.stem.endswith("_v1branch"):  # today's names with the constants of 2021, and its rule for groups
         wanted = wanted.clone(backbone=wanted.backbone.clone(grouping=Grouping("stretched")))
-    found = recognize(state, hint=key_list.stem)
-    assert (found.model, found.table) == (wanted, table_for(wanted))
-    back = with_copies(to_published(from_published(state, like=shapes_of(wanted)), table=found.table), found.table)
-    assert back.keys() == {name for name in state if not found.table.drops(name)}
+    found, table = identify(TensorFile(state, {}, key_list.stem)), told_by(state).table
+    assert (found.model, table) == (wanted, table_for(wanted))
+    back = family_of(wanted).official.tensors_of(wanted, found.variables)
+    assert back.keys() == {name for name in state if not table.drops(name)}
     for name, tensor in back.items():
         assert tensor.dtype == state[name].dtype and np.array_equal(tensor, state[name]), name
 

@@ -10,6 +10,7 @@ import numpy as np
 from vitjax.detection.decoder import DecoderLayer
 from vitjax.detection.encoder import EncoderLayer
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.families.detr import NAMES
 from vitjax.formats.published import from_published
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops import boxes
@@ -35,7 +36,7 @@ def run_layer(case: Case) -> Results:
     masked = inputs.get("key_padding_mask", jnp.zeros(arguments[-1].shape[:2], bool))
     like = jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments, ~masked, train=False))
     nested = {"params": {kind: {"layer_0": like["params"]}}}
-    params = from_published(published, like=nested)["params"][kind]["layer_0"]
+    params = from_published(published, table=NAMES, like=nested)["params"][kind]["layer_0"]
     y = jax.jit(module.apply, static_argnames="train")({"params": params}, *arguments, ~masked, train=False)
     padding = {} if kind == "decoder" else {"y": masked.T[..., None]}
     return Results({"y": np.asarray(y).swapaxes(0, 1)}, padding)
@@ -48,7 +49,7 @@ def run_position(case: Case) -> Results:
     channels = 2 * options.pop("num_pos_feats", case.config.get("num_pos_feats"))
     if "state_dict" in case.settings:
         published = {f"backbone.1.{name}": value for name, value in case.weights().items()}
-        params = from_published(published)["params"]["position"]
+        params = from_published(published, table=NAMES)["params"]["position"]
         position = LearnedPosition(channels, length=len(params["row"])).apply({"params": params}, ~mask)
     else:
         options.setdefault("normalize", False)

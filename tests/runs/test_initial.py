@@ -12,7 +12,9 @@ from vitjax.checkpoints.store import Store
 from vitjax.classification.classifier import Classifier
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
-from vitjax.formats.published import RESNET, RESNET_CLASSIFIER, to_published
+from vitjax.families.detr import NAMES as DETR_NAMES
+from vitjax.families.resnet import NAMES as RESNET
+from vitjax.formats.published import to_published
 from vitjax.runs.initial import initialize_from, read_weights
 from vitjax.structs import Images
 
@@ -57,7 +59,7 @@ def assert_same(found, wanted):
 def test_published_weights_start_all_but_a_class_head_of_another_size(form, tmp_path):
     published, mine = drawn(classes=91, seed=0), drawn(classes=3, seed=1)
     path = tmp_path / f"detr.{form}"
-    state = to_published(published)
+    state = to_published(published, table=DETR_NAMES)
     save_file(state, path) if form == "safetensors" else np.savez(path, **state)
     started, notes = initialize_from(path, mine)
     for name, array in flatten(started).items():
@@ -68,7 +70,7 @@ def test_published_weights_start_all_but_a_class_head_of_another_size(form, tmp_
 
 def test_imagenet_weights_of_a_resnet_start_the_backbone_only(tmp_path):
     whole, mine = drawn(classes=3, seed=0), drawn(classes=3, seed=1)
-    bare = {kind: tree["backbone"] for kind, tree in whole.items() if "backbone" in tree}
+    bare = {kind: {"backbone": tree["backbone"]} for kind, tree in whole.items() if "backbone" in tree}
     save_file(to_published(bare, table=RESNET), tmp_path / "resnet.safetensors")
     started, _ = initialize_from(tmp_path / "resnet.safetensors", mine)
     for name, array in flatten(started).items():
@@ -78,17 +80,17 @@ def test_imagenet_weights_of_a_resnet_start_the_backbone_only(tmp_path):
 @pytest.mark.parametrize("norm", ["frozen_batch", "batch"])
 def test_torchvisions_weights_start_a_classifier_of_either_norm(norm, tmp_path):
     published = classifier(7, seed=0, norm="frozen_batch")
-    state = to_published(published, table=RESNET_CLASSIFIER)
+    state = to_published(published, table=RESNET)
     np.savez(tmp_path / "resnet.npz", **state)
     started, notes = initialize_from(tmp_path / "resnet.npz", classifier(7, seed=1, norm=norm))
-    assert_same(to_published(started, table=RESNET_CLASSIFIER), state)
+    assert_same(to_published(started, table=RESNET), state)
     changed = [note.split(" change")[0] for note in notes if "batch norms change" in note]
     assert changed == (["6 batch norms"] if norm == "batch" else [])
 
 
 def test_a_head_of_another_number_of_classes_starts_anew(tmp_path):
     published, mine = classifier(7, seed=0, norm="frozen_batch"), classifier(3, seed=1, norm="frozen_batch")
-    np.savez(tmp_path / "resnet.npz", **to_published(published, table=RESNET_CLASSIFIER))
+    np.savez(tmp_path / "resnet.npz", **to_published(published, table=RESNET))
     started, notes = initialize_from(tmp_path / "resnet.npz", mine)
     assert_same(started["params"], {**published["params"], "head": mine["params"]["head"]})
     new = ["new: (3,) here, (7,) there", "new: (16, 3) here, (16, 7) there"]
@@ -127,7 +129,7 @@ def test_the_averaged_weights_of_a_run_are_taken_where_it_keeps_them(kept, tmp_p
 
 
 def test_weights_that_do_not_fit_anywhere_are_refused(tmp_path):
-    np.savez(tmp_path / "other.npz", **to_published(drawn(classes=3, seed=0)))
+    np.savez(tmp_path / "other.npz", **to_published(drawn(classes=3, seed=0), table=DETR_NAMES))
     wanted = {"params": {"backbone": {"stem_conv": {"kernel": np.zeros((7, 7, 3, 64), np.float32)}}}}
     with pytest.raises(DataError, match="none of this model's parameters"):
         initialize_from(tmp_path / "other.npz", wanted)

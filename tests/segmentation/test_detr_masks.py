@@ -5,7 +5,8 @@ import pytest
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.detr import DETR
-from vitjax.segmentation.detr_masks import MaskDETR, detector_inside
+from vitjax.families.known import detector_inside
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images
 
 IMAGES = Images(jnp.zeros((2, 64, 96, 3)), jnp.ones((2, 64, 96), bool))

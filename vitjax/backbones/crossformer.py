@@ -133,6 +133,7 @@ class CrossFormer(nn.Module):
         FieldError: the fields that have one entry per stage are not equally long.
     """
 
+    family: ClassVar[str] = "crossformer"
     explanation: ClassVar[str] = "groups"
 
     channels: int = 96
@@ -161,6 +162,12 @@ class CrossFormer(nn.Module):
     """How maps of any size are cut into groups."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters, softmax and position biases are float32 always."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        kind, depths = "CrossFormer++" if self.cooling else "CrossFormer", "+".join(map(str, self.depths))
+        return f"{kind}-{self.channels} of {depths} blocks"
 
     @nn.compact
     def __call__(self, images: Images, *, padding: Padding = "exact", train: bool = False) -> tuple[Feature, ...]:

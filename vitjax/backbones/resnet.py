@@ -1,7 +1,7 @@
 """Residual networks. Source: He et al. 2016, in version 1.5 (the stride sits on the 3x3 convolution)."""
 
 import functools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -119,6 +119,8 @@ class ResNet(nn.Module):
         FieldError: there is no such depth, or no such stage for attention.
     """
 
+    family: ClassVar[str] = "resnet"
+
     depth: int = 50
     """Number of layers: 18, 34 (basic blocks), 50 or 101 (bottlenecks); with the small stem 20, 32 or 56 (basic)."""
     stem: Literal["large", "small"] = "large"
@@ -141,6 +143,12 @@ class ResNet(nn.Module):
     """The stages that have it, counted from 1."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters are float32 always."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        attention = f" with {type(self.attention).__name__}" if self.attention else ""
+        return f"ResNet-{self.depth}{'-DC5' if self.dilation else ''}{attention}"
 
     @nn.compact
     def __call__(self, images: Images, *, padding: Padding = "exact", train: bool = False) -> tuple[Feature, ...]:

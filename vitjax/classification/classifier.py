@@ -31,6 +31,11 @@ class Classifier(nn.Module):
     padding: Padding = "exact"
     """'exact': a padded image gives what it gives alone; 'reference': padding leaks as in the published code."""
 
+    @property
+    def family(self) -> str:
+        """The family of its files, which is the backbone's: 'classifier' where the backbone names none."""
+        return getattr(self.backbone, "family", "classifier")
+
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> Float[Array, "batch classes"]:
         """Logits over the classes, in float32.

@@ -44,6 +44,7 @@ class RecurrentAttention(nn.Module):
     """
 
     task: ClassVar[str] = "classification"
+    family: ClassVar[str] = "recurrent_attention"
     scores: ClassVar[str] = "classes"
 
     num_classes: int | None = None

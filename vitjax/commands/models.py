@@ -1,17 +1,11 @@
 """`vitjax models`: a table of what can be trained."""
 
-import functools
-
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import tyro
 
-from vitjax.backbones.crossformer import CrossFormer
-from vitjax.backbones.resnet import ResNet
+from vitjax.families.model_file import shapes_of
 from vitjax.runs.configs import Config, load_config, names
 from vitjax.runs.experiment import Experiment
-from vitjax.structs import Images
 from vitjax.training.prepare import count
 
 _COCO_LABELS = 91
@@ -27,8 +21,7 @@ def shapes(experiment: Experiment) -> dict:
     """The shapes of the model's variables, without computing any; 91 classes where the data decides."""
     model = experiment.model
     model = model.clone(num_classes=_COCO_LABELS) if model.num_classes is None else model
-    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    return shapes_of(model)
 
 
 def table() -> str:
@@ -45,18 +38,12 @@ def _row(config: Config) -> tuple[str, ...]:
     trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(params))
     model = config.experiment.model
     said = (config.said("Published"), config.said("Measured here"))
+    return (config.name, _architecture(model), f"{trainable:,}", f"{trainable + frozen:,}", *said)
+
+
+def _architecture(model: nn.Module) -> str:
+    """A model's class, its backbone as people call it, and the class of its head if it is a module."""
     backbone, head = getattr(model, "backbone", None), getattr(model, "head", None)
-    parts = [_backbone(backbone)] if backbone else []
+    parts = [getattr(backbone, "title", type(backbone).__name__)] if backbone else []
     parts += [f"and {type(head).__name__}"] if head else []
-    architecture = " ".join([type(model).__name__, *parts])
-    return (config.name, architecture, f"{trainable:,}", f"{trainable + frozen:,}", *said)
-
-
-def _backbone(backbone: nn.Module) -> str:
-    if isinstance(backbone, ResNet):
-        attention = f" with {type(backbone.attention).__name__}" if backbone.attention else ""
-        return f"ResNet-{backbone.depth}{'-DC5' if backbone.dilation else ''}{attention}"
-    if isinstance(backbone, CrossFormer):
-        family, depths = "CrossFormer++" if backbone.cooling else "CrossFormer", "+".join(map(str, backbone.depths))
-        return f"{family}-{backbone.channels} of {depths} blocks"
-    return type(backbone).__name__
+    return " ".join([type(model).__name__, *parts])

@@ -58,11 +58,14 @@ def numbered(labels: int) -> Classes:
     return Classes(("",) * labels, tuple(range(labels)))
 
 
-def classes_of(labels: int, *, detection: bool) -> Classes:
-    """What so many labels of a published model most likely mean: COCO's, ImageNet's, or nothing that is known.
+def coco_classes(labels: int) -> Classes:
+    """What so many labels of a published detector most likely mean: COCO's, or nothing that is known.
 
-    Detectors with 250 labels are published for panoptic segmentation.
+    Those with 250 labels are published for panoptic segmentation.
     """
-    if detection and labels in (len(COCO), len(COCO_PANOPTIC)):
-        return COCO if labels == len(COCO) else COCO_PANOPTIC
-    return imagenet() if labels == 1000 and not detection else numbered(labels)
+    return next((known for known in (COCO, COCO_PANOPTIC) if len(known) == labels), numbered(labels))
+
+
+def imagenet_classes(labels: int) -> Classes:
+    """What so many labels of a published classifier most likely mean: ImageNet's, or nothing that is known."""
+    return imagenet() if labels == 1000 else numbered(labels)

@@ -36,6 +36,7 @@ class DeformableDETR(nn.Module):
     """
 
     task: ClassVar[str] = "detection"
+    family: ClassVar[str] = "deformable_detr"
     scores: ClassVar[str] = "sigmoid"
     explanation: ClassVar[str] = "sampling"
 

@@ -38,6 +38,7 @@ class DETR(nn.Module):
     """
 
     task: ClassVar[str] = "detection"
+    family: ClassVar[str] = "detr"
     scores: ClassVar[str] = "softmax"
     explanation: ClassVar[str] = "attention"
 

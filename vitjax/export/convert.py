@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
-from vitjax.detection.deformable_detr import DeformableDETR
-from vitjax.detection.focal_loss import FocalSetLoss
-from vitjax.formats import huggingface
-from vitjax.formats.model_file import ModelFile
+from vitjax.families.huggingface.folder import write_folder
+from vitjax.families.known import family_of
+from vitjax.families.model_file import ModelFile
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.runs.run_folder import checkpoints_of, write_run
@@ -38,7 +37,7 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
         write_official(file, out)
     elif layout == "huggingface":
         file = file.without_masks()
-        huggingface.write_folder(out, file)
+        write_folder(out, file)
     else:
         write_run_folder(file, out)
     return file
@@ -60,9 +59,14 @@ def write_run_folder(file: ModelFile, run: Path) -> None:
 
 
 def _experiment(file: ModelFile) -> Experiment:
-    """The experiment of a model that was not trained here: everything that is not the model's own is a default."""
-    parts: dict[str, Any] = {"model": file.model, "resize": file.resize, "postprocess": file.postprocess}
-    if isinstance(file.model, DeformableDETR):
-        parts["loss"] = FocalSetLoss()
-    kind = experiment_of(file.model)
+    """The experiment of a model that was not trained here: everything that is not the model's own is a default.
+
+    Raises:
+        DataError: the model is of no known family.
+    """
+    family = family_of(file.model)
+    if family is None:
+        raise DataError(f"{type(file.model).__name__} is of no known family, so what it is trained with is not known.")
+    kind: Any = experiment_of(file.model)
+    parts = {"model": file.model, "loss": family.loss(), "resize": file.resize, "postprocess": file.postprocess}
     return kind(**parts, data=kind.data_of(file.classes))

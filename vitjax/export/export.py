@@ -20,7 +20,7 @@ from vitjax.data.errors import DataError
 from vitjax.data.transforms import Resize
 from vitjax.export import run_exported
 from vitjax.export.program import Outputs, Program, differences
-from vitjax.formats.model_file import ModelFile
+from vitjax.families.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -1,51 +1,44 @@
-"""Published weights into our variables and back, by the tables of `vitjax.formats.tables`.
+"""Published weights into our variables and back, by tables of their names.
 
 Whatever no rule covers, on either side, is an error that lists all of it: nothing is dropped that a table does not name
 as `disposable`.
 """
 
-from collections.abc import Collection, Mapping
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from flax import traverse_util
 
-from vitjax.formats.tables import (
-    CROSSFORMER,
-    DEFORMABLE_DETR,
-    DEFORMABLE_DETR_REFINE,
-    DETR,
-    MASK_DETR,
-    RESNET,
-    RESNET_CLASSIFIER,
-    PublishedError,
-    Table,
-)
+from vitjax.formats.tables import PublishedError, Table
 
 Variables = Mapping[str, Any]
 Arrays = dict[str, np.ndarray]
 
-TABLES = (DETR, MASK_DETR, DEFORMABLE_DETR, DEFORMABLE_DETR_REFINE, RESNET, RESNET_CLASSIFIER, CROSSFORMER)
+
+@dataclasses.dataclass(frozen=True)
+class TensorFile:
+    """The tensors of a file by name, the settings that it says they were made with, and what the file is called."""
+
+    tensors: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    name: str = ""
 
 
-def table_of(state: Mapping[str, np.ndarray], like: Variables | None = None) -> Table:
-    """The table that knows the most of these published names, then of the paths of `like`.
+def table_of(state: Mapping[str, np.ndarray], tables: Sequence[Table]) -> Table:
+    """The table that knows the most of these published names; of equals the first.
 
     Two tables can know the same names; then counts whether what one holds for copies of one tensor is mostly equal.
 
     Raises:
         PublishedError: no table knows any of the names.
     """
-    paths = traverse_util.flatten_dict(like or {}, sep="/")
-    known = {table.name: sum(table.of_published(name) is not None for name in state) for table in TABLES}
+    known = {table.name: sum(table.of_published(name) is not None for name in state) for table in tables}
     if not any(known.values()):
         families = ", ".join(known)
         raise PublishedError(f"no known family ({families}) has any of the {len(state)} tensor names: {[*state][:5]}")
-
-    def fit(table: Table) -> tuple[int, int, bool]:
-        return known[table.name], sum(table.of_path(path) is not None for path in paths), _copies_agree(table, state)
-
-    return max(TABLES, key=fit)
+    return max(tables, key=lambda table: (known[table.name], _copies_agree(table, state)))
 
 
 def _copies_agree(table: Table, state: Mapping[str, np.ndarray]) -> bool:
@@ -79,10 +72,8 @@ def _both_forms(layer: str) -> list[tuple[str, str]]:
     return [(f"frozen/{layer}/{name}", f"{collection}/{layer}/{name}") for name, collection in learning.items()]
 
 
-def from_published(
-    state: Mapping[str, np.ndarray], *, like: Variables | None = None, table: Table | None = None
-) -> dict[str, Any]:
-    """Variables `{"params": ..., "frozen": ...}` from published tensors; without `table`, `table_of` them is taken.
+def from_published(state: Mapping[str, np.ndarray], *, table: Table, like: Variables | None = None) -> dict[str, Any]:
+    """Variables `{"params": ..., "frozen": ...}` from published tensors, whose names are those of a table.
 
     With `like`, the variables of the model or their shapes (`jax.eval_shape` of its `init`), every parameter of the
     model must be filled and every shape must agree; batch norms are then frozen or learn as the model's do. Several
@@ -91,7 +82,6 @@ def from_published(
     Raises:
         PublishedError: something is left over on either side, or does not fit; all of it is listed.
     """
-    table = table or table_of(state, like)
     flat: Arrays = {}
     problems: dict[str, list[str]] = {"published tensors without a place here": [], "tensors that do not fit": []}
     leftover, misfits = problems.values()
@@ -113,13 +103,12 @@ def from_published(
     if like is not None:
         model = traverse_util.flatten_dict(like, sep="/")
         flat = _renamed(flat, renamed_norms(flat, model))
-        flat = {path: value for path, value in flat.items() if path in model or not table.spares(path)}
         problems |= _against_model(flat, model)
     _raise_if_any(problems, table)
     return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def to_published(variables: Variables, *, table: Table = DETR) -> Arrays:
+def to_published(variables: Variables, *, table: Table) -> Arrays:
     """Published tensors from variables, which may be a part of the model's (the gradients of what trains, say).
 
     Batch norms that learn are written as frozen ones are: the files know no difference.
@@ -138,22 +127,6 @@ def to_published(variables: Variables, *, table: Table = DETR) -> Arrays:
     missing = [f"{path} (part of {name})" for name, (_, paths) in pieces.items() for path in paths if path not in flat]
     _raise_if_any({"parameters without a published name": leftover, "missing parts": missing}, table)
     return {name: rule.join([flat[path] for path in paths]) for name, (rule, paths) in pieces.items()}
-
-
-def with_copies(tensors: Mapping[str, np.ndarray], table: Table) -> Arrays:
-    """The tensors, each under all the names by which official files hold it: their decoders hold the heads again."""
-    layers = {int(name.split(".")[3]) for name in tensors if name.startswith("transformer.decoder.layers.")}
-    two_stage = "transformer.enc_output.weight" in tensors
-    copies: Arrays = {}
-    for name, tensor in tensors.items():
-        head, _, rest = name.partition(".")
-        if head not in ("class_embed", "bbox_embed"):
-            continue
-        if table.name == DEFORMABLE_DETR.name:
-            copies |= {f"{head}.{layer}.{rest.partition('.')[2]}": tensor for layer in sorted(layers)}
-        elif table.name == DEFORMABLE_DETR_REFINE.name and (two_stage or head == "bbox_embed"):
-            copies[f"transformer.decoder.{name}"] = tensor
-    return {**tensors, **copies}
 
 
 def _renamed(flat: Arrays, names: Mapping[str, str]) -> Arrays:

@@ -1,9 +1,9 @@
 """Files of named tensors, in whichever of the usual formats: .pth, .safetensors, .npz."""
 
+import dataclasses
 import tokenize
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from vitjax.data.errors import DataError
 from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, write_pth
+from vitjax.formats.published import TensorFile
 
 _STATES = ("model", "state_dict", "model_state_dict", "module", "net")  # where checkpoints keep the tensors
 _SETTINGS = ("args", "config", "cfg")
@@ -24,14 +25,6 @@ _SAFETENSORS = {
     **{f"{kind}{8 * width}": np.dtype(f"<{kind.lower()}{width}") for kind in "IU" for width in (1, 2, 4, 8)},
     "BOOL": np.dtype("?"),
 }
-
-
-@dataclass(frozen=True)
-class TensorFile:
-    """The tensors of a file by name, and the settings that it says they were made with."""
-
-    tensors: dict[str, np.ndarray]
-    settings: dict[str, Any]
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -58,7 +51,7 @@ def read_tensors(path: Path) -> TensorFile:
         raise DataError(f"{path} is no .pth, .safetensors or .npz file: it {found_in(head)}")
     if not file.tensors:
         raise DataError(f"{path} holds no tensors.")
-    return file
+    return dataclasses.replace(file, name=path.name)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], *, under: str | None = None) -> None:

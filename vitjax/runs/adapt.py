@@ -68,6 +68,11 @@ def adapt(
     return Adapted(arrays, fates, tuple(sorted(set(given) - used)))
 
 
+def is_class_bias(path: str) -> bool:
+    """Whether a path is that of the bias of a class head, which has an entry for every class."""
+    return path.endswith("/bias") and _HEAD.fullmatch(path) is not None
+
+
 def _fitted(
     path: str, given: Any, wanted: Any, old: Classes | None, new: Classes | None, rng: np.random.Generator
 ) -> tuple[np.ndarray | None, str]:

@@ -6,17 +6,14 @@ from typing import Any, NamedTuple
 import jax
 
 from vitjax.checkpoints.paths import flatten, unflatten
-from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
-from vitjax.data.label_names import classes_of
 from vitjax.data.source import Classes
-from vitjax.formats import huggingface
+from vitjax.families.identify import detector_tensors, told_by
 from vitjax.formats.published import from_published, renamed_norms
-from vitjax.formats.recognize import without_mask_head
 from vitjax.formats.tensor_files import read_tensors
-from vitjax.runs.adapt import adapt
-from vitjax.runs.run_folder import is_run, read_run, run_and_step
-from vitjax.segmentation.detr_masks import detector_inside
+from vitjax.runs.adapt import adapt, is_class_bias
+from vitjax.runs.read_model import find, read_checkpoint, read_model
+from vitjax.runs.run_folder import is_run
 
 
 class Weights(NamedTuple):
@@ -40,62 +37,25 @@ def read_weights(source: str | Path) -> Weights:
         DataError: there is nothing of the kind.
         PublishedError: the names are not those of a known family.
     """
-    path = Path(source)
-    if path.is_file():
-        return _read_published(path)
-    if huggingface.is_folder(path):
-        file = huggingface.read_folder(path)
-        return Weights(file.variables, file.classes)
-    if path.is_dir():
-        run, step = run_and_step(path)
-        if not is_run(run):
-            return Weights(_read_checkpoint(run, step), None)
-        experiment, classes = read_run(run)
-        variables = _read_checkpoint(run, step, metric=experiment.score)
-        return Weights(detector_inside(experiment.model, variables)[1], classes)
-    if huggingface.is_repository(str(source)):
-        return read_weights(huggingface.fetch(str(source)))
-    raise DataError(f"there is no {source}; give a run folder, or published weights as .pth, .safetensors or .npz.")
-
-
-def _read_checkpoint(run: Path, step: int | None = None, metric: str = "AP") -> dict[str, Any]:
-    checkpoints = run / "checkpoints"
-    if not checkpoints.is_dir():
-        raise DataError(f"{run} holds no checkpoints; give a run folder, or a file of published weights.")
-    with Store(checkpoints, metric=metric) as store:
-        if step is not None:
-            return variables_of_checkpoint(store, step)
-        if not store.steps():
-            raise DataError(f"{run} holds no checkpoint yet.")
-        return store.read_best(lambda best: variables_of_checkpoint(store, best))[1]
+    found = find(source)
+    if found.kind == "file":
+        return _read_published(found.path)
+    if found.kind == "run" and not is_run(found.path):
+        return Weights(read_checkpoint(found.path, found.step)[0], None)
+    file = read_model(found.path, step=found.step).without_masks()
+    return Weights(file.variables, file.classes)
 
 
 def _read_published(path: Path) -> Weights:
-    tensors, _ = without_mask_head(read_tensors(path).tensors)
-    variables = unflatten(_placed(flatten(from_published(tensors))))
-    heads = {path: len(leaf) for path, leaf in flatten(variables.get("params", {})).items() if path.endswith("/bias")}
-    if "head/bias" in heads:
-        return Weights(variables, classes_of(heads["head/bias"], detection=False))
-    outputs = next((count for path, count in heads.items() if path.startswith("class_head")), None)
-    if outputs is None:
+    """Files may hold a part of a model only, a backbone say."""
+    tensors, _ = detector_tensors(read_tensors(path).tensors)
+    family, _, table = told_by(tensors)
+    variables = from_published(tensors, table=table)
+    heads = [leaf for path, leaf in flatten(variables).items() if is_class_bias(path)]
+    if not heads:
         return Weights(variables, None)
-    no_object = "transformer.encoder.layers.0.self_attn.in_proj_weight" in tensors  # DETR's head has one more for it
-    return Weights(variables, classes_of(outputs - no_object, detection=True))
-
-
-def variables_of_checkpoint(store: Store, step: int) -> dict[str, Any]:
-    """What `model.apply` takes, from a training checkpoint: the averaged weights where it has them, else the last."""
-    weights = "average" if store.holds(step, "average") else "trainable"
-    trained, frozen, constants = (store.restore_subtree(step, key) for key in (weights, "frozen", "constants"))
-    return {"params": unflatten(flatten(trained) | flatten(frozen)), **constants}
-
-
-def _placed(given: dict[str, Any]) -> dict[str, Any]:
-    """A ResNet file's variables as those of a model around the backbone, the head apart; all others as they are."""
-    if "params/stem_conv/kernel" not in given:
-        return given
-    head = "params/head/"
-    return {n if n.startswith(head) else n.replace("/", "/backbone/", 1): array for n, array in given.items()}
+    no_object = getattr(family.model, "scores", None) == "softmax"  # one column more
+    return Weights(variables, family.classes(len(heads[0]) - no_object))
 
 
 def initialize_from(

@@ -1,56 +1,94 @@
 """Reading a model from whatever people have, and writing it as the official code reads it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
-from vitjax.classification.classifier import Classifier
-from vitjax.classification.postprocess import TopClasses
-from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
-from vitjax.data.label_names import classes_of
-from vitjax.data.transforms import Resize
-from vitjax.detection.detr import DETR
-from vitjax.detection.postprocess import BestClass, TopDetections
-from vitjax.formats import huggingface
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.published import from_published, to_published, with_copies
-from vitjax.formats.recognize import recognize, shapes_of, table_for
-from vitjax.formats.tables import RESNET_CLASSIFIER, PublishedError
+from vitjax.families.huggingface import hub
+from vitjax.families.huggingface.folder import is_folder, read_folder
+from vitjax.families.identify import identify
+from vitjax.families.known import family_of
+from vitjax.families.model_file import ModelFile
+from vitjax.formats.tables import PublishedError
 from vitjax.formats.tensor_files import read_tensors, write_tensors
-from vitjax.runs.initial import variables_of_checkpoint
-from vitjax.runs.run_folder import checkpoints_of, is_run, read_run
-from vitjax.segmentation.detr_masks import MaskDETR
+from vitjax.runs.run_folder import checkpoints_of, is_run, read_run, run_and_step
 
 
-def read_model(name: str | Path, *, step: int | None = None) -> ModelFile:
+class Found(NamedTuple):
+    """What is at a place that people name, and where it lies on this machine; of a run maybe the one checkpoint."""
+
+    kind: Literal["run", "file", "huggingface"]
+    path: Path
+    step: int | None = None
+
+
+def find(source: str | Path) -> Found:
+    """A run folder, a file, or a folder in Hugging Face's layout; a repository's name is fetched.
+
+    Raises:
+        DataError: there is nothing of the kind.
+    """
+    path = Path(source)
+    if path.is_file():
+        return Found("file", path)
+    run, step = run_and_step(path)
+    if is_run(run) or checkpoints_of(run).is_dir():
+        return Found("run", run, step)
+    if is_folder(path):
+        return Found("huggingface", path)
+    if path.is_dir():
+        raise DataError(
+            f"{path} is neither a run folder nor one with config.json and weights in Hugging Face's layout."
+        )
+    if hub.is_repository(str(source)):
+        return Found("huggingface", hub.fetch(str(source)))
+    raise DataError(
+        f"there is no {source}; give a run folder, a .pth, .safetensors or .npz file, or a repository's name."
+    )
+
+
+def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
     """The model of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
     Of a run the best checkpoint is taken, or that of `step`. Files are .pth, .safetensors or .npz with the names of the
-    official DETR, Deformable DETR or CrossFormer, or of torchvision's or timm's ResNet with its classifier.
+    official code of a family.
 
     Raises:
         DataError: there is nothing of the kind, or it cannot be read.
         PublishedError: the tensors are not those of a model that is known; all that do not fit are listed.
     """
-    path = Path(name)
-    if is_run(path):
-        return _read_run(path, step)
-    if step is not None:
-        raise DataError(f"{name} is not a run folder, so it has no checkpoint of step {step}.")
-    if path.is_file():
-        return _read_official(path)
-    if huggingface.is_folder(path):
-        return huggingface.read_folder(path)
-    if path.is_dir():
-        raise DataError(
-            f"{path} is neither a run folder nor one with config.json and weights in Hugging Face's layout."
-        )
-    if huggingface.is_repository(str(name)):
-        return huggingface.read_folder(huggingface.fetch(str(name)))
-    raise DataError(
-        f"there is no {name}; give a run folder, a .pth, .safetensors or .npz file, or a repository's name."
-    )
+    if step is not None and not is_run(Path(source)):
+        raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.")
+    found = find(source)
+    if found.kind == "run":
+        return _read_run(found.path, found.step if step is None else step)
+    return identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+
+
+def read_checkpoint(run: Path, step: int | None = None, *, metric: str = "AP") -> tuple[dict[str, Any], int]:
+    """What `model.apply` takes, from a run's best checkpoint by a metric or that of a step, and which step it is.
+
+    The averaged weights are taken where it has them, else the last.
+
+    Raises:
+        DataError: there is no such checkpoint.
+    """
+    with Store(checkpoints_of(run), metric=metric) as store:
+        if not store.steps() or step not in (None, *store.steps()):
+            there = ", ".join(map(str, store.steps())) or "none"
+            raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")
+        if step is not None:
+            return _variables(store, step), step
+        chosen, variables = store.read_best(lambda best: _variables(store, best))
+        return variables, chosen
+
+
+def _variables(store: Store, step: int) -> dict[str, Any]:
+    weights = "average" if store.holds(step, "average") else "trainable"
+    trained, frozen, constants = (store.restore_subtree(step, key) for key in (weights, "frozen", "constants"))
+    return {"params": unflatten(flatten(trained) | flatten(frozen)), **constants}
 
 
 def write_official(file: ModelFile, path: Path) -> None:
@@ -60,48 +98,14 @@ def write_official(file: ModelFile, path: Path) -> None:
         PublishedError: the official code has no such model.
         DataError: the file cannot be written; one that was there stays.
     """
-    if not file.table.rules:
+    family = family_of(file.model)
+    if family is None or family.official is None:
         raise PublishedError(f"there is no official layout for a {type(file.model).__name__}.")
-    tensors = with_copies(to_published(file.variables, table=file.table), file.table)
-    # The official code of all but torchvision looks for the tensors under this key.
-    under = None if file.table is RESNET_CLASSIFIER else "model"
-    write_tensors(path, dict(sorted(tensors.items())), under=under)
+    tensors = family.official.tensors_of(file.model, file.variables)
+    write_tensors(path, dict(sorted(tensors.items())), under=family.official.under)
 
 
 def _read_run(run: Path, step: int | None) -> ModelFile:
     experiment, classes = read_run(run)
-    with Store(checkpoints_of(run), metric=experiment.score) as store:
-        if not store.steps() or step not in (None, *store.steps()):
-            there = ", ".join(map(str, store.steps())) or "none"
-            raise DataError(f"{run} has no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}.")
-        if step is not None:
-            chosen, variables = step, variables_of_checkpoint(store, step)
-        else:
-            chosen, variables = store.read_best(lambda best: variables_of_checkpoint(store, best))
-    return ModelFile(
-        model=experiment.model,
-        variables=variables,
-        classes=classes,
-        table=table_for(experiment.model),
-        resize=experiment.resize,
-        postprocess=experiment.postprocess,
-        step=chosen,
-    )
-
-
-def _read_official(path: Path) -> ModelFile:
-    content = read_tensors(path)
-    found = recognize(content.tensors, content.settings, hint=path.name)
-    variables = from_published(content.tensors, like=shapes_of(found.model), table=found.table)
-    model: Any = found.model
-    detection = not isinstance(model, Classifier)
-    best = BestClass() if isinstance(model, DETR | MaskDETR) else TopDetections()
-    return ModelFile(
-        model=model,
-        variables=variables,
-        classes=classes_of(model.num_classes, detection=detection),
-        table=found.table,
-        resize=Resize() if detection else CenterCrop(),
-        postprocess=best if detection else TopClasses(),
-        notes=found.notes,
-    )
+    variables, chosen = read_checkpoint(run, step, metric=experiment.score)
+    return ModelFile(experiment.model, variables, classes, experiment.resize, experiment.postprocess, step=chosen)

@@ -1,7 +1,6 @@
 """DETR with a mask for every query: instance and panoptic segmentation. Source: Carion et al. 2020, section 4.4."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -24,8 +23,8 @@ class MaskDETR(nn.Module):
     """
 
     task: ClassVar[str] = "detection"
+    family: ClassVar[str] = "mask_detr"
     scores: ClassVar[str] = "softmax"
-    makes_masks: ClassVar[bool] = True
 
     detr: DETR = dataclasses.field(default_factory=DETR)
     """The detector inside; its backbone has four feature maps, its channels are a multiple of 128."""
@@ -60,10 +59,3 @@ class MaskDETR(nn.Module):
     def _seen(self, valid: Any) -> Any:
         """The pixels that convolutions and norms see; in the published code those of the padding too."""
         return valid if self.detr.padding == "exact" else jnp.ones_like(valid)
-
-
-def detector_inside(model: nn.Module, variables: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """The detector of a model with masks, and its variables; any other model as it is."""
-    if not isinstance(model, MaskDETR):
-        return model, dict(variables)
-    return model.detr, {collection: tree["detr"] for collection, tree in variables.items() if "detr" in tree}

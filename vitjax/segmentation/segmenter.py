@@ -29,6 +29,7 @@ class Segmenter(nn.Module):
     """
 
     task: ClassVar[str] = "segmentation"
+    family: ClassVar[str] = "segmenter"
     scores: ClassVar[str] = "classes"
 
     backbone: nn.Module = dataclasses.field(default_factory=functools.partial(ResNet, dilation=True))

@@ -12,9 +12,8 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
-from vitjax.formats.huggingface import read_folder, write_folder
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.recognize import table_for
+from vitjax.families.huggingface.folder import read_folder, write_folder
+from vitjax.families.model_file import ModelFile
 from vitjax.structs import Images
 
 torch = pytest.importorskip("torch")
@@ -117,7 +116,7 @@ def test_what_is_written_here_gives_the_same_numbers_in_the_library(model, tmp_p
     given = Images(jnp.asarray(pixels), jnp.asarray(valid))
     variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), given, train=False)))
     postprocess = BestClass() if isinstance(model, DETR) else TopDetections()
-    file = ModelFile(model, variables, CLASSES, table_for(model), Resize(480, 640), postprocess)
+    file = ModelFile(model, variables, CLASSES, Resize(480, 640), postprocess)
     write_folder(tmp_path / "folder", file)
     loaded, notes = transformers.AutoModelForObjectDetection.from_pretrained(
         tmp_path / "folder", output_loading_info=True

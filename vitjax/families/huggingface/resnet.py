@@ -1,24 +1,15 @@
 """Residual networks in the settings of the transformers library, which has its own and takes those of timm."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from vitjax.backbones.resnet import BLOCKS, ResNet
 from vitjax.data.errors import DataError
-from vitjax.formats.huggingface_tables import Backbone
-
-Settings = Mapping[str, Any]
-
-
-def require(config: Settings, *, where: str = "config.json", **options: Any) -> None:
-    """Nothing, if options that are given have the only value that there is here."""
-    for name, only in options.items():
-        if (value := config.get(name)) not in (None, only):
-            raise DataError(f"{where} has {name}={value!r}; here there is only {only!r}.")
+from vitjax.families.huggingface.form import Backbone, Settings, require
+from vitjax.families.parts import resnet_of
 
 
-def resnet_of(config: Settings) -> tuple[ResNet, int]:
+def backbone_in(config: Settings) -> tuple[ResNet, int]:
     """The backbone that config.json describes, and how many of its maps, the coarsest, the model takes.
 
     Raises:
@@ -34,17 +25,20 @@ def resnet_of(config: Settings) -> tuple[ResNet, int]:
 
 
 def _usual_backbone(config: Settings) -> dict[str, Any]:
-    """The settings of the backbone where config.json gives its name at most."""
+    """The settings of the backbone where config.json gives its name and some of its options at most."""
+    given = config.get("backbone_kwargs") or {}
     if config.get("use_timm_backbone", True) is not False:
-        indices = [4] if config.get("num_feature_levels", 4) == 1 else [2, 3, 4]
-        stride = 16 if config.get("dilation") else 32
-        name = config.get("backbone")
-        return {"model_type": "timm_backbone", "backbone": name, "output_stride": stride, "out_indices": indices}
+        require(given, where="backbone_kwargs", in_chans=3)
+        usual = {
+            "output_stride": 16 if config.get("dilation") else 32,
+            "out_indices": [4] if config.get("num_feature_levels", 4) == 1 else [2, 3, 4],
+        }
+        return {**usual, **given, "model_type": "timm_backbone", "backbone": config.get("backbone")}
     name = config.get("backbone") or "microsoft/resnet-50"
     match = re.fullmatch(r"microsoft/resnet-(18|34|50|101)", name)
     if match is None:
         raise DataError(f"config.json has backbone={name!r}; here there are microsoft/resnet-18, -34, -50 and -101.")
-    return {"model_type": "resnet", **(config.get("backbone_kwargs") or {}), **_sizes_of(ResNet(depth=int(match[1])))}
+    return {"model_type": "resnet", **given, **_sizes_of(ResNet(depth=int(match[1])))}
 
 
 def _maps(inner: Settings, stages: int) -> int:
@@ -76,11 +70,8 @@ def _own_resnet(inner: Settings) -> ResNet:
     require(inner, where="backbone_config", hidden_act="relu", downsample_in_first_stage=False)
     require(inner, where="backbone_config", downsample_in_bottleneck=False, num_channels=3)
     bottleneck = inner.get("layer_type", "bottleneck") == "bottleneck"
-    blocks = tuple(inner.get("depths", BLOCKS[50]))
     width = inner.get("embedding_size", 64)
-    usual = [depth for depth, each in BLOCKS.items() if each == blocks and (depth >= 50) == bottleneck]
-    depth = usual[0] if usual else 50 if bottleneck else 18
-    backbone = ResNet(depth=depth, width=width, stage_blocks=None if usual else blocks)
+    backbone = resnet_of(tuple(inner.get("depths", BLOCKS[50])), bottleneck=bottleneck, width=width)
     channels = list(inner.get("hidden_sizes", (256, 512, 1024, 2048)))
     if channels != (wanted := _sizes_of(backbone)["hidden_sizes"]):
         raise DataError(
@@ -100,7 +91,7 @@ def _sizes_of(backbone: ResNet) -> dict[str, Any]:
     }
 
 
-def settings_of(backbone: Any, maps: int, *, dilated_maps: int) -> tuple[dict[str, Any], Backbone]:
+def backbone_settings(backbone: Any, maps: int, *, dilated_maps: int) -> tuple[dict[str, Any], Backbone]:
     """What config.json says of a backbone of which a model takes so many maps, and whose ResNet it is.
 
     It is the library's own; where it is dilated, timm's, of which the library takes `dilated_maps`.

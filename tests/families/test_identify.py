@@ -15,15 +15,18 @@ from vitjax.classification.postprocess import TopClasses
 from vitjax.commands.main import main
 from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
-from vitjax.data.label_names import COCO, classes_of, imagenet, is_thing, numbered
+from vitjax.data.label_names import COCO, coco_classes, imagenet, is_thing, numbered
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.export.convert import convert, write_run_folder
-from vitjax.formats.model_file import ModelFile
-from vitjax.formats.published import to_published, with_copies
-from vitjax.formats.recognize import recognize, shapes_of, table_for, without_mask_head
+from vitjax.families.identify import detector_tensors, identify
+from vitjax.families.known import family_of
+from vitjax.families.model_file import ModelFile, shapes_of
+from vitjax.families.parts import resnet_of
+from vitjax.formats.pth import read_pth
+from vitjax.formats.published import TensorFile
 from vitjax.formats.tables import PublishedError
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.initial import read_weights
@@ -55,7 +58,12 @@ def file_of(model):
     ways = (Resize(), BestClass() if isinstance(model, DETR | MaskDETR) else TopDetections()) if detector else None
     resize, postprocess = ways or (CenterCrop(), TopClasses())
     classes = numbered(model.num_classes)
-    return ModelFile(model, variables, classes, table_for(model), resize, postprocess)
+    return ModelFile(model, variables, classes, resize, postprocess)
+
+
+def tensors_of(file):
+    """Its tensors as official files hold them."""
+    return family_of(file.model).official.tensors_of(file.model, file.variables)
 
 
 def assert_same(found, wanted):
@@ -79,9 +87,9 @@ def test_a_model_is_told_by_its_tensors_and_comes_back_to_the_last_bit(name, tmp
 
 def test_heads_stand_in_official_files_under_all_their_names():
     def names(name):
-        file = file_of(MODELS[name])
-        tensors = to_published(file.variables, table=file.table)
-        return {tensor for tensor in with_copies(tensors, file.table) if "embed." in tensor and tensor.endswith("bias")}
+        return {
+            tensor for tensor in tensors_of(file_of(MODELS[name])) if "embed." in tensor and tensor.endswith("bias")
+        }
 
     assert {"class_embed.0.bias", "class_embed.1.bias"} <= names("deformable")
     assert not any("decoder" in tensor for tensor in names("deformable"))
@@ -92,11 +100,10 @@ def test_heads_stand_in_official_files_under_all_their_names():
 
 
 def test_what_tensors_do_not_show_comes_from_settings_or_the_name_of_the_file():
-    file = file_of(MODELS["detr"])
-    state = to_published(file.variables, table=file.table)
-    by_name = recognize(state, hint="detr-r50-dc5-f0fb7ef5.pth")
+    state = tensors_of(file_of(MODELS["detr"]))
+    by_name = identify(TensorFile(state, {}, "detr-r50-dc5-f0fb7ef5.pth"))
     assert by_name.model.backbone.dilation and "by the file's name it is with" in by_name.notes[0]
-    told = recognize(state, {"dilation": False, "nheads": 4}, hint="dc5.pth")
+    told = identify(TensorFile(state, {"dilation": False, "nheads": 4}, "dc5.pth"))
     assert not told.model.backbone.dilation and told.model.heads == 4 and not told.notes
 
 
@@ -108,38 +115,37 @@ def test_a_model_with_masks_starts_a_detector_from_the_one_inside_and_becomes_on
     for source in ("masks.pth", "run"):
         assert_same(read_weights(tmp_path / source).variables["params"], detector)
     inside = file.without_masks()
-    assert (inside.model, inside.table) == (file.model.detr, table_for(file.model.detr)) and len(inside.notes) == 1
+    assert inside.model == file.model.detr and len(inside.notes) == 1
     assert_same(inside.variables["params"], detector)
     assert inside.without_masks() is inside
 
 
 def test_published_panoptic_heads_know_things_and_stuff():
-    names = classes_of(250, detection=True).names
+    names = coco_classes(250).names
     assert (names[1], names[187], names[91], sum(map(bool, names))) == ("person", "sky-other-merged", "", 133)
     assert is_thing(90) and not is_thing(92)
 
 
 def test_of_a_panoptic_model_the_detector_is_taken():
-    state = to_published(file_of(MODELS["detr"]).variables)
+    state = tensors_of(file_of(MODELS["detr"]))
     panoptic = {f"detr.{name}": tensor for name, tensor in state.items()} | {"mask_head.lay1.weight": np.zeros(1)}
-    found, notes = without_mask_head(panoptic)
+    found, notes = detector_tensors(panoptic)
     assert found.keys() == state.keys() and notes == (
         "note: 1 tensors of the mask head are left behind; what is taken is the detector",
     )
 
 
 def test_crossformer_of_2021_is_told_by_its_constants():
-    file = file_of(MODELS["crossformer"])
-    state = to_published(file.variables, table=file.table)
+    state = tensors_of(file_of(MODELS["crossformer"]))
     state["layers.0.blocks.0.attn.relative_position_index"] = np.zeros((16, 16), np.int64)
-    assert recognize(state).model.backbone.grouping.long_distance == "stretched"
+    assert identify(TensorFile(state, {})).model.backbone.grouping.long_distance == "stretched"
 
 
 def test_a_crossformer_of_no_published_size_is_refused():
     own = CrossFormer(channels=16, depths=(1,), heads=(1,), group_sizes=(2,), intervals=(1,), patch_kernels=(4,))
-    file = file_of(Classifier(own, num_classes=3))
+    state = tensors_of(file_of(Classifier(own, num_classes=3)))
     with pytest.raises(PublishedError, match="none of the published sizes"):
-        recognize(to_published(file.variables, table=file.table))
+        identify(TensorFile(state, {}))
 
 
 def test_published_heads_have_published_names(tmp_path):
@@ -148,6 +154,26 @@ def test_published_heads_have_published_names(tmp_path):
     assert read_model(tmp_path / "detr.pth").classes == COCO and COCO.names[18] == "dog"
     found = read_model(tmp_path / "resnet.pth").classes
     assert found == imagenet() and found.names[1] == "goldfish" and len(found) == 1000
+
+
+def test_official_files_have_their_tensors_where_the_official_code_looks_for_them(tmp_path):
+    for name in ("detr", "resnet"):
+        write_official(file_of(MODELS[name]), tmp_path / f"{name}.pth")
+    assert [*read_pth(tmp_path / "detr.pth")] == ["model"] and "fc.bias" in read_pth(tmp_path / "resnet.pth")
+
+
+@pytest.mark.parametrize(
+    "detector", [DETR(THIN, num_classes=91, **SIZES), DeformableDETR(**DEFORMABLE | {"num_classes": 91})]
+)
+def test_weights_to_start_from_know_what_a_published_head_tells_apart(detector, tmp_path):
+    write_official(file_of(detector), tmp_path / "model.pth")
+    assert read_weights(tmp_path / "model.pth").classes == COCO
+
+
+def test_the_depth_of_a_residual_network_follows_from_its_blocks_and_their_kind():
+    assert resnet_of((3, 4, 6, 3), bottleneck=True, width=64) == ResNet(50)
+    assert resnet_of((3, 4, 6, 3), bottleneck=False, width=64) == ResNet(34)
+    assert resnet_of((1, 2), bottleneck=True, width=8) == ResNet(50, width=8, stage_blocks=(1, 2))
 
 
 @pytest.mark.parametrize("name", ["detr", "detr with masks", "deformable, two-stage", "resnet"])

@@ -7,7 +7,7 @@ import numpy as np
 
 from vitjax.data.errors import DataError
 from vitjax.data.transforms import Resize
-from vitjax.formats.huggingface_resnet import Settings, require
+from vitjax.families.huggingface.form import Settings, require
 from vitjax.ops.images import DEVIATION, MEAN
 
 _ANY_LENGTH = 1_000_000  # longest side of an image that has no limit: the library wants one

@@ -13,8 +13,12 @@ import vitjax
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
-from vitjax.formats import huggingface_tables as tables
+from vitjax.families import deformable_detr_huggingface, detr_huggingface
+from vitjax.families.deformable_detr import copies
+from vitjax.families.deformable_detr_huggingface import with_heads_of_all_layers
+from vitjax.families.huggingface.names import backbone_of
 from vitjax.formats.published import from_published, to_published
+from vitjax.formats.tables import Table
 from vitjax.structs import Images
 
 # Key lists of full models as the library has them, where a working copy lies beside them.
@@ -105,8 +109,9 @@ def names_of(model: str, backbone: str, *, memory: bool) -> list[str]:
     return [*names, *head_names(model, memory)]
 
 
-def table_of(model: DETR | DeformableDETR, backbone: str) -> tables.Table:
-    return tables.detr(backbone) if isinstance(model, DETR) else tables.deformable_detr(backbone, refine=model.refine)
+def table_of(model: DETR | DeformableDETR, backbone: str) -> Table:
+    form = (detr_huggingface if isinstance(model, DETR) else deformable_detr_huggingface).FORM
+    return form.table_for(model, backbone)
 
 
 @cache
@@ -123,7 +128,7 @@ def numbered(model: str) -> dict:
     return traverse_util.unflatten_dict(arrays, sep="/")
 
 
-def places(names: list[str], table: tables.Table) -> dict[str, list[str]]:
+def places(names: list[str], table: Table) -> dict[str, list[str]]:
     found = {name: table.of_published(name) for name in names}
     assert [name for name in names if found[name] is None] == []
     return {name: [path.format(**numbers) for path in rule.paths] for name, (rule, numbers) in found.items()}
@@ -133,9 +138,9 @@ def places(names: list[str], table: tables.Table) -> dict[str, list[str]]:
 @pytest.mark.parametrize(("model", "backbone"), EVERY)
 def test_every_name_has_a_place_and_every_parameter_a_name(model, backbone, memory):
     names, table = names_of(model, backbone, memory=memory), table_of(MODELS[model], backbone)
-    assert tables.backbone_of(dict.fromkeys(names)) == backbone
+    assert backbone_of(dict.fromkeys(names)) == backbone
     if model == "refine":
-        names = [*tables.with_heads_of_all_layers({name: np.zeros(1) for name in names}, 2, table)]
+        names = [*with_heads_of_all_layers({name: np.zeros(1) for name in names}, 2, table)]
     filled = {path for paths in places(names, table).values() for path in paths}
     assert filled == paths_of(MODELS[model]).keys()
 
@@ -144,7 +149,7 @@ def test_every_name_has_a_place_and_every_parameter_a_name(model, backbone, memo
 def test_every_name_of_a_full_model_has_a_place(path):
     names = [name for name, *_ in json.loads(path.read_text())["state_dict"]]
     model = DETR(num_classes=91) if "hf_detr" in path.stem else DeformableDETR(num_classes=91)
-    found = places(names, table_of(model, tables.backbone_of(dict.fromkeys(names))))
+    found = places(names, table_of(model, backbone_of(dict.fromkeys(names))))
     assert {path for paths in found.values() for path in paths} == paths_of(model).keys()
 
 
@@ -170,7 +175,7 @@ def test_there_and_back_again_is_the_same(model, backbone):
 
 def test_stages_and_convolutions_count_from_1_here():
     variables = numbered("detr")
-    tensors = to_published(variables, table=tables.detr("transformers"))
+    tensors = to_published(variables, table=detr_huggingface.names("transformers"))
     kernel = variables["params"]["backbone"]["stage_2"]["block_1"]["conv_3"]["kernel"]
     name = "model.backbone.conv_encoder.model.encoder.stages.1.layers.1.layer.2.convolution.weight"
     np.testing.assert_array_equal(tensors[name], kernel.transpose(3, 2, 0, 1))
@@ -184,10 +189,10 @@ def test_no_name_has_two_places():
 
 
 def test_heads_that_are_not_there_are_the_first_layers():
-    table = tables.deformable_detr("timm", refine=True)
+    table = deformable_detr_huggingface.names("timm", refine=True)
     tensors = {"class_embed.0.bias": np.zeros(2), "class_embed.2.bias": np.ones(2)}
     tensors |= {f"model.decoder.bbox_embed.{n}.layers.0.bias": np.full(2, n) for n in range(3)}
-    filled = tables.with_heads_of_all_layers(tensors, 3, table)
+    filled = with_heads_of_all_layers(tensors, 3, table)
     values = {name: value[0] for name, value in filled.items()}
     assert [values[f"class_embed.{n}.bias"] for n in range(3)] == [0, 0, 1]
     assert [values[f"model.decoder.bbox_embed.{n}.layers.0.bias"] for n in range(3)] == [0, 1, 2]
@@ -196,7 +201,7 @@ def test_heads_that_are_not_there_are_the_first_layers():
 
 def test_heads_that_refine_are_parts_of_the_decoder_too():
     tensors = {name: np.zeros(1) for name in ("class_embed.0.bias", "bbox_embed.0.layers.0.bias", "model.level_embed")}
-    copies = {"model.decoder.bbox_embed.0.layers.0.bias"}
-    assert tables.with_copies_in_decoder(tensors, two_stage=False).keys() == tensors.keys() | copies
-    copies |= {"model.decoder.class_embed.0.bias"}
-    assert tables.with_copies_in_decoder(tensors, two_stage=True).keys() == tensors.keys() | copies
+    again = {"model.decoder.bbox_embed.0.layers.0.bias"}
+    assert copies("model", MODELS["refine"], tensors).keys() == again
+    again |= {"model.decoder.class_embed.0.bias"}
+    assert copies("model", MODELS["two_stage"], tensors).keys() == again

@@ -1,0 +1,67 @@
+"""DETR with masks: a detector and what stands upon it."""
+
+import dataclasses
+from typing import Any
+
+from vitjax.data.label_names import coco_classes
+from vitjax.detection.loss import SetLoss
+from vitjax.detection.postprocess import BestClass
+from vitjax.families import detr
+from vitjax.families.family import Family, Notes, Official, Tensors
+from vitjax.formats.published import Arrays, TensorFile, Variables
+from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.segmentation.detr_masks import MaskDETR
+
+_HEAD = ("bbox_attention.", "mask_head.")
+
+
+def _within(part: str, rule: Rule) -> Rule:
+    """The rule of a model for where it is a part of another, under a name of its own."""
+    paths = tuple(path.replace("/", f"/{part}/", 1) for path in rule.paths)
+    return Rule(f"{part}.{rule.published}", paths, rule.axes)
+
+
+NAMES = Table(
+    "mask_detr",
+    (
+        *(_within("detr", rule) for rule in detr.NAMES.rules),
+        *layer("bbox_attention.q_linear", "mask_attention/query"),
+        *layer("bbox_attention.k_linear", "mask_attention/key"),
+        *layer("mask_head.lay{n}", "mask_head/conv_{n}", CONVOLUTION),
+        *norm("mask_head.gn{n}", "mask_head/norm_{n}"),
+        *layer("mask_head.adapter{n}", "mask_head/adapter_{n}", CONVOLUTION),
+        *layer("mask_head.out_lay", "mask_head/out", CONVOLUTION),
+    ),
+)
+
+
+def without_mask_head(tensors: Tensors) -> tuple[Arrays, Notes]:
+    """The detector inside, whose names stand under "detr.", and a line that says what is left; others as they are."""
+    heads = [name for name in tensors if name.startswith(_HEAD)]
+    if not heads:
+        return dict(tensors), ()
+    note = f"note: {len(heads)} tensors of the mask head are left behind; what is taken is the detector"
+    return {name.removeprefix("detr."): tensors[name] for name in tensors if name not in heads}, (note,)
+
+
+def _of_detector(variables: Variables) -> dict[str, Any]:
+    return {collection: tree["detr"] for collection, tree in variables.items() if "detr" in tree}
+
+
+def _identify(file: TensorFile, _: Table) -> tuple[MaskDETR, Notes]:
+    model, notes = detr.detr_in(dataclasses.replace(file, tensors=without_mask_head(file.tensors)[0]))
+    return MaskDETR(model), notes
+
+
+FAMILY = Family(
+    model=MaskDETR,
+    loss=SetLoss,
+    postprocess=BestClass,
+    classes=coco_classes,
+    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify, detector=without_mask_head),
+    detector=lambda model, variables: (model.detr, _of_detector(variables)),
+        model.detr,
+        {kind: tree["detr"] for kind, tree in variables.items() if "detr" in tree},
+    ),
+    explanation="attention",
+)
