@@ -202,8 +202,9 @@ class DeformableDETR(nn.Module):
         if self.two_stage:
             leave_out = ~memory.valid if self.padding == "exact" else None
             propose = Proposals(self.num_queries, name="proposals")
-            proposals, *queries = propose(memory, class_heads[-1], box_heads[-1], leave_out)
-            return {"proposal": proposals}, *queries
+            heads = (class_heads[-1], box_heads[-1])
+            proposals, reference, embedding, queries_valid = propose(memory, *heads, leave_out)
+            return {"proposal": proposals}, reference, embedding, queries_valid
         embedding = self.param("query_embedding", nn.initializers.normal(1.0), (self.num_queries, 2 * self.channels))
         point = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
         reference = jax.nn.sigmoid(point(embedding[:, : self.channels]))

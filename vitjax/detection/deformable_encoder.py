@@ -1,5 +1,7 @@
 """Deformable DETR's encoder. Source: Zhu et al. 2021, section 4.1 and appendix A.4."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
@@ -77,7 +79,7 @@ class DeformableEncoder(nn.Module):
         sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
         for i in range(self.layers):
             tokens = layer(*sizes, name=f"layer_{i}")(memory, position, reference, train)
-            memory = memory.replace(tokens=tokens)
+            memory = dataclasses.replace(memory, tokens=tokens)
         return memory
 
 

@@ -88,7 +88,10 @@ def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets,
     """
     terms: Terms = {}
     for name, one in predictions.sets.items():
-        found = _terms_of_set(layer, one, targets, assignment.queries.get(name))
+        if one.rule == "given":
+            found = _given_terms(layer, one, targets)
+        else:
+            found = _matched_terms(layer, one, targets, assignment.queries[name])
         if name == ANSWER:
             terms |= found
             if one.valid is not None or targets.labels.shape[1] > one.logits.shape[2]:
@@ -99,11 +102,12 @@ def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets,
     return terms
 
 
-def _terms_of_set(layer: LayerTerms, one: PredictionSet, targets: Targets, queries: Array | None) -> Terms:
-    if one.rule == "one class":
-        targets = as_one_class(targets)
-    if one.rule != "given":
-        return jax.vmap(layer, in_axes=(0, 0, 0, None, 0))(one.logits, one.boxes, one.valid, targets, queries)
+def _matched_terms(layer: LayerTerms, one: PredictionSet, targets: Targets, queries: Array) -> Terms:
+    wanted = as_one_class(targets) if one.rule == "one class" else targets
+    return jax.vmap(layer, in_axes=(0, 0, 0, None, 0))(one.logits, one.boxes, one.valid, wanted, queries)
+
+
+def _given_terms(layer: LayerTerms, one: PredictionSet, targets: Targets) -> Terms:
     if one.objects is None:
         raise ValueError("predictions with the rule 'given' need objects, the object of each query; got None.")
     # Every query is an object's place of its own, which holds the object that is given to it.
