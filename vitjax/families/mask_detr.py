@@ -60,8 +60,5 @@ FAMILY = Family(
     classes=coco_classes,
     official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify, detector=without_mask_head),
     detector=lambda model, variables: (model.detr, _of_detector(variables)),
-        model.detr,
-        {kind: tree["detr"] for kind, tree in variables.items() if "detr" in tree},
-    ),
     explanation="attention",
 )
