@@ -195,3 +195,10 @@ def test_a_value_that_json_cannot_hold_is_refused():
 
     with pytest.raises(TypeError, match="numbers, strings"):
         to_json(Odd(object()))
+
+
+@pytest.mark.parametrize("part", [None, [], "x", 4, {}, {"class": 4}], ids=str)
+def test_an_experiment_of_before_the_rooms_without_a_post_processing_is_one_line(part):
+    content = {"class": "vitjax.training.experiment.Experiment", "postprocess": part}
+    with pytest.raises(NoExperiment, match=r"experiment\.postprocess must be"):
+        from_json(content, Experiment)

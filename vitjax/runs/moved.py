@@ -14,7 +14,8 @@ _OF_CLASSIFIERS = ("erasing", "mixing")
 def renamed(kind: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The class and the fields of today for those of an earlier version; both as they are in JSON."""
     if kind == _EXPERIMENT:
-        room = str(fields.get("postprocess", {}).get("class", "")).split(".")[1:2]
+        part = fields.get("postprocess")  # which may be anything, for nobody has looked at it
+        room = str(part.get("class", "") if isinstance(part, dict) else "").split(".")[1:2]
         task = room[0] if room and room[0] in _TASKS else "detection"
         left_out = () if task == "classification" else _OF_CLASSIFIERS
         kept = {field: value for field, value in fields.items() if field not in left_out}
