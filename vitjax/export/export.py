@@ -29,6 +29,7 @@ LIMIT = 1e-4
 
 _PROGRAM, _ABOUT, _RUN = "model.bin", "model.json", "run.py"
 _FORMAT = "vitjax export 1"
+_TASKS = ("detection", "classification")  # whose answers a Program tells
 _MEANINGS = {
     "scores": "probability of each label",
     "labels": "index into classes",
@@ -66,11 +67,11 @@ def export_model(
     the end, as a whole.
 
     Raises:
-        DataError: the model labels pixels, the program does not say what the model says, `out` is something else, or it
-            cannot be written.
+        DataError: the model is for another task, the program does not say what the model says, `out` is something
+            else, or it cannot be written.
     """
-    if file.postprocess.task == "segmentation":
-        raise DataError("export writes detectors and classifiers; a segmentation model runs with vitjax only.")
+    if (task := getattr(file.model, "task", "detection")) not in _TASKS:
+        raise DataError(f"export writes detectors and classifiers; a {task} model runs with vitjax only.")
     given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size
     _check(out, height, width, batch_size)
