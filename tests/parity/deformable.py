@@ -84,7 +84,7 @@ def run_deformable_layer(case: Case) -> Results:
     kind, layer, names = ("encoder", DeformableEncoderLayer, ("src", "pos"))
     if "tgt" in inputs:
         kind, layer, names = ("decoder", DeformableDecoderLayer, ("tgt", "query_pos"))
-    module = layer(settings["n_heads"], settings["n_levels"], settings["n_points"], settings["d_ffn"])
+    module = layer(settings["n_heads"], settings["d_ffn"], levels=settings["n_levels"], points=settings["n_points"])
     padding = inputs.get("padding_mask", jnp.zeros(inputs["src"].shape[:2], bool))
     positionless = {names[1]: jnp.zeros_like(inputs[names[0]])}
     shapes = shapes_of_levels(settings["spatial_shapes"])

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.detection.decoder import DecoderLayer
-from vitjax.detection.encoder import EncoderLayer
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.detection.transformer import DecoderLayer, EncoderLayer
 from vitjax.families.detr import NAMES
 from vitjax.formats.published import from_published
 from vitjax.layers.positions import LearnedPosition
