@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float
 from vitjax.attention.multi_head import MultiHeadAttention
 from vitjax.layers.feed_forward import FeedForward
 
-Attentions = Mapping[str, Callable[[Array], Array]]
+Sublayers = Mapping[str, Callable[[Array], Array]]
 
 
 class TransformerLayer(nn.Module):
-    """Attentions and a feed-forward network, each with dropout, residual and norm (after it, or before it)."""
+    """Sublayers and a feed-forward network, each with dropout, residual and norm (after it, or before it)."""
 
     heads: int
     feed_forward: int
@@ -24,11 +24,12 @@ class TransformerLayer(nn.Module):
     pre_norm: bool = False
     dtype: DTypeLike | None = None
 
-    def through(self, x: Array, attentions: Attentions, *, train: bool) -> Array:
+    def through(self, x: Array, attentions: Sublayers, *, train: bool) -> Array:
         """The tokens after the attentions, by name, and the feed-forward network; for a compact method."""
         feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        for name, sublayer in {**attentions, "feed_forward": partial(feed_forward, train=train)}.items():
+        sublayers: Sublayers = {**attentions, "feed_forward": partial(feed_forward, train=train)}
+        for name, sublayer in sublayers.items():
             norm = layer_norm(f"{name}_norm", self.dtype)
             x = x + drop(sublayer(norm(x))) if self.pre_norm else norm(x + drop(sublayer(x)))
         return x
