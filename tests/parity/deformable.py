@@ -15,7 +15,7 @@ from vitjax.detection.deformable_encoder import DeformableEncoderLayer, Memory, 
 from vitjax.detection.proposals import Proposals
 from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
 from vitjax.families.deformable_detr import NAMES_REFINE
-from vitjax.formats.published import from_published, to_published
+from vitjax.formats.tables import from_published, to_published
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.masks import valid_ratio
 from vitjax.ops.sampling import Shapes, deformable_sampling

@@ -10,7 +10,7 @@ import numpy as np
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.detection.transformer import DecoderLayer, EncoderLayer
 from vitjax.families.detr import NAMES
-from vitjax.formats.published import from_published
+from vitjax.formats.tables import from_published
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops import boxes
 from vitjax.ops.positions import sine

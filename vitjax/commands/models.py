@@ -5,7 +5,6 @@ import tyro
 
 from vitjax.families.model_file import shapes_of
 from vitjax.runs.configs import Config, load_config, names
-from vitjax.runs.experiment import Experiment
 from vitjax.training.prepare import count
 
 _COCO_LABELS = 91
@@ -15,13 +14,6 @@ def run(words: list[str]) -> None:
     """Prints the table."""
     tyro.cli(table, prog="vitjax models", args=words, console_outputs=True)
     print(table())
-
-
-def shapes(experiment: Experiment) -> dict:
-    """The shapes of the model's variables, without computing any; 91 classes where the data decides."""
-    model = experiment.model
-    model = model.clone(num_classes=_COCO_LABELS) if model.num_classes is None else model
-    return shapes_of(model)
 
 
 def table() -> str:
@@ -34,9 +26,9 @@ def table() -> str:
 
 
 def _row(config: Config) -> tuple[str, ...]:
-    params = shapes(config.experiment)["params"]
-    trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(params))
     model = config.experiment.model
+    whole = model.clone(num_classes=_COCO_LABELS) if model.num_classes is None else model
+    trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(shapes_of(whole)["params"]))
     said = (config.said("Published"), config.said("Measured here"))
     return (config.name, _architecture(model), f"{trainable:,}", f"{trainable + frozen:,}", *said)
 

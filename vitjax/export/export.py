@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,7 @@ def export_model(
     height, width = frame_of(file.resize) if size is None else size
     _check(out, height, width, batch_size)
     variables = jax.tree.map(np.asarray, file.variables)
-    ending: Any = file.postprocess if postprocess else None
-    program = Program(file.model, variables, height, width, preprocess, ending)
+    program = Program(file.model, variables, height, width, preprocess, file.postprocess if postprocess else None)
     exported, notes = _traced(program, batch_size)
     notes = (*file.notes[len(given.notes) :], *notes)
     content = bytes(exported.serialize())
@@ -127,11 +126,9 @@ def _traced(program: Program, batch_size: int | None) -> tuple[export.Exported, 
         return _export(program, export.symbolic_shape("b")[0]), ()
     # Python code that asks for a number, len() or a comparison, has none: the model itself may be in order.
     except (TypeError, ValueError, NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
-        exported = _export(program, 1)
         reason = str(error).strip().splitlines()[0]
-        return exported, (
-            f"the batch is fixed to 1 image, because the model needs a number ({reason}); see batch_size",
-        )
+        note = f"the batch is fixed to 1 image, because the model needs a number ({reason}); see batch_size"
+        return _export(program, 1), (note,)
 
 
 def _export(program: Program, batch: Any) -> export.Exported:
@@ -191,7 +188,7 @@ def _description(file: ModelFile, program: Program, exported: export.Exported) -
         "category_ids": file.classes.category_ids,
         "platforms": exported.platforms,
         "calling_convention": exported.calling_convention_version,
-        "versions": {"vitjax": vitjax.__version__} | {name: _version(name) for name in ("jax", "jaxlib", "flax")},
+        "versions": {"vitjax": vitjax.__version__} | {name: version(name) for name in ("jax", "jaxlib", "flax")},
     }
 
 
@@ -207,10 +204,6 @@ def _resizing(resize: Resize | CenterCrop, height: int, width: int) -> dict[str,
     return {"shorter": resize.size, "longest": resize.max_side}
 
 
-def _version(package: str) -> str:
-    return importlib.metadata.version(package)
-
-
 def _write(out: Path, files: dict[str, bytes]) -> None:
     """The folder with these files: all of them or, where it cannot be written, what was there before.
 
@@ -224,17 +217,13 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
             made = Path(name, "new")
             made.mkdir()
             for file, content in files.items():
-                _write_through(made / file, content)
+                with (made / file).open("wb") as opened:
+                    opened.write(content)
+                    opened.flush()
+                    os.fsync(opened.fileno())
             _swap(made, out, Path(name, "old"))
     except OSError as error:
         raise DataError(f"{out} cannot be written ({error}); what was there before is as it was.") from error
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _swap(made: Path, out: Path, aside: Path) -> None:

@@ -7,8 +7,7 @@ from vitjax.classification.classifier import Classifier
 from vitjax.families.classifier import FAMILY as CLASSIFIER
 from vitjax.families.family import Notes, Official
 from vitjax.families.parts import count, shape
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import CONVOLUTION, PublishedError, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, PublishedError, Rule, Table, TensorFile, layer, norm
 from vitjax.ops.groups import Grouping
 
 # Groups and intervals leave no trace in tensors; they are those of the published size that a file is of.

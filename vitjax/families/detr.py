@@ -6,8 +6,7 @@ from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families.family import Family, Notes, Official
 from vitjax.families.parts import TRANSFORMER, attention, decoder, encoder, shape, transformer_in
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Rule, Table, TensorFile, layer, norm
 
 NAMES = Table(
     "detr",

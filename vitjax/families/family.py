@@ -10,8 +10,7 @@ import numpy as np
 from vitjax.data.label_names import numbered
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
-from vitjax.formats.published import Arrays, TensorFile, Variables, to_published
-from vitjax.formats.tables import Table
+from vitjax.formats.tables import Arrays, Table, TensorFile, Variables, to_published
 
 Tensors = Mapping[str, np.ndarray]
 Notes = tuple[str, ...]

@@ -8,7 +8,7 @@ import flax.linen as nn
 
 if TYPE_CHECKING:  # whoever trains needs no files of published models
     from vitjax.families.family import Family
-    from vitjax.formats.published import Variables
+    from vitjax.formats.tables import Variables
 
 NAMES = (
     "detr",

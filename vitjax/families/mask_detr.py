@@ -8,8 +8,7 @@ from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families import detr
 from vitjax.families.family import Family, Notes, Official, Tensors
-from vitjax.formats.published import Arrays, TensorFile, Variables
-from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Arrays, Rule, Table, TensorFile, Variables, layer, norm
 from vitjax.segmentation.detr_masks import MaskDETR
 
 _HEAD = ("bbox_attention.", "mask_head.")
