@@ -116,6 +116,25 @@ def test_every_room_has_its_place():
     assert {room_of(path) for path in sources()} == set(ORDER)
 
 
+def test_every_import_of_the_house_is_there():
+    """A type check that leaves out what other people have not typed would leave these out, too."""
+    named = [(path.name, name) for path in sources() for name in imports(path) if name.startswith("vitjax.")]
+    assert [
+        (file, name) for file, name in named if file_of(name) is None and not stands_in(*name.rpartition(".")[::2])
+    ] == []
+
+
+def stands_in(module: str, name: str) -> bool:
+    """Whether a file defines or imports a name at its top level, or its stub does."""
+    file = file_of(module)
+    stub = file and file.with_suffix(".pyi")
+    texts = [one.read_text() for one in (file, stub) if one is not None and one.is_file()]
+    found = {
+        getattr(node, "id", None) or getattr(node, "name", None) for text in texts for node in ast.walk(ast.parse(text))
+    }
+    return name in found
+
+
 def test_imports_are_absolute():
     assert not [(path.name, name) for path in sources() for name in imports(path) if name.startswith(".")]
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from vitjax.formats.model_file import ModelFile
+from vitjax.families.model_file import ModelFile
 from vitjax.inference.predictor import Predictor
 from vitjax.runs.configs import load_classes
 from vitjax.runs.read_model import read_model
