@@ -49,12 +49,7 @@ class Store:
     """
 
     def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        keep_last: int = 1,
-        keep_best: int = 1,
-        metric: str = "AP",
+        self, directory: str | os.PathLike[str], *, keep_last: int = 1, keep_best: int = 1, metric: str = "AP"
     ) -> None:
         """Raises a FieldError for a remote folder, and where nothing would be kept."""
         if keep_last < 1 or keep_best < 0:
@@ -97,12 +92,7 @@ class Store:
                     raise
 
     def save(
-        self,
-        step: int,
-        state: PyTree,
-        *,
-        metrics: Mapping[str, float] = {},
-        notes: Mapping[str, Any] = {},
+        self, step: int, state: PyTree, *, metrics: Mapping[str, float] = {}, notes: Mapping[str, Any] = {}
     ) -> bool:
         """Copies the state and writes it in the background; its arrays may be donated at once. True where it is saved.
 

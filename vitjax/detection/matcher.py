@@ -76,9 +76,7 @@ NEVER = 1e9  # a price that nothing is worth; the solver wants finite ones
 
 
 def assign(
-    cost: Float[Array, "queries objects"],
-    valid: Bool[Array, " objects"],
-    counts: Bool[Array, " queries"] | None = None,
+    cost: Float[Array, "queries objects"], valid: Bool[Array, " objects"], counts: Bool[Array, " queries"] | None = None
 ) -> Int[Array, " objects"]:
     """The query of each valid object in the cheapest matching of as many as there are queries; -1 for the others.
 

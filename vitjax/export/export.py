@@ -217,13 +217,17 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
             made = Path(name, "new")
             made.mkdir()
             for file, content in files.items():
-                with (made / file).open("wb") as opened:
-                    opened.write(content)
-                    opened.flush()
-                    os.fsync(opened.fileno())
+                _write_through(made / file, content)
             _swap(made, out, Path(name, "old"))
     except OSError as error:
         raise DataError(f"{out} cannot be written ({error}); what was there before is as it was.") from error
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _swap(made: Path, out: Path, aside: Path) -> None:

@@ -96,6 +96,4 @@ def _identify(file: TensorFile, _: Table) -> tuple[Classifier, Notes]:
     return Classifier(backbone, num_classes=shape(state, "head.weight")[0]), ()
 
 
-FAMILY = dataclasses.replace(
-    CLASSIFIER, official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify)
-)
+FAMILY = dataclasses.replace(CLASSIFIER, official=Official(tables=(NAMES,), identify=_identify))

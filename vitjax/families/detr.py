@@ -47,7 +47,7 @@ FAMILY = Family(
     loss=SetLoss,
     postprocess=BestClass,
     classes=coco_classes,
-    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=lambda file, _: detr_in(file)),
+    official=Official(tables=(NAMES,), identify=lambda file, _: detr_in(file)),
     huggingface="detr_huggingface",
     explanation="attention",
 )

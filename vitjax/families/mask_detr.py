@@ -57,7 +57,7 @@ FAMILY = Family(
     loss=SetLoss,
     postprocess=BestClass,
     classes=coco_classes,
-    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify, detector=without_mask_head),
+    official=Official(tables=(NAMES,), identify=_identify, detector=without_mask_head),
     detector=lambda model, variables: (model.detr, _of_detector(variables)),
     explanation="attention",
 )

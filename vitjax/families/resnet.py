@@ -16,7 +16,4 @@ def _identify(file: TensorFile, _: Table) -> tuple[Classifier, Notes]:
     return model, ()
 
 
-FAMILY = dataclasses.replace(
-    CLASSIFIER,
-    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify, under=None),
-)
+FAMILY = dataclasses.replace(CLASSIFIER, official=Official(tables=(NAMES,), identify=_identify, under=None))
