@@ -272,11 +272,8 @@ class Store:
 
     def _score(self, step: int) -> float:
         try:
-            metrics = (
-                self._metrics_of_run[step]
-                if step in self._metrics_of_run
-                else read_record(self.directory, step).metrics
-            )
+            known = self._metrics_of_run
+            metrics = known[step] if step in known else read_record(self.directory, step).metrics
         except CorruptCheckpoint:
             return math.nan
         return metrics.get(self._metric, math.nan)
