@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.deformable import DeformableAttention
 from vitjax.attention.multi_head import Pairs
 from vitjax.detection.deformable_encoder import Memory
-from vitjax.detection.transformer import TransformerLayer
+from vitjax.detection.transformer import Queries, TransformerLayer
 from vitjax.ops.boxes import inverse_sigmoid
 
 
@@ -25,14 +25,14 @@ class DeformableDecoderLayer(TransformerLayer):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch queries channels"],
-        position: Float[Array, "batch queries channels"],
+        x: Queries,
+        position: Queries,
         reference: Float[Array, "batch queries levels _"],
         memory: Memory,
         valid: Bool[Array, "batch queries"] | None,
         pairs: Pairs | None,
         train: bool,
-    ) -> Float[Array, "batch queries channels"]:
+    ) -> Queries:
         """The queries after this layer; `position` enters queries and keys, never values."""
         self_attention = self.attention("self_attention")
         cross_attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="cross_attention")
@@ -69,8 +69,8 @@ class DeformableDecoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch queries channels"],
-        position: Float[Array, "batch queries channels"],
+        x: Queries,
+        position: Queries,
         reference: Float[Array, "batch queries _"],
         memory: Memory,
         box_heads: Sequence[nn.Module],

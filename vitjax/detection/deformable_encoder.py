@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.attention.deformable import DeformableAttention
-from vitjax.detection.transformer import TransformerLayer
+from vitjax.detection.transformer import Tokens, TransformerLayer, Valid
 from vitjax.ops.sampling import Shapes
 
 
@@ -22,8 +22,8 @@ class Memory:
     are static, their (height, width).
     """
 
-    tokens: Float[Array, "batch tokens channels"]
-    valid: Bool[Array, "batch tokens"]
+    tokens: Tokens
+    valid: Valid
     ratios: Float[Array, "batch levels 2"]
     shapes: Shapes = struct.field(pytree_node=False)
 
@@ -36,12 +36,8 @@ class DeformableEncoderLayer(TransformerLayer):
 
     @nn.compact
     def __call__(
-        self,
-        memory: Memory,
-        position: Float[Array, "batch tokens channels"],
-        reference: Float[Array, "batch tokens levels 2"],
-        train: bool,
-    ) -> Float[Array, "batch tokens channels"]:
+        self, memory: Memory, position: Tokens, reference: Float[Array, "batch tokens levels 2"], train: bool
+    ) -> Tokens:
         """The tokens after this layer; `position` enters the query, never the value."""
         attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="self_attention")
 
@@ -64,7 +60,7 @@ class DeformableEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, memory: Memory, position: Float[Array, "batch tokens channels"], *, train: bool) -> Memory:
+    def __call__(self, memory: Memory, position: Tokens, *, train: bool) -> Memory:
         """The memory that the decoder reads."""
         reference = token_places(memory.ratios, memory.shapes)[:, :, None] * memory.ratios[:, None]
         layer = nn.remat(DeformableEncoderLayer, static_argnums=4) if self.remat else DeformableEncoderLayer

@@ -15,7 +15,7 @@ from vitjax.structs import Mean, Targets
 
 @dataclasses.dataclass(frozen=True)
 class FocalSetLoss(Loss):
-    """Deformable DETR's: its loss of classes is a focal loss over all queries and classes.
+    """Deformable DETR's: focal loss over all queries and classes, L1 and generalised IoU over matched pairs.
 
     All three are divided by the number of objects; of a set whose assignment is given, by that of its pairs.
     """

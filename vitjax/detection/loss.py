@@ -56,10 +56,12 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class SetLoss(Loss):
-    """DETR's: its loss of classes is a weighted cross entropy."""
+    """DETR's: weighted cross entropy over all queries, L1 and generalised IoU over matched pairs, in every layer."""
 
     scores: ClassVar[str] = "softmax"
 
+    classification: float = 1.0
+    """Weight of the cross entropy."""
     no_object: float = 0.1
     """Weight of the class 'no object' inside the cross entropy."""
     cost: SoftmaxCost = dataclasses.field(default_factory=SoftmaxCost)

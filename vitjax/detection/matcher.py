@@ -45,6 +45,9 @@ class Cost:
 class SoftmaxCost(Cost):
     """The cost in which a class is worth its probability."""
 
+    classification: float = 1.0
+    """Weight of the class probability."""
+
     def worth(self, logits: Float[Array, "queries classes"]) -> Float[Array, "queries classes"]:
         """The probabilities."""
         return jax.nn.softmax(logits, axis=-1)
@@ -58,7 +61,7 @@ class FocalCost(Cost):
     """
 
     classification: float = 2.0
-    """Weight of the difference between the focal losses."""
+    """Weight of the difference between the focal losses of 'there' and 'not there'."""
     alpha: float = 0.25
     """As in the focal loss."""
     gamma: float = 2.0

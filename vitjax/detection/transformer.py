@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float
 from vitjax.attention.multi_head import MultiHeadAttention
 from vitjax.layers.feed_forward import FeedForward
 
+Tokens = Float[Array, "batch tokens channels"]
+Queries = Float[Array, "batch queries channels"]
+Valid = Bool[Array, "batch tokens"]
 Sublayers = Mapping[str, Callable[[Array], Array]]
 
 
@@ -48,14 +51,7 @@ class EncoderLayer(TransformerLayer):
     """Self-attention and feed-forward network, each with residual, dropout and norm (after it, or before it)."""
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch tokens channels"],
-        position: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        *,
-        train: bool,
-    ) -> Float[Array, "batch tokens channels"]:
+    def __call__(self, x: Tokens, position: Tokens, valid: Valid, *, train: bool) -> Tokens:
         """The tokens after this layer; `position` enters query and key, never the value."""
         attention = self.attention("self_attention")
 
@@ -71,15 +67,8 @@ class DecoderLayer(TransformerLayer):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch queries channels"],
-        query_position: Float[Array, "batch queries channels"],
-        memory: Float[Array, "batch tokens channels"],
-        position: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        *,
-        train: bool,
-    ) -> Float[Array, "batch queries channels"]:
+        self, x: Queries, query_position: Queries, memory: Tokens, position: Tokens, valid: Valid, *, train: bool
+    ) -> Queries:
         """The queries after this layer; both positions enter queries and keys, never values."""
         self_attention, cross_attention = self.attention("self_attention"), self.attention("cross_attention")
 
@@ -104,14 +93,7 @@ class Encoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch tokens channels"],
-        position: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        *,
-        train: bool,
-    ) -> Float[Array, "batch tokens channels"]:
+    def __call__(self, x: Tokens, position: Tokens, valid: Valid, *, train: bool) -> Tokens:
         """The memory that the decoder reads."""
         sizes = (self.heads, self.feed_forward, self.dropout, self.pre_norm, self.dtype)
         for i in range(self.layers):
@@ -131,13 +113,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        query_position: Float[Array, "batch queries channels"],
-        memory: Float[Array, "batch tokens channels"],
-        position: Float[Array, "batch tokens channels"],
-        valid: Bool[Array, "batch tokens"],
-        *,
-        train: bool,
+        self, query_position: Queries, memory: Tokens, position: Tokens, valid: Valid, *, train: bool
     ) -> Float[Array, "layers batch queries channels"]:
         """The queries after every layer, from zeros on."""
         sizes = (self.heads, self.feed_forward, self.dropout, self.pre_norm, self.dtype)
