@@ -201,14 +201,6 @@ def test_the_latest_and_the_best_stay(tmp_path):
         assert store.steps() == (2, 6, 7)
 
 
-def test_the_lowest_is_best_where_the_mode_says_so(tmp_path):
-    with Store(tmp_path, metric="loss", mode="min") as store:
-        for step, loss in enumerate([3.0, 1.0, 2.0], start=1):
-            store.save(step, {"x": step}, metrics={"loss": loss})
-        assert store.steps() == (2, 3)
-        assert store.best_step() == 2
-
-
 def test_a_metric_that_is_missing_or_not_finite_is_never_best(tmp_path):
     with Store(tmp_path) as store:
         store.save(1, {"x": 1}, metrics={"AP": float("nan")})
@@ -338,14 +330,12 @@ def test_a_relative_folder_is_where_the_store_was_made(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "1").is_dir()
 
 
-def test_a_step_that_is_there_is_left_alone_unless_forced(tmp_path):
+def test_a_step_that_is_there_is_left_alone(tmp_path):
     with Store(tmp_path) as store:
         assert store.save(1, {"x": 1}, metrics={"AP": 0.1})
         assert not store.save(1, {"x": 2})
         assert store.restore(1, {"x": 0}) == {"x": 1}
-        assert store.save(1, {"x": 2}, metrics={"AP": 0.3}, force=True)
-        assert store.restore(1, {"x": 0}) == {"x": 2}
-        assert store.metrics(1) == {"AP": 0.3}
+        assert store.metrics(1) == {"AP": 0.1}
 
 
 def test_saving_before_a_later_step_is_an_error(tmp_path):
@@ -565,9 +555,9 @@ def test_what_cannot_be_saved_is_refused_by_name(tmp_path, state, notes, message
         assert store.steps() == ()
 
 
-@pytest.mark.parametrize("wrong", [{"keep_last": 0}, {"keep_best": -1}, {"mode": "best"}], ids=str)
+@pytest.mark.parametrize("wrong", [{"keep_last": 0}, {"keep_best": -1}], ids=str)
 def test_wrong_settings_are_refused(tmp_path, wrong):
-    with pytest.raises(ValueError, match=r"keep_last|mode"):
+    with pytest.raises(ValueError, match="keep_last"):
         Store(tmp_path, **wrong)
 
 

@@ -18,8 +18,7 @@ from vitjax.checkpoints.paths import flatten
 from vitjax.checkpoints.store import Store
 from vitjax.commands.main import main, train
 from vitjax.runs.initial import read_weights
-from vitjax.runs.lock import locked
-from vitjax.runs.run_folder import read_run
+from vitjax.runs.run_folder import locked, read_run
 from vitjax.training import loop
 from vitjax.training.report import MetricsLog, read_metrics
 

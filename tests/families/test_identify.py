@@ -26,8 +26,7 @@ from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile, shapes_of
 from vitjax.families.parts import resnet_of
 from vitjax.formats.pth import read_pth
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import PublishedError
+from vitjax.formats.tables import PublishedError, TensorFile
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.initial import read_weights
 from vitjax.runs.read_model import read_model, write_official

@@ -16,8 +16,7 @@ from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
 from vitjax.families.deformable_detr import NAMES_REFINE as DEFORMABLE_DETR_REFINE
 from vitjax.families.identify import told_by
 from vitjax.families.resnet import NAMES as RESNET
-from vitjax.formats.published import from_published, to_published
-from vitjax.formats.tables import PublishedError
+from vitjax.formats.tables import PublishedError, from_published, to_published
 from vitjax.structs import Images
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]

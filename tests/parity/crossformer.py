@@ -15,7 +15,7 @@ from vitjax.backbones import crossformer
 from vitjax.backbones.crossformer import CrossFormer, CrossFormerBlock
 from vitjax.classification.classifier import Classifier
 from vitjax.families.crossformer import NAMES as CROSSFORMER
-from vitjax.formats.published import from_published
+from vitjax.formats.tables import from_published
 from vitjax.layers.cross_scale_embedding import CrossScaleEmbedding
 from vitjax.ops.groups import Grid, Grouping
 from vitjax.structs import Images

@@ -12,7 +12,7 @@ import optax
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.loss import CrossEntropy
 from vitjax.families.crossformer import NAMES as CROSSFORMER
-from vitjax.formats.published import to_published
+from vitjax.formats.tables import to_published
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import ClassTargets, Images, Terms
 

@@ -15,7 +15,7 @@ from vitjax.detection.deformable_encoder import DeformableEncoderLayer, Memory, 
 from vitjax.detection.proposals import Proposals
 from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
 from vitjax.families.deformable_detr import NAMES_REFINE
-from vitjax.formats.published import from_published, to_published
+from vitjax.formats.tables import from_published, to_published
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.masks import valid_ratio
 from vitjax.ops.sampling import Shapes, deformable_sampling
@@ -84,7 +84,7 @@ def run_deformable_layer(case: Case) -> Results:
     kind, layer, names = ("encoder", DeformableEncoderLayer, ("src", "pos"))
     if "tgt" in inputs:
         kind, layer, names = ("decoder", DeformableDecoderLayer, ("tgt", "query_pos"))
-    module = layer(settings["n_heads"], settings["n_levels"], settings["n_points"], settings["d_ffn"])
+    module = layer(settings["n_heads"], settings["d_ffn"], levels=settings["n_levels"], points=settings["n_points"])
     padding = inputs.get("padding_mask", jnp.zeros(inputs["src"].shape[:2], bool))
     positionless = {names[1]: jnp.zeros_like(inputs[names[0]])}
     shapes = shapes_of_levels(settings["spatial_shapes"])

@@ -14,7 +14,7 @@ from vitjax.data.label_names import is_thing
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
 from vitjax.families.mask_detr import NAMES as MASK_DETR
-from vitjax.formats.published import from_published
+from vitjax.formats.tables import from_published
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.mask_head import MaskAttention, MaskHead
 from vitjax.segmentation.mask_loss import MaskLoss

@@ -15,8 +15,7 @@ from vitjax.classification.classifier import Classifier
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.families import crossformer, deformable_detr, detr, mask_detr
-from vitjax.formats.published import from_published
-from vitjax.formats.tables import Table
+from vitjax.formats.tables import Table, from_published
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images, Predictions
 

@@ -7,7 +7,7 @@ from flax.traverse_util import flatten_dict
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.families.identify import identify, told_by
 from vitjax.families.known import family_of
-from vitjax.formats.published import TensorFile, from_published, to_published
+from vitjax.formats.tables import TensorFile, from_published, to_published
 from vitjax.ops.groups import Grouping
 
 from .comparison import compare, require_equal

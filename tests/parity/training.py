@@ -11,7 +11,7 @@ import optax
 
 from vitjax.detection.loss import Loss
 from vitjax.detection.matcher import match
-from vitjax.formats.published import to_published
+from vitjax.formats.tables import to_published
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Images, Targets
 

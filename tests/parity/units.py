@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.detection.decoder import DecoderLayer
-from vitjax.detection.encoder import EncoderLayer
 from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.detection.transformer import DecoderLayer, EncoderLayer
 from vitjax.families.detr import NAMES
-from vitjax.formats.published import from_published
+from vitjax.formats.tables import from_published
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops import boxes
 from vitjax.ops.positions import sine

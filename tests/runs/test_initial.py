@@ -14,7 +14,7 @@ from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
 from vitjax.families.detr import NAMES as DETR_NAMES
 from vitjax.families.resnet import NAMES as RESNET
-from vitjax.formats.published import to_published
+from vitjax.formats.tables import to_published
 from vitjax.runs.initial import initialize_from, read_weights
 from vitjax.structs import Images
 

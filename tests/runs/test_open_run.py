@@ -14,10 +14,9 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.runs.identity import MAY_CHANGE, class_differences, differences
-from vitjax.runs.lock import RunInUse, locked
 from vitjax.runs.open_run import AnotherRun, open_run
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
-from vitjax.runs.run_folder import read_run, write_run
+from vitjax.runs.run_folder import RunInUse, locked, read_run, write_run
 from vitjax.runs.serialize import NoExperiment, to_json
 from vitjax.tasks.detection import Detection
 

@@ -219,17 +219,20 @@ def test_a_line_has_loss_images_per_second_and_time_left(clock):
     assert stream.getvalue() == "step 5/1,000, loss 2.500, 4 images/s, 0:33:10 left\n"
 
 
-def test_images_per_second_may_be_given_and_values_stay_until_the_next(clock):
+def test_values_stay_until_the_next(clock):
     stream = io.StringIO()
     with Progress(4, every=1, stream=stream) as progress:
-        progress.update(1, loss=3.0, images_per_second=1234.5)
+        progress.update(1, loss=3.0, images=1234)
         clock.now += 1
-        progress.update(2)
-        progress.update(3, loss=math.nan)
-    first, second, third = stream.getvalue().splitlines()
-    assert first == "step 1/4, loss 3.000, 1,234 images/s"
+        progress.update(2, images=1234)
+        clock.now += 1
+        progress.update(3)
+        progress.update(4, loss=math.nan)
+    first, second, third, fourth = stream.getvalue().splitlines()
+    assert first == "step 1/4, loss 3.000"
     assert second == "step 2/4, loss 3.000, 1,234 images/s, 0:00:02 left"
-    assert "loss" not in third
+    assert third == "step 3/4, loss 3.000, 1,234 images/s, 0:00:01 left"
+    assert "loss" not in fourth
 
 
 def test_one_long_evaluation_does_not_change_images_per_second(clock):
@@ -250,11 +253,12 @@ def test_a_resumed_run_reckons_from_its_first_step(clock):
     assert stream.getvalue() == "step 950/1,000, 0:00:50 left\n"
 
 
-def test_on_a_terminal_there_is_a_bar_that_ends_full(capsys):
+def test_on_a_terminal_there_is_a_bar_that_ends_full(capsys, clock):
     stream = Terminal()
     with Progress(30, 10, stream=stream) as progress:
         for step in range(11, 31):
-            progress.update(step, loss=0.75, images_per_second=20)
+            clock.now += 1
+            progress.update(step, loss=0.75, images=20)
         progress.write("step 30: AP 0.500")
     assert "10/30" in stream.getvalue()
     last = stream.getvalue().replace("\r", "\n").splitlines()[-1]
@@ -343,14 +347,14 @@ def test_smoothing_keeps_a_constant_and_the_length():
 
 def test_the_summary_has_last_and_best_by_name_and_the_extras(tmp_path):
     last = {"step": 200, "AP": np.float32(0.25), "APs": math.nan}
-    path = write_summary(tmp_path, last, {"AP": jnp.float32(0.5)}, steps=np.int64(200), seconds=12.5, data=tmp_path)
+    path = write_summary(tmp_path, last, {"AP": jnp.float32(0.5)}, steps=np.int64(200), seconds=12.5, device="cpu")
     assert path == tmp_path / "report" / "summary.json"
     assert json.loads(path.read_text()) == {
         "last": {"step": 200, "AP": 0.25, "APs": None},
         "best": {"AP": 0.5},
         "steps": 200,
         "seconds": 12.5,
-        "data": str(tmp_path),
+        "device": "cpu",
     }
 
 

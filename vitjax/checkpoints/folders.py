@@ -1,11 +1,13 @@
-"""The folders of checkpoints on disk, named after their steps, and the record in each."""
+"""The folders of checkpoints on disk, named after their steps, and the record of the saved state in each."""
 
 import itertools
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
-from vitjax.checkpoints.record import Record
 from vitjax.checkpoints.writing import replace_text
 from vitjax.errors import VitjaxError
 
@@ -18,6 +20,67 @@ class CheckpointError(VitjaxError):
 
 class CorruptCheckpoint(CheckpointError):
     """A checkpoint whose files are damaged or incomplete."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is on record of one leaf.
+
+    `crc32` is that of its bytes in C order, None where no host held the whole array; `key` is the implementation of a
+    typed random key.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    crc32: int | None = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        """As in 'float32[256, 92]'."""
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The entries of a state by path, the paths of its parts without leaves, and what was said of it when saved."""
+
+    entries: dict[str, Entry]
+    empty: list[str]
+    metrics: dict[str, float]
+    notes: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record with its own checksum. Raises a TypeError for notes that JSON cannot hold."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return {"crc32": zlib.crc32(text.encode()), "record": json.loads(text)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The record that `to_json` gave.
+
+        Raises: ValueError, KeyError or TypeError where the content is anything else.
+        """
+        fields = content["record"]
+        if zlib.crc32(json.dumps(fields, sort_keys=True).encode()) != content["crc32"]:
+            raise ValueError("its content does not have its checksum")
+        entries = {path: Entry(**entry | {"shape": tuple(entry["shape"])}) for path, entry in fields["entries"].items()}
+        return cls(entries, fields["empty"], fields["metrics"], fields["notes"])
+
+    def under(self, key: str) -> dict[str, Entry]:
+        """The entries at `key` and below it, by their paths from there; all of them where the key is empty."""
+        root = f"{key}/" if key else ""
+        below = {path.removeprefix(root): entry for path, entry in self.entries.items() if path.startswith(root)}
+        return {"": self.entries[key]} if key in self.entries else below
+
+
+def differences(saved: Mapping[str, Entry], wanted: Mapping[str, Entry], most: int = 20) -> list[str]:
+    """One line for each path at which the two do not have the same shape and dtype; beyond `most` how many more."""
+    lines = []
+    for path in sorted(saved.keys() | wanted.keys()):
+        mine, yours = (str(entries.get(path, "nothing")) for entries in (saved, wanted))
+        if mine != yours:
+            lines.append(f"{path or 'the leaf'}: {mine} in the checkpoint, {yours} wanted")
+    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
 
 
 def steps_in(directory: Path) -> list[int]:

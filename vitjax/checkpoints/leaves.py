@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.checkpoints.record import Entry, Record
+from vitjax.checkpoints.folders import Entry, Record
 from vitjax.structs import PyTree
 
 HostArray = np.ndarray | jax.Array  # a jax.Array only where it is divided among hosts, so that none holds the whole

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ from vitjax.checkpoints.folders import (
     RECORD,
     CheckpointError,
     CorruptCheckpoint,
+    Entry,
+    differences,
     is_complete,
     read_record,
     set_aside,
@@ -32,7 +34,6 @@ from vitjax.checkpoints.folders import (
 )
 from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
 from vitjax.checkpoints.quiet import without_stragglers
-from vitjax.checkpoints.record import Entry, differences
 from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
@@ -48,24 +49,16 @@ class Store:
     """
 
     def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        keep_last: int = 1,
-        keep_best: int = 1,
-        metric: str = "AP",
-        mode: Literal["max", "min"] = "max",
+        self, directory: str | os.PathLike[str], *, keep_last: int = 1, keep_best: int = 1, metric: str = "AP"
     ) -> None:
         """Raises a FieldError for a remote folder, and where nothing would be kept."""
         if keep_last < 1 or keep_best < 0:
             raise FieldError(f"keep_last must be at least 1 and keep_best at least 0; got {keep_last} and {keep_best}")
-        if mode not in ("max", "min"):
-            raise FieldError(f"mode is {mode!r}; it must be 'max' or 'min'")
         if "://" in str(directory):
             raise FieldError(f"checkpoints need a local or mounted folder; got {directory}")
         self.directory = Path(directory).expanduser().absolute()
         self._keep_last, self._keep_best = keep_last, keep_best
-        self._metric, self._sign = metric, 1 if mode == "max" else -1
+        self._metric = metric
         self._manager: ocp.CheckpointManager | None = None
         self._metrics_of_run: dict[int, dict[str, float]] = {}
         self._damaged: set[int] = set()
@@ -99,17 +92,11 @@ class Store:
                     raise
 
     def save(
-        self,
-        step: int,
-        state: PyTree,
-        *,
-        metrics: Mapping[str, float] = {},
-        notes: Mapping[str, Any] = {},
-        force: bool = False,
+        self, step: int, state: PyTree, *, metrics: Mapping[str, float] = {}, notes: Mapping[str, Any] = {}
     ) -> bool:
         """Copies the state and writes it in the background; its arrays may be donated at once. True where it is saved.
 
-        A step that is already there is left alone, and saved anew with `force`. `notes` are anything JSON can hold.
+        A step that is already there is left alone. `notes` are anything JSON can hold.
 
         Raises: CheckpointError where a later step is there, or where this or the save before cannot be written.
         """
@@ -118,15 +105,13 @@ class Store:
         with self._writing():
             manager = self._writer()
             there = manager.all_steps()
-            if step in there and not force:
+            if step in there:
                 return False
             if later := [other for other in there if other > step]:
                 raise CheckpointError(
                     f"{self.directory} holds steps later than {step}, which is to be saved: {later}; "
                     "give another folder, or remove them to go on from here."
                 )
-            if step in there:
-                manager.delete(step)
             record, arrays = recorded(state, metrics, notes)
             self._metrics_of_run[step] = record.metrics
             args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record.to_json()))
@@ -287,14 +272,11 @@ class Store:
 
     def _score(self, step: int) -> float:
         try:
-            metrics = (
-                self._metrics_of_run[step]
-                if step in self._metrics_of_run
-                else read_record(self.directory, step).metrics
-            )
+            known = self._metrics_of_run
+            metrics = known[step] if step in known else read_record(self.directory, step).metrics
         except CorruptCheckpoint:
             return math.nan
-        return self._sign * metrics.get(self._metric, math.nan)
+        return metrics.get(self._metric, math.nan)
 
     def _kept(self, steps: Sequence[int]) -> set[int]:
         best = self._ranked(steps)[-self._keep_best :] if self._keep_best else []

@@ -33,6 +33,5 @@ def run(words: list[str]) -> None:
     for note in file.notes:
         print(note)
     named = sum(bool(name) for name in file.classes.names)
-    print(
-        f"{type(file.model).__name__} with {len(file.classes)} class labels, {named} of them named: wrote {asked.out}"
-    )
+    kind, count = type(file.model).__name__, len(file.classes)
+    print(f"{kind} with {count} class labels, {named} of them named: wrote {asked.out}")

@@ -1,6 +1,6 @@
 """`vitjax doctor`: what in a data folder would hurt training."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import tyro
 
@@ -28,14 +28,7 @@ def run(words: list[str]) -> int:
     """Prints what was found; returns the exit code."""
     from vitjax.doctor.examination import examine
 
-    asked = tyro.cli(DoctorArguments, prog="vitjax doctor", args=words)
-    examination = examine(
-        asked.data,
-        split=asked.split,
-        queries=asked.queries,
-        decode=asked.decode,
-        size=asked.size,
-        batch_size=asked.batch_size,
-    )
+    options = asdict(tyro.cli(DoctorArguments, prog="vitjax doctor", args=words))
+    examination = examine(options.pop("data"), **options)
     print(examination.table())
     return examination.exit_code

@@ -21,9 +21,8 @@ def run(words: list[str]) -> None:
     source = asked.data.open(asked.data.split)
     predictor = load(asked.model, step=asked.step)
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
-    print(
-        "\n".join([f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}", *source.problems]), flush=True
-    )
+    heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
+    print("\n".join([heading, *source.problems]), flush=True)
     evaluation = predictor.evaluate(source, batch_size=asked.batch_size, workers=asked.workers)
     if evaluation.unreadable:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")
@@ -58,11 +57,7 @@ def _evaluate_arguments(data: Any) -> type:
         "EvaluateArguments",
         [
             ("model", told(tyro.conf.Positional[str], "Run folder, published file, or Hugging Face folder.")),
-            (
-                "data",
-                told(type(data), "The data; a run's own where nothing is said."),
-                dataclasses.field(default=data),
-            ),
+            ("data", told(type(data), "The data; a run's own where nothing is said."), dataclasses.field(default=data)),
             ("batch_size", told(int, "Images that are run at once."), 8),
             ("workers", told(int, "Processes that read images; 0 does it in a thread."), 0),
             ("step", told(int | None, "Checkpoint to use; the best one if left out."), None),

@@ -1,6 +1,6 @@
 """`vitjax export`: a model as a folder that runs without vitjax."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
@@ -32,11 +32,10 @@ def run(words: list[str]) -> None:
     from vitjax.export.export import export_model
     from vitjax.runs.read_model import read_model
 
-    asked = tyro.cli(ExportArguments, prog="vitjax export", args=words)
-    inside = {"preprocess": asked.preprocess, "postprocess": asked.postprocess}
-    file = read_model(asked.model, step=asked.step)
-    done = export_model(file, Path(asked.out), size=asked.size, batch_size=asked.batch_size, **inside)
+    options = asdict(tyro.cli(ExportArguments, prog="vitjax export", args=words))
+    file, out = read_model(options.pop("model"), step=options.pop("step")), options.pop("out")
+    done = export_model(file, Path(out), **options)
     for note in (*file.notes, *done.notes):
         print(note)
     furthest = max(done.differences.values())
-    print(f"wrote {asked.out}: {done.bytes / 2**20:.1f} MiB, batch {done.batch}, within {furthest:.1e} of the model")
+    print(f"wrote {out}: {done.bytes / 2**20:.1f} MiB, batch {done.batch}, within {furthest:.1e} of the model")

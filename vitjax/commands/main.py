@@ -17,14 +17,8 @@ COMMANDS = {
         "of a segmentation model, writes pictures with coloured labels, label maps and json",
     ),
     "explain": ("MODEL IMAGE", "draws what it attends to: cells of the image, sampling points, or groups of tokens"),
-    "convert": (
-        "MODEL OUT",
-        "a published file or folder to a run folder, or a run folder to one that others can load",
-    ),
-    "export": (
-        "MODEL OUT",
-        "writes the model as a folder that runs without vitjax: StableHLO, description, loader",
-    ),
+    "convert": ("MODEL OUT", "a published file or folder to a run folder, or a run folder to one that others can load"),
+    "export": ("MODEL OUT", "writes the model as a folder that runs without vitjax: StableHLO, description, loader"),
     "doctor": ("DATA", "tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors"),
     "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
 }

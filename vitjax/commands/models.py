@@ -5,7 +5,6 @@ import tyro
 
 from vitjax.families.model_file import shapes_of
 from vitjax.runs.configs import Config, load_config, names
-from vitjax.runs.experiment import Experiment
 from vitjax.training.prepare import count
 
 _COCO_LABELS = 91
@@ -15,14 +14,6 @@ def run(words: list[str]) -> None:
     """Prints the table."""
     tyro.cli(table, prog="vitjax models", args=words, console_outputs=True)
     print(table())
-
-
-def shapes(experiment: Experiment) -> dict:
-    """The shapes of the model's variables, without computing any; 91 classes where the data decides."""
-    model = experiment.model
-    if getattr(model, "num_classes", 0) is None:
-        model = model.clone(num_classes=_COCO_LABELS)
-    return shapes_of(model)
 
 
 def table() -> str:
@@ -35,9 +26,10 @@ def table() -> str:
 
 
 def _row(config: Config) -> tuple[str, ...]:
-    params = shapes(config.experiment)["params"]
-    trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(params))
     model = config.experiment.model
+    open_ended = getattr(model, "num_classes", 0) is None
+    whole = model.clone(num_classes=_COCO_LABELS) if open_ended else model
+    trainable, frozen = (count(part) for part in config.experiment.optimizer.partition(shapes_of(whole)["params"]))
     said = (config.said("Published"), config.said("Measured here"))
     return (config.name, _architecture(model), f"{trainable:,}", f"{trainable + frozen:,}", *said)
 

@@ -1,5 +1,6 @@
 """`vitjax predict`: what a model says of images and videos, as pictures and json."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,22 +52,11 @@ def run(words: list[str]) -> None:
     paths = find_inputs(given.images)
     predictor = load(given.model, step=given.step)
     asked = Asked(given.threshold, given.top, given.nms)
-    saved = save(
-        predictor,
-        paths,
-        Path(given.out),
-        asked=asked,
-        every=given.every,
-        csv=given.csv,
-        batch_size=given.batch_size,
-        workers=given.workers,
-        tell=lambda line: print(line, flush=True),
-    )
-    for line in predictor.task.summary(saved.drawn, asked):
+    options = {name: getattr(given, name) for name in ("every", "csv", "batch_size", "workers")}
+    tell = functools.partial(print, flush=True)
+    saved = save(predictor, paths, Path(given.out), asked=asked, tell=tell, **options)
+    skipped = [f"skipped, cannot be read: {name}" for name in saved.unreadable]
+    for line in (*predictor.task.summary(saved.drawn, asked), *skipped, *saved.notes):
         print(line)
-    for name in saved.unreadable:
-        print(f"skipped, cannot be read: {name}")
-    for note in saved.notes:
-        print(note)
     written = predictor.task.about.wrote + ("predictions.json and predictions.csv" if given.csv else "predictions.json")
     print(f"{saved.counts}, {saved.speed} with compilation: {written} in {given.out}")

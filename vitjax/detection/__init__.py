@@ -1,4 +1,4 @@
-"""Floor 4: from features to boxes; read encoder, decoder, heads, detr, matcher, loss, postprocess."""
+"""Floor 4: from features to boxes; read transformer, detr, matcher, loss, postprocess."""
 
 import lazy_loader
 

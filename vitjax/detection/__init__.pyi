@@ -1,9 +1,7 @@
-from .decoder import Decoder as Decoder
 from .deformable_decoder import DeformableDecoder as DeformableDecoder
 from .deformable_detr import DeformableDETR as DeformableDETR
 from .deformable_encoder import DeformableEncoder as DeformableEncoder
 from .detr import DETR as DETR
-from .encoder import Encoder as Encoder
 from .focal_loss import FocalSetLoss as FocalSetLoss
 from .loss import SetLoss as SetLoss
 from .matcher import FocalCost as FocalCost
@@ -12,3 +10,5 @@ from .matcher import match as match
 from .postprocess import BestClass as BestClass
 from .postprocess import TopDetections as TopDetections
 from .proposals import Proposals as Proposals
+from .transformer import Decoder as Decoder
+from .transformer import Encoder as Encoder

@@ -10,47 +10,41 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.attention.deformable import DeformableAttention
-from vitjax.attention.multi_head import MultiHeadAttention, Pairs
+from vitjax.attention.multi_head import Pairs
 from vitjax.detection.deformable_encoder import Memory
-from vitjax.layers.feed_forward import FeedForward
+from vitjax.detection.transformer import Queries, TransformerLayer
 from vitjax.ops.boxes import inverse_sigmoid
 
 
-class DeformableDecoderLayer(nn.Module):
-    """Self-attention among the queries, deformable attention to the memory, feed-forward network; norms after each."""
+class DeformableDecoderLayer(TransformerLayer):
+    """Self-attention among the queries, deformable attention to the memory, feed-forward network."""
 
-    heads: int
-    levels: int
-    points: int
-    feed_forward: int
-    dropout: float = 0.0
-    dtype: DTypeLike | None = None
+    levels: int = 4
+    points: int = 4
 
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch queries channels"],
-        position: Float[Array, "batch queries channels"],
+        x: Queries,
+        position: Queries,
         reference: Float[Array, "batch queries levels _"],
         memory: Memory,
         valid: Bool[Array, "batch queries"] | None,
         pairs: Pairs | None,
         train: bool,
-    ) -> Float[Array, "batch queries channels"]:
+    ) -> Queries:
         """The queries after this layer; `position` enters queries and keys, never values."""
-
-        def norm(name: str) -> nn.LayerNorm:
-            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=f"{name}_norm")
-
-        drop = nn.Dropout(self.dropout, deterministic=not train)
-        self_attention = MultiHeadAttention(self.heads, self.dropout, self.dtype, name="self_attention")
-        located = x + position
-        x = norm("self_attention")(x + drop(self_attention(located, located, x, valid, pairs, train=train)))
+        self_attention = self.attention("self_attention")
         cross_attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="cross_attention")
-        seen = cross_attention(x + position, reference, memory.tokens, memory.valid, memory.shapes)
-        x = norm("cross_attention")(x + drop(seen))
-        feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
-        return norm("feed_forward")(x + drop(feed_forward(x, train=train)))
+
+        def among(y: Array) -> Array:
+            located = y + position
+            return self_attention(located, located, y, valid, pairs, train=train)
+
+        def across(y: Array) -> Array:
+            return cross_attention(y + position, reference, memory.tokens, memory.valid, memory.shapes)
+
+        return self.through(x, {"self_attention": among, "cross_attention": across}, train=train)
 
 
 class DeformableDecoder(nn.Module):
@@ -75,8 +69,8 @@ class DeformableDecoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch queries channels"],
-        position: Float[Array, "batch queries channels"],
+        x: Queries,
+        position: Queries,
         reference: Float[Array, "batch queries _"],
         memory: Memory,
         box_heads: Sequence[nn.Module],
@@ -91,7 +85,7 @@ class DeformableDecoder(nn.Module):
         that `pairs` lets them.
         """
         layer = nn.remat(DeformableDecoderLayer, static_argnums=7) if self.remat else DeformableDecoderLayer
-        sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
+        sizes = (self.heads, self.feed_forward, self.dropout, False, self.dtype, self.levels, self.points)
         queries: list[Array] = []
         boxes: list[Array] = []
         before = reference  # what a box is predicted from

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.attention.deformable import DeformableAttention
-from vitjax.layers.feed_forward import FeedForward
+from vitjax.detection.transformer import Tokens, TransformerLayer, Valid
 from vitjax.ops.sampling import Shapes
 
 
@@ -22,41 +22,29 @@ class Memory:
     are static, their (height, width).
     """
 
-    tokens: Float[Array, "batch tokens channels"]
-    valid: Bool[Array, "batch tokens"]
+    tokens: Tokens
+    valid: Valid
     ratios: Float[Array, "batch levels 2"]
     shapes: Shapes = struct.field(pytree_node=False)
 
 
-class DeformableEncoderLayer(nn.Module):
-    """Deformable self-attention and feed-forward network, each with dropout, residual and norm after it."""
+class DeformableEncoderLayer(TransformerLayer):
+    """Deformable self-attention and feed-forward network, each with dropout, residual and norm."""
 
-    heads: int
-    levels: int
-    points: int
-    feed_forward: int
-    dropout: float = 0.0
-    dtype: DTypeLike | None = None
+    levels: int = 4
+    points: int = 4
 
     @nn.compact
     def __call__(
-        self,
-        memory: Memory,
-        position: Float[Array, "batch tokens channels"],
-        reference: Float[Array, "batch tokens levels 2"],
-        train: bool,
-    ) -> Float[Array, "batch tokens channels"]:
+        self, memory: Memory, position: Tokens, reference: Float[Array, "batch tokens levels 2"], train: bool
+    ) -> Tokens:
         """The tokens after this layer; `position` enters the query, never the value."""
-        x = memory.tokens
-
-        def norm(name: str) -> nn.LayerNorm:
-            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=f"{name}_norm")
-
-        drop = nn.Dropout(self.dropout, deterministic=not train)
         attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="self_attention")
-        x = norm("self_attention")(x + drop(attention(x + position, reference, x, memory.valid, memory.shapes)))
-        feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
-        return norm("feed_forward")(x + drop(feed_forward(x, train=train)))
+
+        def attend(x: Array) -> Array:
+            return attention(x + position, reference, x, memory.valid, memory.shapes)
+
+        return self.through(memory.tokens, {"self_attention": attend}, train=train)
 
 
 class DeformableEncoder(nn.Module):
@@ -72,11 +60,11 @@ class DeformableEncoder(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, memory: Memory, position: Float[Array, "batch tokens channels"], *, train: bool) -> Memory:
+    def __call__(self, memory: Memory, position: Tokens, *, train: bool) -> Memory:
         """The memory that the decoder reads."""
         reference = token_places(memory.ratios, memory.shapes)[:, :, None] * memory.ratios[:, None]
         layer = nn.remat(DeformableEncoderLayer, static_argnums=4) if self.remat else DeformableEncoderLayer
-        sizes = (self.heads, self.levels, self.points, self.feed_forward, self.dropout, self.dtype)
+        sizes = (self.heads, self.feed_forward, self.dropout, False, self.dtype, self.levels, self.points)
         for i in range(self.layers):
             tokens = layer(*sizes, name=f"layer_{i}")(memory, position, reference, train)
             memory = dataclasses.replace(memory, tokens=tokens)

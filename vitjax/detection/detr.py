@@ -10,8 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from vitjax.backbones.resnet import ResNet
-from vitjax.detection.decoder import Decoder
-from vitjax.detection.encoder import Encoder
+from vitjax.detection.transformer import Decoder, Encoder
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.layers.positions import LearnedPosition

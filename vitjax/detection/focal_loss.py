@@ -8,27 +8,22 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from vitjax.detection.loss import at_least_one_object, box_terms, class_counts, paired, terms_of_sets, weighted_sum
+from vitjax.detection.loss import Loss, at_least_one_object, paired
 from vitjax.detection.matcher import FocalCost
-from vitjax.structs import Assignment, Mean, Predictions, Targets, Terms
+from vitjax.structs import Mean, Targets
 
 
 @dataclasses.dataclass(frozen=True)
-class FocalSetLoss:
+class FocalSetLoss(Loss):
     """Deformable DETR's: focal loss over all queries and classes, L1 and generalised IoU over matched pairs.
 
     All three are divided by the number of objects; of a set whose assignment is given, by that of its pairs.
     """
 
-    task: ClassVar[str] = "detection"
     scores: ClassVar[str] = "sigmoid"
 
     classification: float = 2.0
     """Weight of the focal loss."""
-    box: float = 5.0
-    """Weight of the L1 distance of matched boxes."""
-    giou: float = 2.0
-    """Weight of one minus the generalised IoU of matched boxes."""
     alpha: float = 0.25
     """Weight of what is there inside the focal loss; what is not has one minus that."""
     gamma: float = 2.0
@@ -36,11 +31,8 @@ class FocalSetLoss:
     cost: FocalCost = dataclasses.field(default_factory=FocalCost)
     """Weights of the matching."""
 
-    def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
-        """The terms `class`, `box` and `giou` of every set, and those for the log, as `terms_of_sets` names them."""
-        return terms_of_sets(self._layer, predictions, targets, assignment)
-
-    def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Array) -> Terms:
+    def of_classes(self, logits: Array, counts: Array | None, targets: Targets, queries: Array) -> Mean:
+        """The focal loss of every class of every query, divided by the number of objects."""
         places = jnp.where(paired(targets, queries), queries, logits.shape[1])
         wanted = jax.vmap(lambda row, at, labels: row.at[at, labels].set(1.0, mode="drop"))(
             jnp.zeros_like(logits), places, targets.labels
@@ -49,15 +41,7 @@ class FocalSetLoss:
         focal = focal if counts is None else jnp.where(counts[..., None], focal, 0)
         # In two steps, which the division keeps apart: one sum over all of them rounds ten times as badly on CPUs.
         total = focal.mean(-1).sum() * focal.shape[-1]
-        return {
-            "class": Mean(total, at_least_one_object(targets)),
-            **box_terms(boxes, targets, queries),
-            **class_counts(logits, targets, queries),
-        }
-
-    def total(self, terms: Terms) -> Float[Array, ""]:
-        """The weighted sum over terms, layers and sets that is minimised."""
-        return weighted_sum(terms, {"class": self.classification, "box": self.box, "giou": self.giou})
+        return Mean(total, at_least_one_object(targets))
 
 
 def sigmoid_focal(

@@ -2,58 +2,73 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from vitjax.detection.matcher import Cost, SoftmaxCost, as_one_class
+from vitjax.detection.matcher import SoftmaxCost, as_one_class
 from vitjax.ops.boxes import generalized_iou, xyxy_from_cxcywh
 from vitjax.structs import ANSWER, LOGGED, Assignment, Mean, Predictions, PredictionSet, Targets, Terms
 
-
-class Loss(Protocol):
-    """What training minimises: terms of predictions matched by `cost`, and their weighted sum."""
-
-    @property
-    def cost(self) -> Cost:
-        """The price of giving an object to a query."""
-        ...
-
-    def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
-        """Every term, per layer."""
-        ...
-
-    def total(self, terms: Terms) -> Float[Array, ""]:
-        """The scalar that is minimised."""
-        ...
+LayerTerms = Callable[[Array, Array, Array | None, Targets, Array], Terms]
+"""Terms of one layer: of logits, boxes, which queries count, targets, and the query of each object."""
 
 
 @dataclasses.dataclass(frozen=True)
-class SetLoss:
-    """DETR's: weighted cross entropy over all queries, L1 and generalised IoU over matched pairs, in every layer."""
+class Loss:
+    """The weighted sum of a loss of classes over all queries, and L1 and generalised IoU over matched pairs.
+
+    Every layer of every set has all three.
+    """
 
     task: ClassVar[str] = "detection"
-    scores: ClassVar[str] = "softmax"
+    scores: ClassVar[str]
 
     classification: float = 1.0
-    """Weight of the cross entropy."""
+    """Weight of the loss of classes."""
     box: float = 5.0
     """Weight of the L1 distance of matched boxes."""
     giou: float = 2.0
     """Weight of one minus the generalised IoU of matched boxes."""
-    no_object: float = 0.1
-    """Weight of the class 'no object' inside the cross entropy."""
-    cost: SoftmaxCost = dataclasses.field(default_factory=SoftmaxCost)
-    """Weights of the matching."""
+
+    def of_classes(self, logits: Array, counts: Array | None, targets: Targets, queries: Array) -> Mean:
+        """The loss of classes of one layer; `counts` tells the queries that count, None is all of them."""
+        raise NotImplementedError
 
     def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
         """The terms `class`, `box` and `giou` of every set, and those for the log, as `terms_of_sets` names them."""
         return terms_of_sets(self._layer, predictions, targets, assignment)
 
     def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Array) -> Terms:
+        return {
+            "class": self.of_classes(logits, counts, targets, queries),
+            **box_terms(boxes, targets, queries),
+            **class_counts(logits, targets, queries),
+        }
+
+    def total(self, terms: Terms) -> Float[Array, ""]:
+        """The weighted sum over terms, layers and sets that is minimised."""
+        return weighted_sum(terms, {"class": self.classification, "box": self.box, "giou": self.giou})
+
+
+@dataclasses.dataclass(frozen=True)
+class SetLoss(Loss):
+    """DETR's: weighted cross entropy over all queries, L1 and generalised IoU over matched pairs, in every layer."""
+
+    scores: ClassVar[str] = "softmax"
+
+    classification: float = 1.0
+    """Weight of the cross entropy."""
+    no_object: float = 0.1
+    """Weight of the class 'no object' inside the cross entropy."""
+    cost: SoftmaxCost = dataclasses.field(default_factory=SoftmaxCost)
+    """Weights of the matching."""
+
+    def of_classes(self, logits: Array, counts: Array | None, targets: Targets, queries: Array) -> Mean:
+        """The cross entropy of every query with its object's class, or with 'no object', which is the last one."""
         background = logits.shape[-1] - 1
         wanted = jnp.full(logits.shape[:2], background)
         places = jnp.where(paired(targets, queries), queries, logits.shape[1])
@@ -65,19 +80,7 @@ class SetLoss:
         # Counted, not summed up: hundreds of weights of 0.1 add up with a bias of many float32 roundings.
         found = something.sum(dtype=jnp.float32) + self.no_object * nothing.sum(dtype=jnp.float32)
         surprises = jnp.where(something, surprise, 0).sum() + self.no_object * jnp.where(nothing, surprise, 0).sum()
-        return {
-            "class": Mean(surprises, found),
-            **box_terms(boxes, targets, queries),
-            **class_counts(logits, targets, queries),
-        }
-
-    def total(self, terms: Terms) -> Float[Array, ""]:
-        """The weighted sum over terms, layers and sets that is minimised."""
-        return weighted_sum(terms, {"class": self.classification, "box": self.box, "giou": self.giou})
-
-
-LayerTerms = Callable[[Array, Array, Array | None, Targets, Array], Terms]
-"""Terms of one layer: of logits, boxes, which queries count, targets, and the query of each object."""
+        return Mean(surprises, found)
 
 
 def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:

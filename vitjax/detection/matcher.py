@@ -13,15 +13,19 @@ from vitjax.structs import Assignment, Predictions, PredictionSet, Targets
 
 
 @dataclasses.dataclass(frozen=True)
-class SoftmaxCost:
-    """Price of giving an object to a query: minus its probability, L1 distance of the boxes, minus generalised IoU."""
+class Cost:
+    """Price of giving an object to a query: minus what its class is worth, L1 distance, minus generalised IoU."""
 
     classification: float = 1.0
-    """Weight of the class probability."""
+    """Weight of the class."""
     box: float = 5.0
     """Weight of the L1 distance of the cxcywh boxes."""
     giou: float = 2.0
     """Weight of the generalised IoU."""
+
+    def worth(self, logits: Float[Array, "queries classes"]) -> Float[Array, "queries classes"]:
+        """What every class is worth to a query that is given an object of it, from float32 logits."""
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -31,59 +35,51 @@ class SoftmaxCost:
         labels: Int[Array, " objects"],
     ) -> Float[Array, "queries objects"]:
         """The cost of every pair, in float32."""
-        probability = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, labels]
-        return _box_cost(boxes, target_boxes, self.box, self.giou) - self.classification * probability
+        worth = self.worth(logits.astype(jnp.float32))[:, labels]
+        distance = jnp.abs(boxes[:, None] - target_boxes).sum(-1)
+        overlap = generalized_iou(xyxy_from_cxcywh(boxes)[:, None], xyxy_from_cxcywh(target_boxes))
+        return self.box * distance - self.giou * overlap - self.classification * worth
 
 
 @dataclasses.dataclass(frozen=True)
-class FocalCost:
-    """Price of giving an object to a query: the focal loss it saves, L1 distance of the boxes, minus generalised IoU.
+class SoftmaxCost(Cost):
+    """The cost in which a class is worth its probability."""
+
+    classification: float = 1.0
+    """Weight of the class probability."""
+
+    def worth(self, logits: Float[Array, "queries classes"]) -> Float[Array, "queries classes"]:
+        """The probabilities."""
+        return jax.nn.softmax(logits, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FocalCost(Cost):
+    """The cost in which a class is worth the focal loss that it saves: that of 'not there' minus that of 'there'.
 
     Source: Zhu et al. 2021, appendix A.4 and its code.
     """
 
     classification: float = 2.0
     """Weight of the difference between the focal losses of 'there' and 'not there'."""
-    box: float = 5.0
-    """Weight of the L1 distance of the cxcywh boxes."""
-    giou: float = 2.0
-    """Weight of the generalised IoU."""
     alpha: float = 0.25
     """As in the focal loss."""
     gamma: float = 2.0
     """As in the focal loss."""
 
-    def __call__(
-        self,
-        logits: Float[Array, "queries classes"],
-        boxes: Float[Array, "queries 4"],
-        target_boxes: Float[Array, "objects 4"],
-        labels: Int[Array, " objects"],
-    ) -> Float[Array, "queries objects"]:
-        """The cost of every pair, in float32."""
-        p = jax.nn.sigmoid(logits.astype(jnp.float32))
+    def worth(self, logits: Float[Array, "queries classes"]) -> Float[Array, "queries classes"]:
+        """The focal loss of 'not there' minus that of 'there'."""
+        p = jax.nn.sigmoid(logits)
         there = self.alpha * (1 - p) ** self.gamma * -jnp.log(p + 1e-8)
         not_there = (1 - self.alpha) * p**self.gamma * -jnp.log(1 - p + 1e-8)
-        saved = (not_there - there)[:, labels]
-        return _box_cost(boxes, target_boxes, self.box, self.giou) - self.classification * saved
-
-
-Cost = SoftmaxCost | FocalCost
-
-
-def _box_cost(boxes: Array, target_boxes: Array, box: float, giou: float) -> Array:
-    distance = jnp.abs(boxes[:, None] - target_boxes).sum(-1)
-    overlap = generalized_iou(xyxy_from_cxcywh(boxes)[:, None], xyxy_from_cxcywh(target_boxes))
-    return box * distance - giou * overlap
+        return not_there - there
 
 
 NEVER = 1e9  # a price that nothing is worth; the solver wants finite ones
 
 
 def assign(
-    cost: Float[Array, "queries objects"],
-    valid: Bool[Array, " objects"],
-    counts: Bool[Array, " queries"] | None = None,
+    cost: Float[Array, "queries objects"], valid: Bool[Array, " objects"], counts: Bool[Array, " queries"] | None = None
 ) -> Int[Array, " objects"]:
     """The query of each valid object in the cheapest matching of as many as there are queries; -1 for the others.
 

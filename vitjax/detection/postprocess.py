@@ -11,6 +11,10 @@ from jaxtyping import Float, Int
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.structs import Detections
 
+Logits = Float[Array, "batch queries classes"]
+Boxes = Float[Array, "batch queries 4"]
+Sizes = Int[Array, "batch 2"]
+
 
 @dataclasses.dataclass(frozen=True)
 class BestClass:
@@ -22,12 +26,7 @@ class BestClass:
     threshold: float = 0.5
     """Score from which a detection is shown to people; what is evaluated is not cut."""
 
-    def __call__(
-        self,
-        logits: Float[Array, "batch queries classes"],
-        boxes: Float[Array, "batch queries 4"],
-        sizes: Int[Array, "batch 2"],
-    ) -> Detections:
+    def __call__(self, logits: Logits, boxes: Boxes, sizes: Sizes) -> Detections:
         """Boxes in pixels of the original images, whose (height, width) are `sizes`."""
         probabilities = jax.nn.softmax(logits, axis=-1)[..., :-1]
         return Detections(probabilities.max(-1), probabilities.argmax(-1), _pixels(boxes, sizes))
@@ -45,20 +44,12 @@ class TopDetections:
     threshold: float = 0.3
     """As with `BestClass`; lower, because the focal loss keeps scores low."""
 
-    def __call__(
-        self,
-        logits: Float[Array, "batch queries classes"],
-        boxes: Float[Array, "batch queries 4"],
-        sizes: Int[Array, "batch 2"],
-    ) -> Detections:
+    def __call__(self, logits: Logits, boxes: Boxes, sizes: Sizes) -> Detections:
         """Sigmoid scores, and boxes in pixels of the original images, whose (height, width) are `sizes`."""
         batch, queries, classes = logits.shape
         scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
         chosen = jnp.take_along_axis(boxes, (pairs // classes)[..., None], axis=1)
         return Detections(scores, pairs % classes, _pixels(chosen, sizes))
-
-
-Postprocess = BestClass | TopDetections
 
 
 def _pixels(boxes: Array, sizes: Array) -> Array:

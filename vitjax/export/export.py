@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,7 @@ def export_model(
     height, width = frame_of(file.resize) if size is None else size
     _check(out, height, width, batch_size)
     variables = jax.tree.map(np.asarray, file.variables)
-    ending: Any = file.postprocess if postprocess else None
-    program = Program(file.model, variables, height, width, preprocess, ending)
+    program = Program(file.model, variables, height, width, preprocess, file.postprocess if postprocess else None)
     exported, notes = _traced(program, batch_size)
     notes = (*file.notes[len(given.notes) :], *notes)
     content = bytes(exported.serialize())
@@ -128,11 +127,9 @@ def _traced(program: Program, batch_size: int | None) -> tuple[export.Exported, 
         return _export(program, export.symbolic_shape("b")[0]), ()
     # Python code that asks for a number, len() or a comparison, has none: the model itself may be in order.
     except (TypeError, ValueError, NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
-        exported = _export(program, 1)
         reason = str(error).strip().splitlines()[0]
-        return exported, (
-            f"the batch is fixed to 1 image, because the model needs a number ({reason}); see batch_size",
-        )
+        note = f"the batch is fixed to 1 image, because the model needs a number ({reason}); see batch_size"
+        return _export(program, 1), (note,)
 
 
 def _export(program: Program, batch: Any) -> export.Exported:
@@ -192,7 +189,7 @@ def _description(file: ModelFile, program: Program, exported: export.Exported) -
         "category_ids": file.classes.category_ids,
         "platforms": exported.platforms,
         "calling_convention": exported.calling_convention_version,
-        "versions": {"vitjax": vitjax.__version__} | {name: _version(name) for name in ("jax", "jaxlib", "flax")},
+        "versions": {"vitjax": vitjax.__version__} | {name: version(name) for name in ("jax", "jaxlib", "flax")},
     }
 
 
@@ -206,10 +203,6 @@ def _resizing(resize: Resize | CenterCrop, height: int, width: int) -> dict[str,
     if isinstance(resize, CenterCrop):
         return {"crop_from": -(-resize.resize * max(height, width) // resize.size)}
     return {"shorter": resize.size, "longest": resize.max_side}
-
-
-def _version(package: str) -> str:
-    return importlib.metadata.version(package)
 
 
 def _write(out: Path, files: dict[str, bytes]) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,19 +16,6 @@ from vitjax.ops.images import normalize, valid_pixels
 from vitjax.structs import Images
 
 Outputs = dict[str, Any]
-
-
-class Postprocess(Protocol):
-    """From logits, of a detector with boxes and the sizes of the images, to a struct of arrays."""
-
-    @property
-    def scores(self) -> str:
-        """What it takes logits for: "softmax" with 'no object' last, "sigmoid", or "classes"."""
-        ...
-
-    def __call__(self, *inputs: Any) -> Any:
-        """The answer."""
-        ...
 
 
 class Input(NamedTuple):
@@ -50,14 +37,18 @@ class Example(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A model with its variables at one size of image; without `postprocess` it gives logits and cxcywh boxes."""
+    """A model with its variables at one size of image; without `postprocess` it gives logits and cxcywh boxes.
+
+    The post-processing takes logits, of a detector with boxes and the sizes of the images; its `scores` tell what they
+    are logits of: "softmax" with 'no object' last, "sigmoid", or "classes".
+    """
 
     model: nn.Module
     variables: dict[str, Any]
     height: int
     width: int
     preprocess: bool
-    postprocess: Postprocess | None
+    postprocess: Any | None
 
     def inputs(self, batch: Any) -> tuple[Input, ...]:
         """The arguments for so many images; `batch` may be a symbol."""

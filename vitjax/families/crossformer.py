@@ -7,8 +7,7 @@ from vitjax.classification.classifier import Classifier
 from vitjax.families.classifier import FAMILY as CLASSIFIER
 from vitjax.families.family import Notes, Official
 from vitjax.families.parts import count, shape
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import CONVOLUTION, PublishedError, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, PublishedError, Rule, Table, TensorFile, layer, norm
 from vitjax.ops.groups import Grouping
 
 # Groups and intervals leave no trace in tensors; they are those of the published size that a file is of.
@@ -97,6 +96,4 @@ def _identify(file: TensorFile, _: Table) -> tuple[Classifier, Notes]:
     return Classifier(backbone, num_classes=shape(state, "head.weight")[0]), ()
 
 
-FAMILY = dataclasses.replace(
-    CLASSIFIER, official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify)
-)
+FAMILY = dataclasses.replace(CLASSIFIER, official=Official(tables=(NAMES,), identify=_identify))

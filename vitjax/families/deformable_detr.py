@@ -8,8 +8,7 @@ from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.families.family import Family, Notes, Official, Tensors
 from vitjax.families.parts import TRANSFORMER, decoder, deformable_attention, encoder, shape, transformer_in
-from vitjax.formats.published import Arrays, TensorFile
-from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Arrays, Rule, Table, TensorFile, layer, norm
 
 
 def own_rules(top: str, *, refine: bool) -> tuple[Rule, ...]:

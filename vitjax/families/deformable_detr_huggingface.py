@@ -11,8 +11,7 @@ from vitjax.families.family import Tensors
 from vitjax.families.huggingface.form import Backbone, Form, Settings, require
 from vitjax.families.huggingface.names import backbone_of, decoder, table
 from vitjax.families.parts import deformable_attention
-from vitjax.formats.published import Arrays
-from vitjax.formats.tables import CONVOLUTION, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Arrays, Table, layer, norm
 
 
 def names(backbone: Backbone, *, refine: bool) -> Table:

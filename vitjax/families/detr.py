@@ -6,8 +6,7 @@ from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families.family import Family, Notes, Official
 from vitjax.families.parts import TRANSFORMER, attention, decoder, encoder, shape, transformer_in
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Rule, Table, TensorFile, layer, norm
 
 NAMES = Table(
     "detr",
@@ -48,7 +47,7 @@ FAMILY = Family(
     loss=SetLoss,
     postprocess=BestClass,
     classes=coco_classes,
-    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=lambda file, _: detr_in(file)),
+    official=Official(tables=(NAMES,), identify=lambda file, _: detr_in(file)),
     huggingface="detr_huggingface",
     explanation="attention",
 )

@@ -10,8 +10,7 @@ import numpy as np
 from vitjax.data.label_names import numbered
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
-from vitjax.formats.published import Arrays, TensorFile, Variables, to_published
-from vitjax.formats.tables import Table
+from vitjax.formats.tables import Arrays, Table, TensorFile, Variables, to_published
 
 Tensors = Mapping[str, np.ndarray]
 Notes = tuple[str, ...]
@@ -23,10 +22,10 @@ class Official:
 
     tables: tuple[Table, ...]
     """Published names; one table, or one for each variant whose names differ."""
-    table_for: Callable[[Any], Table]
-    """The table of a model."""
     identify: Callable[[TensorFile, Table], tuple[Any, Notes]]
     """The model that has the tensors of a file, whose names are those of a table, and what could not be seen."""
+    table_for: Callable[[Any], Table] | None = None
+    """The table of a model, where there are several."""
     detector: Callable[[Tensors], tuple[Arrays, Notes]] | None = None
     """From the tensors of a model with masks those of the detector inside, and what is left behind; from those of any
     other model all."""
@@ -41,7 +40,8 @@ class Official:
         Raises:
             PublishedError: a variable has no official name; all of them are listed.
         """
-        tensors = to_published(variables, table=self.table_for(model))
+        table = self.tables[0] if self.table_for is None else self.table_for(model)
+        tensors = to_published(variables, table=table)
         return tensors if self.copies is None else {**tensors, **self.copies(model, tensors)}
 
 

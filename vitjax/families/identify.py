@@ -9,8 +9,7 @@ from typing import NamedTuple
 from vitjax.families.family import Family, Notes, Official, Tensors
 from vitjax.families.known import every_family
 from vitjax.families.model_file import ModelFile, shapes_of
-from vitjax.formats.published import Arrays, TensorFile, from_published, table_of
-from vitjax.formats.tables import Table
+from vitjax.formats.tables import Arrays, Table, TensorFile, from_published, table_of
 
 
 class Told(NamedTuple):

@@ -2,12 +2,13 @@
 
 import functools
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 
-from vitjax.families.family import Family
-from vitjax.formats.published import Variables
+if TYPE_CHECKING:  # whoever trains needs no files of published models
+    from vitjax.families.family import Family
+    from vitjax.formats.tables import Variables
 
 NAMES = (
     "detr",
@@ -23,7 +24,7 @@ NAMES = (
 
 
 @functools.cache
-def family_named(name: str) -> Family:
+def family_named(name: str) -> "Family":
     """The family in the file of this name.
 
     Raises:
@@ -34,18 +35,18 @@ def family_named(name: str) -> Family:
     return importlib.import_module(f"vitjax.families.{name}").FAMILY
 
 
-def family_of(model: nn.Module) -> Family | None:
+def family_of(model: nn.Module) -> "Family | None":
     """The family of a model; None of somebody's own, which names none of those here, and can be used as any other."""
     name = getattr(model, "family", None)
     return family_named(name) if name in NAMES else None
 
 
-def every_family() -> tuple[Family, ...]:
+def every_family() -> "tuple[Family, ...]":
     """All of them, which imports all of them."""
     return tuple(family_named(name) for name in NAMES)
 
 
-def detector_inside(model: nn.Module, variables: Variables) -> tuple[nn.Module, dict[str, Any]]:
+def detector_inside(model: nn.Module, variables: "Variables") -> tuple[nn.Module, dict[str, Any]]:
     """The detector of a model with masks, and its variables; any other model as it is."""
     family = family_of(model)
     if family is None or family.detector is None:

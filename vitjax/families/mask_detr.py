@@ -8,8 +8,7 @@ from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families import detr
 from vitjax.families.family import Family, Notes, Official, Tensors
-from vitjax.formats.published import Arrays, TensorFile, Variables
-from vitjax.formats.tables import CONVOLUTION, Rule, Table, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Arrays, Rule, Table, TensorFile, Variables, layer, norm
 from vitjax.segmentation.detr_masks import MaskDETR
 
 _HEAD = ("bbox_attention.", "mask_head.")
@@ -58,7 +57,7 @@ FAMILY = Family(
     loss=SetLoss,
     postprocess=BestClass,
     classes=coco_classes,
-    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify, detector=without_mask_head),
+    official=Official(tables=(NAMES,), identify=_identify, detector=without_mask_head),
     detector=lambda model, variables: (model.detr, _of_detector(variables)),
     explanation="attention",
 )

@@ -8,8 +8,7 @@ import numpy as np
 
 from vitjax.backbones.resnet import BLOCKS, ResNet
 from vitjax.families.family import Notes, Tensors
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import CONVOLUTION, LINEAR, PublishedError, Rule, frozen_norm, layer, norm
+from vitjax.formats.tables import CONVOLUTION, LINEAR, PublishedError, Rule, TensorFile, frozen_norm, layer, norm
 
 BODY = "backbone.0.body."
 

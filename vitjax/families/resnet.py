@@ -6,8 +6,7 @@ from vitjax.classification.classifier import Classifier
 from vitjax.families.classifier import FAMILY as CLASSIFIER
 from vitjax.families.family import Notes, Official
 from vitjax.families.parts import resnet, resnet_in, shape
-from vitjax.formats.published import TensorFile
-from vitjax.formats.tables import Table, layer
+from vitjax.formats.tables import Table, TensorFile, layer
 
 NAMES = Table("resnet_classifier", (*resnet("", "backbone/"), *layer("fc", "head")))
 
@@ -17,7 +16,4 @@ def _identify(file: TensorFile, _: Table) -> tuple[Classifier, Notes]:
     return model, ()
 
 
-FAMILY = dataclasses.replace(
-    CLASSIFIER,
-    official=Official(tables=(NAMES,), table_for=lambda _: NAMES, identify=_identify, under=None),
-)
+FAMILY = dataclasses.replace(CLASSIFIER, official=Official(tables=(NAMES,), identify=_identify, under=None))

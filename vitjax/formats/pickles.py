@@ -215,27 +215,11 @@ def _parameter(tensor: Any, *_: Any) -> np.ndarray:
     return tensor
 
 
-def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict((_key(key), value) for key, value in pairs)
-
-
-def _counter(counts: dict[Any, Any]) -> dict[Any, Any]:
-    return {_key(key): count for key, count in counts.items()}
-
-
-def _set(items: list[Any]) -> set[Any]:
-    return {_key(item) for item in items}
-
-
 def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
     """Bytes as old pickles hold them: as text, of which every character is a byte."""
     if type(text) is not str or encoding != "latin1":
         raise Refused(f"has bytes encoded as {_shown(encoding)}.")
     return text.encode("latin1")
-
-
-def _size(sides: Any) -> tuple[Any, ...]:
-    return tuple(_key(side) for side in sides)
 
 
 def _device(kind: Any, index: Any = None) -> str:
@@ -288,20 +272,17 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "BINPERSID": lambda machine, _: machine.storage(),
 }
 _CALLS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
+    **dict.fromkeys(("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"), _tensor),
     "torch._utils._rebuild_parameter": _parameter,
-    "torch.Size": _size,
+    "torch.Size": lambda sides: tuple(map(_key, sides)),
     "torch.device": _device,
-    "collections.OrderedDict": _ordered_dict,
-    "collections.Counter": _counter,  # of milestones, in the state of learning rate schedules
-    "__builtin__.set": _set,
-    "builtins.set": _set,
-    "__builtin__.bytes": _bytes,
-    "_codecs.encode": _bytes,
+    "collections.OrderedDict": lambda pairs=(): OrderedDict((_key(key), value) for key, value in pairs),
+    # Of milestones, in the state of learning rate schedules.
+    "collections.Counter": lambda counts: {_key(key): count for key, count in counts.items()},
+    **dict.fromkeys(("__builtin__.set", "builtins.set"), lambda items: set(map(_key, items))),
+    **dict.fromkeys(("__builtin__.bytes", "_codecs.encode"), _bytes),
     "numpy.dtype": _number_type,
-    "numpy.core.multiarray.scalar": _number,
-    "numpy._core.multiarray.scalar": _number,
+    **dict.fromkeys(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), _number),
 }
 _CLASSES: dict[str, Callable[[], Any]] = {
     "argparse.Namespace": Namespace,

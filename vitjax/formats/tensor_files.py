@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from vitjax.data.errors import DataError
 from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, write_pth
-from vitjax.formats.published import TensorFile
+from vitjax.formats.tables import TensorFile
 
 _STATES = ("model", "state_dict", "model_state_dict", "module", "net")  # where checkpoints keep the tensors
 _SETTINGS = ("args", "config", "cfg")

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vitjax.inference.video import Frame
+if TYPE_CHECKING:
+    from vitjax.inference.video import Frame
 
 Results = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # for the json, and rows for the CSV
 
@@ -18,7 +19,7 @@ class Origin:
     """What a result is about: a file, or a frame of it."""
 
     path: Path
-    frame: Frame | None = None
+    frame: "Frame | None" = None
 
     @property
     def keys(self) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import flax.linen as nn
 import numpy as np
 from jaxtyping import UInt8
 from PIL.Image import Image as Picture
 
-from vitjax.data.crops import CenterCrop
 from vitjax.data.plan import Plan
 from vitjax.data.source import Classes, Sample
 from vitjax.data.transforms import Resize
@@ -19,6 +18,9 @@ from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
 from vitjax.prediction import Answer
 from vitjax.structs import Batch
+
+if TYPE_CHECKING:
+    from vitjax.data.crops import CenterCrop
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -97,7 +99,7 @@ class Task(Protocol):
         ...
 
     @property
-    def preprocess(self) -> Resize | CenterCrop:
+    def preprocess(self) -> "Resize | CenterCrop":
         """What is done to images before it."""
         ...
 

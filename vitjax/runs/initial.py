@@ -9,7 +9,7 @@ from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.families.identify import detector_tensors, told_by
-from vitjax.formats.published import from_published, renamed_norms
+from vitjax.formats.tables import from_published, renamed_norms
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.adapt import adapt, is_class_bias
 from vitjax.runs.read_model import find, read_checkpoint, read_model

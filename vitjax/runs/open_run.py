@@ -13,8 +13,7 @@ from vitjax.errors import VitjaxError
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.identity import class_differences, differences
-from vitjax.runs.lock import locked
-from vitjax.runs.run_folder import checkpoints_of, is_run, read_stored, write_run
+from vitjax.runs.run_folder import checkpoints_of, is_run, locked, read_stored, write_run
 from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
 
 

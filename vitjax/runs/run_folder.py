@@ -1,16 +1,22 @@
-"""What a run folder holds besides checkpoints and metrics: the experiment, the classes, and how it was made."""
+"""What a run folder holds besides checkpoints and metrics: the experiment, the classes, how it was made, and a lock."""
 
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
+import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vitjax.checkpoints.writing import replace_text
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
+from vitjax.errors import VitjaxError
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
@@ -18,8 +24,12 @@ from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
 CONFIG_COPY = "config.py"
 """The text of the config that a run came from; it is read by people, and by those who name it as --config."""
 
-_FILE = "experiment.json"
+_FILE, _LOCK = "experiment.json", "lock"
 _PACKAGES = ("vitjax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class RunInUse(VitjaxError):
+    """Another process trains into the run folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +79,28 @@ def write_run(run: Path, experiment: Experiment, classes: Classes, config: Confi
         replace_text(run / _FILE, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise DataError(f"{run / _FILE} cannot be written: {error}. What was there stays.") from error
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Holds the run folder for this process; the file stays, for to remove it could remove the lock of another one.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    with (run / _LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunInUse(
+                f"{run} is being trained by {holder}; wait for it, end it, or give another --workdir."
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def read_run(run: Path) -> tuple[Experiment, Classes]:

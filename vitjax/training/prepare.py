@@ -20,7 +20,6 @@ from vitjax.placement import (
     replicated,
 )
 from vitjax.runs.experiment import Experiment, require_score, with_classes
-from vitjax.runs.initial import initialize_from
 from vitjax.runs.optimizer import AdamW
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import make_train_step
@@ -155,6 +154,8 @@ def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str
     """The variables before the first step, and notes on where they come from."""
     variables = initial_variables(experiment.model, experiment.seed)
     if experiment.init_from:
+        from vitjax.runs.initial import initialize_from  # which knows every family and format
+
         return initialize_from(experiment.init_from, variables, classes=classes if experiment.match_classes else None)
     if experiment.optimizer.frozen:
         return variables, (

@@ -148,26 +148,13 @@ class Progress:
         self._bar: Any = None
         if self._stream.isatty():
             form = "{n_fmt}/{total_fmt} |{bar}| {percentage:3.0f}%{postfix}"
-            self._bar = tqdm(
-                total=total_steps,
-                initial=start_step,
-                file=self._stream,
-                dynamic_ncols=True,
-                miniters=1,
-                bar_format=form,
-            )
+            options: dict[str, Any] = {"file": self._stream, "dynamic_ncols": True, "miniters": 1, "bar_format": form}
+            self._bar = tqdm(total=total_steps, initial=start_step, **options)
 
-    def update(
-        self,
-        step: int,
-        *,
-        loss: SupportsFloat | None = None,
-        images: int | None = None,
-        images_per_second: SupportsFloat | None = None,
-    ) -> None:
+    def update(self, step: int, *, loss: SupportsFloat | None = None, images: int | None = None) -> None:
         """Shows that `step` is done; what is not given stays as it was.
 
-        Images/s are given, or come from the number of `images` in a step and the median time of the last steps.
+        Images/s come from the number of `images` in a step and the median time of the last steps.
         """
         now = time.monotonic()
         if self._last is None:
@@ -177,9 +164,7 @@ class Progress:
         self._last = (step, now)
         if loss is not None:
             self._loss = float(loss)
-        if images_per_second is not None:
-            self._images_per_second = float(images_per_second)
-        elif images is not None and self._seconds:
+        if images is not None and self._seconds:
             self._images_per_second = images / max(statistics.median(self._seconds), 1e-9)
         before, self._step = self._step, step
         if self._bar is not None:
@@ -242,18 +227,16 @@ def _plot_loss(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
     names = [TOTAL, *dict.fromkeys(name for record in records for name in record if not _NO_TERM.fullmatch(name))]
     rate_steps, rates = _series(records, LEARNING_RATE)
     figure = Figure(figsize=(8, 5.6 if rates else 4.6), dpi=120, layout="constrained")
-    panels = figure.subplots(2 if rates else 1, sharex=True, height_ratios=[4, 1] if rates else [1], squeeze=False)[
-        :, 0
-    ]
+    ratios = [4, 1] if rates else [1]
+    panels = figure.subplots(len(ratios), sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
     everything = []
     for name, color in zip(names, COLORS, strict=False):
         steps, values = _series(records, name)
         if not values:
             continue
         everything += values
-        smooth = _smoothed(values)
+        smooth, thick = _smoothed(values), 2.2 if name == TOTAL else 1.4
         panels[0].plot(steps, values, color=color, linewidth=0.8, alpha=0.3)
-        thick = 2.2 if name == TOTAL else 1.4
         panels[0].plot(steps, smooth, color=color, linewidth=thick, label=f"{name}  {smooth[-1]:.3g}")
     title = "Training loss"
     if min(everything) > 0 and max(everything) > 10 * min(everything):
@@ -340,9 +323,6 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    # Scalars and arrays of NumPy and JAX.
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist"):  # scalars and arrays of NumPy and JAX
         return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

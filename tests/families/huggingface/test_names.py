@@ -17,8 +17,7 @@ from vitjax.families import deformable_detr_huggingface, detr_huggingface
 from vitjax.families.deformable_detr import copies
 from vitjax.families.deformable_detr_huggingface import with_heads_of_all_layers
 from vitjax.families.huggingface.names import backbone_of
-from vitjax.formats.published import from_published, to_published
-from vitjax.formats.tables import Table
+from vitjax.formats.tables import Table, from_published, to_published
 from vitjax.structs import Images
 
 # Key lists of full models as the library has them, where a working copy lies beside them.

@@ -17,7 +17,7 @@ from vitjax.families.huggingface.processor import processor_of, resize_of
 from vitjax.families.identify import detector_tensors
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile, shapes_of
-from vitjax.formats.published import Arrays, from_published, to_published
+from vitjax.formats.tables import Arrays, from_published, to_published
 from vitjax.formats.tensor_files import read_tensors, write_tensors
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"

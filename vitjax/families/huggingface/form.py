@@ -10,8 +10,7 @@ import flax.linen as nn
 from vitjax.data.errors import DataError
 from vitjax.families.family import Family
 from vitjax.families.known import every_family
-from vitjax.formats.published import Arrays
-from vitjax.formats.tables import Table
+from vitjax.formats.tables import Arrays, Table
 
 Settings = Mapping[str, Any]
 Backbone = Literal["transformers", "timm"]

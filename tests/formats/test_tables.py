@@ -9,12 +9,14 @@ from jax import ShapeDtypeStruct
 from vitjax.families.detr import NAMES as DETR
 from vitjax.families.identify import told_by
 from vitjax.families.known import every_family
-from vitjax.formats.published import (
+from vitjax.formats.tables import (
+    PublishedError,
+    Rule,
+    Table,
     from_published,
     renamed_norms,
     to_published,
 )
-from vitjax.formats.tables import PublishedError, Rule, Table
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
