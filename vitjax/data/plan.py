@@ -30,7 +30,6 @@ class Cut(Protocol):
         Raises:
             DataError: the sample is not what the cut was made for.
         """
-        ...
 
 
 @runtime_checkable
@@ -39,7 +38,6 @@ class Cuts(Protocol):
 
     def __getitem__(self, row: int) -> Cut:
         """The cut of a row."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,21 +61,17 @@ class Plan(Protocol):
     @property
     def batch_size(self) -> int:
         """The rows of every step, over all hosts together."""
-        ...
 
     @property
     def length(self) -> int | None:
         """The number of steps there are; None is endless."""
-        ...
 
     @property
     def buckets(self) -> tuple[tuple[int, int], ...]:
         """Every (height, width) that a step can have, small to large."""
-        ...
 
     def __call__(self, step: int) -> StepPlan:
         """The plan of one step."""
-        ...
 
 
 @dataclass(frozen=True)
