@@ -74,14 +74,6 @@ class Plan(Protocol):
         """The plan of one step."""
 
 
-@dataclass(frozen=True)
-class _Epoch:
-    records: Int[np.ndarray, " slots"]
-    geometries: Geometries
-    batches: Int[np.ndarray, "steps batch"]  # into the slots
-    rungs: Int[np.ndarray, " steps"]
-
-
 @dataclass(frozen=True, eq=False)
 class TrainPlan:
     """An endless plan for training: every epoch has each record once, in an order and with geometries of its own.
@@ -125,20 +117,20 @@ class TrainPlan:
     def __call__(self, step: int) -> StepPlan:
         """The plan of a step; steps count on from epoch to epoch."""
         number, place = divmod(step, self.steps_per_epoch)
-        epoch = _epoch(self, number)
-        slots = epoch.batches[place]
-        bucket = self.buckets[epoch.rungs[place]]
-        return StepPlan(epoch.records[slots], epoch.geometries.take(slots), bucket, replaces=True)
+        records, geometries, batches, rungs = _epoch(self, number)
+        slots = batches[place]
+        return StepPlan(records[slots], geometries.take(slots), self.buckets[rungs[place]], replaces=True)
 
 
 @functools.lru_cache(EPOCHS_KEPT)
-def _epoch(plan: TrainPlan, number: int) -> _Epoch:
+def _epoch(plan: TrainPlan, number: int) -> tuple[np.ndarray, Geometries, np.ndarray, np.ndarray]:
+    """The record and the geometry of every slot, the slots of every step, and its bucket."""
     rng = np.random.default_rng([plan.seed, number])
     records = shuffled(rng, len(plan.sizes), plan.steps_per_epoch * plan.batch_size)
     geometries = draw(plan.augmentation, rng, plan.sizes[records])
     batches, rungs = deal(geometries.output, plan.ladder, plan.batch_size)
     order = rng.permutation(len(batches))
-    return _Epoch(records, geometries, batches[order], rungs[order])
+    return records, geometries, batches[order], rungs[order]
 
 
 @dataclass(frozen=True, eq=False)
