@@ -9,18 +9,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.errors import FieldError
 from vitjax.layers.linear import linear
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 
 
 def criss_cross(
     query: Float[Array, "batch h w c"],
     key: Float[Array, "batch h w c"],
     value: Float[Array, "batch h w v"],
-    valid: Bool[Array, "batch h w"] | None = None,
+    valid: Valid | None = None,
 ) -> tuple[Float[Array, "batch h w v"], Float[Array, "batch h w entries"]]:
     """Mixtures of the values in each pixel's column and row, and their h + w weights, both in float32.
 
@@ -63,13 +63,7 @@ class CrissCrossAttention(nn.Module):
     """What is computed in; parameters, the softmax and sums over pixels are float32 always."""
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool = False) -> Map:
         """The map with what every pixel has gathered; only pixels on the image are looked at."""
         del train  # it does the same in training
         if self.passes < 1:

@@ -10,12 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jax import Array
-from jaxtyping import Bool, Float
 
 from vitjax.attention.self_attention import mix, pair_scores, softmax_over_keys
 from vitjax.layers.linear import linear
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 
 
 class _Added(nn.Module):
@@ -24,21 +22,13 @@ class _Added(nn.Module):
     place: ClassVar[str] = "stage"
     starts_as_identity: ClassVar[bool] = True
 
-    def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool = False) -> Map:
         """The map with what has been gathered; only pixels on the image are looked at."""
         del train  # it does the same in training
         return clear(x + self.residual(x, valid), valid)
 
     @abstractmethod
-    def residual(
-        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None
-    ) -> Float[Array, "batch h w channels"]:
+    def residual(self, x: Map, valid: Valid | None) -> Map:
         """What is added to `x`."""
 
 
@@ -54,9 +44,7 @@ class PositionAttention(_Added):
     """What is computed in; parameters, the softmax and sums over pixels are float32 always."""
 
     @nn.compact
-    def residual(
-        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None
-    ) -> Float[Array, "batch h w channels"]:
+    def residual(self, x: Map, valid: Valid | None) -> Map:
         """What is added to `x`."""
         channels = x.shape[-1]
         width = self.key_channels or max(channels // 8, 1)
@@ -64,9 +52,8 @@ class PositionAttention(_Added):
         query = linear(width, channels, dtype=self.dtype, name="query")(tokens)
         key = linear(width, channels, dtype=self.dtype, name="key")(tokens)
         value = linear(channels, channels, dtype=self.dtype, name="value")(tokens)
-        weights = softmax_over_keys(
-            pair_scores(query, key), None if valid is None else rearrange(valid, "b h w -> b (h w)")
-        )
+        seen = None if valid is None else rearrange(valid, "b h w -> b (h w)")
+        weights = softmax_over_keys(pair_scores(query, key), seen)
         self.sow("intermediates", "attention", weights)
         gamma = self.param("gamma", nn.initializers.zeros, (1,))
         return (gamma * mix(weights, value)).astype(x.dtype).reshape(x.shape)
@@ -83,9 +70,7 @@ class ChannelAttention(_Added):
     """What is computed in; the parameter, the softmax and sums over pixels are float32 always."""
 
     @nn.compact
-    def residual(
-        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None
-    ) -> Float[Array, "batch h w channels"]:
+    def residual(self, x: Map, valid: Valid | None) -> Map:
         """What is added to `x`."""
         seen = clear(x, valid).astype(self.dtype)
         energy = jnp.einsum("bhwi,bhwj->bij", seen, seen, preferred_element_type=jnp.float32)
@@ -111,13 +96,7 @@ class DualAttention(nn.Module):
     """What is computed in; parameters, softmax and sums over pixels are float32 always."""
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool = False) -> Map:
         """The map with what pixels and channels have gathered; only pixels on the image count."""
         del train  # it does the same in training
         y = x + PositionAttention(self.key_channels, self.dtype, name="position").residual(x, valid)

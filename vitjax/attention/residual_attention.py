@@ -15,14 +15,12 @@ from jaxtyping import Bool, Float
 
 from vitjax.layers.conv_norm import convolution
 from vitjax.layers.norms import normalize
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.padded_maps import resize_within
 from vitjax.ops.resize import resize_bilinear
 
 Norm = Literal["batch", "frozen_batch"]
 Dtype = Literal["float32", "bfloat16", "float64"]
-Map = Float[Array, "batch h w channels"]
-Valid = Bool[Array, "batch h w"]
 
 
 def normalized(x: Map, valid: Valid | None, name: str, *, norm: Norm, train: bool) -> Map:

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal, get_args
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.errors import FieldError
 from vitjax.ops.affine import Convention, affine_grid, sample
 from vitjax.ops.initializers import torch_bias, torch_kernel
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.padded_maps import cell_means, extents
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -58,11 +58,7 @@ class SpatialTransformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
+        self, x: Map, valid: Valid | None = None, *, train: bool = False
     ) -> Float[Array, "batch height width channels"]:
         """The transformed map, zero where theta leads off the image; with `size` given all of it is valid."""
         self._check()

@@ -4,12 +4,10 @@ from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
-from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
 from vitjax.ops.initializers import torch_kernel
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 
 
 class SqueezeExcitation(nn.Module):
@@ -28,13 +26,7 @@ class SqueezeExcitation(nn.Module):
     """What is computed in; parameters and means are float32 always."""
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool = False) -> Map:
         """The gated map; means are those of the pixels on the image, and zero where there are none.
 
         Raises:

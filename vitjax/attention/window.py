@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.relative_position import RelativePositionBias
 from vitjax.errors import FieldError
 from vitjax.ops.groups import Size
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.windows import Windows
 
 Projection = Literal["fused", "separate"]
@@ -125,13 +125,7 @@ class WindowSelfAttention(nn.Module):
     """What is computed in; parameters, norm, scores and softmax are float32 always."""
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool = False) -> Map:
         """Each pixel with the mixture of its window added to it, zero on padding.
 
         Raises:

@@ -68,6 +68,35 @@ class Annotations:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class AnnotatedImages:
+    """What is known of one split of images with boxes, opened; with `__getitem__` a DetectionSource."""
+
+    classes: Classes
+    sizes: Int[np.ndarray, "records 2"]
+    image_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    annotations: Annotations
+    problems: tuple[str, ...]
+
+    @property
+    def max_objects(self) -> int:
+        """The most objects on any one image."""
+        return self.annotations.max_objects
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.names)
+
+    def name(self, record: int) -> str:
+        """The file name of the image, as the annotations have it."""
+        return self.names[record]
+
+    def ground_truth(self) -> dict:
+        """COCO instances of the images in use, with crowds, without what was dropped."""
+        return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
+
+
 def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str], tally: Tally) -> Annotations:
     """The table in the order of the records, without boxes that are no boxes; each change is counted.
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Int
 
-from vitjax.data.annotations import Annotations, tidy
+from vitjax.data.annotations import AnnotatedImages, tidy
 from vitjax.data.coco_json import (
     LEFT_OUT,
     ListedImage,
@@ -22,7 +22,7 @@ from vitjax.data.coco_json import (
 from vitjax.data.decode import decode, is_turned, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import aliases, data_root, in_threads, read_bytes
-from vitjax.data.source import Classes, Sample
+from vitjax.data.source import Sample
 
 JSON_PATHS = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
          "{}/_annotations.coco.json")  # fmt: skip
@@ -74,30 +74,15 @@ class CocoFolder:
         if not len(table.records):
             tally.add("images without one annotation among them, scores will be NaN", names[0], len(images))
         ids = image_ids(images, tally)
-        return CocoImages(folder, classes, sizes, ids, names, turned, table, tally.lines(path.name))
+        return CocoImages(classes, sizes, ids, names, table, tally.lines(path.name), folder, turned)
 
 
 @dataclass(frozen=True, eq=False)
-class CocoImages:
+class CocoImages(AnnotatedImages):
     """One split of a `CocoFolder`, opened; a Source. Images in `turned` are turned upright as EXIF says."""
 
     folder: Path
-    classes: Classes
-    sizes: Int[np.ndarray, "records 2"]
-    image_ids: tuple[int, ...]
-    names: tuple[str, ...]
     turned: frozenset[int]
-    annotations: Annotations
-    problems: tuple[str, ...]
-
-    @property
-    def max_objects(self) -> int:
-        """The most objects on any one image."""
-        return self.annotations.max_objects
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.names)
 
     def __getitem__(self, record: int) -> Sample:
         """The image and its objects, boxes clamped to the image, crowds left out.
@@ -112,14 +97,6 @@ class CocoImages:
             raise DataError(f"{path} is {_shape(image.shape)}, not {_shape(size)}. Open it with check_images.")
         boxes, labels = self.annotations.targets(record, size)
         return Sample(image, boxes, labels)
-
-    def name(self, record: int) -> str:
-        """The file name, as the json has it."""
-        return self.names[record]
-
-    def ground_truth(self) -> dict:
-        """COCO instances of the images in use, with crowds, without what was dropped."""
-        return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
 
 
 def find_json(root: Path, split: str) -> Path:

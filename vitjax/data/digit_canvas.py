@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vitjax.data.digit_images import TEN_DIGITS
-from vitjax.data.digits import SPLITS, handwritten
+from vitjax.data.digits import SPLITS, OpenedDigits, handwritten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, labelled
 
@@ -80,21 +80,17 @@ class DigitCanvas:
 
 
 @dataclass(frozen=True, eq=False)
-class DigitCanvases:
+class DigitCanvases(OpenedDigits):
     """One split of `DigitCanvas`, opened; a Source."""
+
+    called: ClassVar[str] = "digit_canvas"
 
     config: DigitCanvas
     split: str
     ink: Float[np.ndarray, "digits side side"]
     digits: Int[np.ndarray, " digits"]
-    problems: tuple[str, ...] = ()
     classes: Classes = TEN_DIGITS
     max_objects: int = 1  # an image is labelled as a whole
-
-    @property
-    def image_ids(self) -> range:
-        """The records, counted from 1."""
-        return range(1, len(self) + 1)
 
     def __len__(self) -> int:
         """The number of canvases."""
@@ -113,14 +109,9 @@ class DigitCanvases:
         """By how much the digit is turned, counterclockwise; no label says it either."""
         return self._composed(record).degrees
 
-    def name(self, record: int) -> str:
-        """A name for messages; there is no such file."""
-        return f"digit_canvas/{self.split}/{record}"
-
     def _composed(self, record: int) -> "_Composed":
         """The canvas and what is on it."""
-        if not 0 <= record < len(self):
-            raise IndexError(f"digit_canvas/{self.split} has records 0 to {len(self) - 1}; got {record}.")
+        self.require(record)
         config = self.config
         rng = np.random.default_rng((config.seed, SPLITS.index(self.split), int(record)))
         canvas = np.zeros((config.size, config.size), np.float32)

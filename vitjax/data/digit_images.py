@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from vitjax.data.digits import SPLITS, handwritten
+from vitjax.data.digits import SPLITS, OpenedDigits, handwritten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, labelled
 
@@ -38,20 +38,16 @@ class DigitImages:
 
 
 @dataclass(frozen=True, eq=False)
-class DigitScans:
+class DigitScans(OpenedDigits):
     """One split of `DigitImages`, opened; a Source."""
+
+    called: ClassVar[str] = "digit_images"
 
     split: str
     ink: UInt8[np.ndarray, "records 8 8"]
     labels: Int[np.ndarray, " records"]
-    problems: tuple[str, ...] = ()
     classes: Classes = TEN_DIGITS
     max_objects: int = 1  # an image is labelled as a whole
-
-    @property
-    def image_ids(self) -> range:
-        """The records, counted from 1."""
-        return range(1, len(self) + 1)
 
     def __len__(self) -> int:
         """The number of digits."""
@@ -59,10 +55,5 @@ class DigitScans:
 
     def __getitem__(self, record: int) -> Sample:
         """A digit in grey, and which one it is."""
-        if not 0 <= record < len(self):
-            raise IndexError(f"digit_images/{self.split} has records 0 to {len(self) - 1}; got {record}.")
+        self.require(record)
         return labelled(np.repeat(self.ink[record][:, :, None], 3, axis=2), int(self.labels[record]))
-
-    def name(self, record: int) -> str:
-        """A name for messages; there is no such file."""
-        return f"digit_images/{self.split}/{record}"

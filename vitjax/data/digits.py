@@ -5,6 +5,7 @@ detector is scored on handwritten digits that it has not seen.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -104,14 +105,41 @@ class Scene(NamedTuple):
     digits: Int[np.ndarray, " owners"]
 
 
+class OpenedDigits(ABC):
+    """What every opened split of digits is: records that are counted from 1 and are no files."""
+
+    called: ClassVar[str]
+    split: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def image_ids(self) -> range:
+        """The records, counted from 1."""
+        return range(1, len(self) + 1)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of records."""
+
+    def name(self, record: int) -> str:
+        """A name for messages; there is no such file."""
+        return f"{self.called}/{self.split}/{record}"
+
+    def require(self, record: int) -> None:
+        """Raises an IndexError for a record that there is not."""
+        if not 0 <= record < len(self):
+            raise IndexError(f"{self.called}/{self.split} has records 0 to {len(self) - 1}; got {record}.")
+
+
 @dataclass(frozen=True)
-class DigitScenes:
+class DigitScenes(OpenedDigits):
     """One split of `Digits`, opened; a Source."""
+
+    called: ClassVar[str] = "digits"
 
     config: Digits
     split: str
     classes: Classes = _DIGITS  # their category ids start at 1
-    problems: tuple[str, ...] = ()
 
     @functools.cached_property
     def sizes(self) -> Int[np.ndarray, "records 2"]:
@@ -122,11 +150,6 @@ class DigitScenes:
     def max_objects(self) -> int:
         """The most digits on a scene."""
         return self.config.max_digits
-
-    @property
-    def image_ids(self) -> range:
-        """The records, counted from 1."""
-        return range(1, len(self) + 1)
 
     def __len__(self) -> int:
         """The number of scenes."""
@@ -141,14 +164,9 @@ class DigitScenes:
 
     def scene(self, record: int) -> Scene:
         """The scene of a record, composed anew each time."""
-        if not 0 <= record < len(self):
-            raise IndexError(f"digits/{self.split} has records 0 to {len(self) - 1}; got {record}.")
+        self.require(record)
         rng = np.random.default_rng((self.config.seed, SPLITS.index(self.split), int(record)))
         return _compose(self.config, *_handwriting(self.split), rng)
-
-    def name(self, record: int) -> str:
-        """A name for messages; there is no such file."""
-        return f"digits/{self.split}/{record}"
 
     def ground_truth(self) -> dict:
         """COCO instances of all scenes, from composing every one of them."""

@@ -67,7 +67,11 @@ class ImageFolder:
         _require_images(folder, images, training, tally)
         names = _class_names(root, splits) if splits else tuple(own)
         _count("classes without an image here", [name for name in names if not images.get(name)], tally)
-        return _put_in_order(folder, names, images, (*notes, *tally.lines(str(folder))))
+        files = tuple(image for name in names for image in images.get(name, ()))
+        counts = [len(images.get(name, ())) for name in names]
+        labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
+        problems = (*notes, *tally.lines(str(folder)))
+        return FolderImages(folder, Classes(names, tuple(range(len(names)))), files, labels, problems)
 
     def _splits(self, root: Path, split: str) -> list[str]:
         """The folders of splits, first the one to train on; none where the folders are those of classes.
@@ -132,15 +136,6 @@ class FolderImages:
     def name(self, record: int) -> str:
         """The path of the image in the folder."""
         return self.names[record]
-
-
-def _put_in_order(
-    folder: Path, names: tuple[str, ...], images: Mapping[str, list[str]], problems: tuple[str, ...]
-) -> FolderImages:
-    counts = [len(images.get(name, ())) for name in names]
-    labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-    files = tuple(image for name in names for image in images.get(name, ()))
-    return FolderImages(folder, Classes(names, tuple(range(len(names)))), files, labels, problems)
 
 
 class _Contents(NamedTuple):

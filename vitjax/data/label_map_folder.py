@@ -58,16 +58,17 @@ class LabelMapFolder:
             if not path.is_dir():
                 raise DataError(f"there is no folder {path}. {LAYOUT}.")
         paths = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in SUFFIXES)
-        looked = in_threads(_look, paths)
-        for one in looked:
-            if isinstance(one, _Fault):
-                tally.add(one.kind, one.example)
-        pairs = [one for one in looked if isinstance(one, _Pair)]
+        names, sizes = list[str](), list[tuple[int, int]]()
+        for path, looked in zip(paths, in_threads(_look, paths), strict=True):
+            if looked.size:
+                names.append(path.name)
+                sizes.append(looked.size)
+            else:
+                tally.add(looked.fault, looked.example)
         problems = tally.lines(str(folder))
-        if not pairs:
+        if not names:
             raise DataError(" ".join([f"{folder} has no image with a label map. {LAYOUT}.", *problems]))
-        sizes = np.array([pair.size for pair in pairs], np.int32)
-        return MappedImages(folder, classes, tuple(pair.image for pair in pairs), sizes, problems)
+        return MappedImages(folder, classes, tuple(names), np.array(sizes, np.int32), problems)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,38 +130,32 @@ class MappedImages:
         return f"images/{self.names[record]}"
 
 
-class _Pair(NamedTuple):
-    """An image, and its (height, width)."""
+class _Looked(NamedTuple):
+    """The (height, width) of an image with a label map, or None and why it is left out."""
 
-    image: str
-    size: tuple[int, int]
-
-
-class _Fault(NamedTuple):
-    """Why an image is left out."""
-
-    kind: str
-    example: str
+    size: tuple[int, int] | None
+    fault: str = ""
+    example: str = ""
 
 
 def _map_of(image: Path) -> Path:
     return image.parent.parent / "labels" / f"{image.stem}.png"
 
 
-def _look(path: Path) -> _Pair | _Fault:
+def _look(path: Path) -> _Looked:
     if not _map_of(path).is_file():
-        return _Fault("left out images without a label map", path.name)
+        return _Looked(None, "left out images without a label map", path.name)
     try:
         with path.open("rb") as image, _map_of(path).open("rb") as labels:
             size, other = read_size(image, str(path)), read_size(labels, str(_map_of(path)))
             labels.seek(0)
             start = labels.read(_START)
     except (DataError, OSError) as error:
-        return _Fault("left out images that cannot be read", str(error))
+        return _Looked(None, "left out images that cannot be read", str(error))
     _require_labels(start, _map_of(path))
     if size != other:
-        return _Fault("left out images whose label map has another size", path.name)
-    return _Pair(path.name, size)
+        return _Looked(None, "left out images whose label map has another size", path.name)
+    return _Looked(size)
 
 
 def _require_labels(start: bytes, path: Path) -> None:

@@ -30,7 +30,6 @@ class Cut(Protocol):
         Raises:
             DataError: the sample is not what the cut was made for.
         """
-        ...
 
 
 @runtime_checkable
@@ -39,7 +38,6 @@ class Cuts(Protocol):
 
     def __getitem__(self, row: int) -> Cut:
         """The cut of a row."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,29 +61,17 @@ class Plan(Protocol):
     @property
     def batch_size(self) -> int:
         """The rows of every step, over all hosts together."""
-        ...
 
     @property
     def length(self) -> int | None:
         """The number of steps there are; None is endless."""
-        ...
 
     @property
     def buckets(self) -> tuple[tuple[int, int], ...]:
         """Every (height, width) that a step can have, small to large."""
-        ...
 
     def __call__(self, step: int) -> StepPlan:
         """The plan of one step."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    records: Int[np.ndarray, " slots"]
-    geometries: Geometries
-    batches: Int[np.ndarray, "steps batch"]  # into the slots
-    rungs: Int[np.ndarray, " steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,20 +117,20 @@ class TrainPlan:
     def __call__(self, step: int) -> StepPlan:
         """The plan of a step; steps count on from epoch to epoch."""
         number, place = divmod(step, self.steps_per_epoch)
-        epoch = _epoch(self, number)
-        slots = epoch.batches[place]
-        bucket = self.buckets[epoch.rungs[place]]
-        return StepPlan(epoch.records[slots], epoch.geometries.take(slots), bucket, replaces=True)
+        records, geometries, batches, rungs = _epoch(self, number)
+        slots = batches[place]
+        return StepPlan(records[slots], geometries.take(slots), self.buckets[rungs[place]], replaces=True)
 
 
 @functools.lru_cache(EPOCHS_KEPT)
-def _epoch(plan: TrainPlan, number: int) -> _Epoch:
+def _epoch(plan: TrainPlan, number: int) -> tuple[np.ndarray, Geometries, np.ndarray, np.ndarray]:
+    """The record and the geometry of every slot, the slots of every step, and its bucket."""
     rng = np.random.default_rng([plan.seed, number])
     records = shuffled(rng, len(plan.sizes), plan.steps_per_epoch * plan.batch_size)
     geometries = draw(plan.augmentation, rng, plan.sizes[records])
     batches, rungs = deal(geometries.output, plan.ladder, plan.batch_size)
     order = rng.permutation(len(batches))
-    return _Epoch(records, geometries, batches[order], rungs[order])
+    return records, geometries, batches[order], rungs[order]
 
 
 @dataclass(frozen=True, eq=False)

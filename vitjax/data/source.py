@@ -76,26 +76,21 @@ class Source(Protocol):
     @property
     def classes(self) -> Classes:
         """The meaning of the labels."""
-        ...
 
     @property
     def max_objects(self) -> int:
         """The most objects on any one image; 1 where images are labelled as a whole."""
-        ...
 
     @property
     def image_ids(self) -> Sequence[int] | Sequence[str]:
         """What each record's image is called in ground truth and results."""
-        ...
 
     @property
     def problems(self) -> tuple[str, ...]:
         """One line for each kind of thing that was skipped or mended."""
-        ...
 
     def __len__(self) -> int:
         """The number of records."""
-        ...
 
     def __getitem__(self, record: int) -> Sample:
         """The image and objects of a record.
@@ -103,11 +98,9 @@ class Source(Protocol):
         Raises:
             DataError: the image cannot be read.
         """
-        ...
 
     def name(self, record: int) -> str:
         """The record's file name, for messages."""
-        ...
 
 
 @runtime_checkable
@@ -117,7 +110,6 @@ class SizedSource(Source, Protocol):
     @property
     def sizes(self) -> Int[np.ndarray, "records 2"]:
         """Height and width of every image, as `source[record].image` will have them."""
-        ...
 
 
 @runtime_checkable
@@ -131,7 +123,6 @@ class LabelMapSource(SizedSource, Protocol):
             DataError: the map cannot be read.
             ValueError: it has a label that is no class.
         """
-        ...
 
 
 @runtime_checkable
@@ -143,4 +134,3 @@ class DetectionSource(SizedSource, Protocol):
 
         Crowd annotations are in it; annotation ids are unique and start at 1.
         """
-        ...

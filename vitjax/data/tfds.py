@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitjax.data.annotations import Annotations, tidy
+from vitjax.data.annotations import AnnotatedImages, Annotations, tidy
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.source import Classes, Sample
@@ -59,26 +59,11 @@ class TfdsCoco:
 
 
 @dataclass(frozen=True, eq=False)
-class TfdsImages:
+class TfdsImages(AnnotatedImages):
     """One split of a `TfdsCoco`, opened; a Source. Image ids are COCO's own where TFDS has kept them."""
 
     records: Any  # a TFDS data source: records as dictionaries, by number
-    classes: Classes
     numbers: tuple[int, ...]  # of each image, which of TFDS's records it is
-    sizes: Int[np.ndarray, "images 2"]
-    image_ids: tuple[int, ...]
-    names: tuple[str, ...]
-    annotations: Annotations
-    problems: tuple[str, ...]
-
-    @property
-    def max_objects(self) -> int:
-        """The most objects on any one image."""
-        return self.annotations.max_objects
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.names)
 
     def __getitem__(self, record: int) -> Sample:
         """The image and its objects, boxes clamped to the image, crowds left out.
@@ -90,14 +75,6 @@ class TfdsImages:
         entry = read_record(self.records, self.numbers[record], name)
         boxes, labels = self.annotations.targets(record, self.sizes[record].tolist())
         return Sample(decode(entry["image"], name), boxes, labels)
-
-    def name(self, record: int) -> str:
-        """The file name that the image had."""
-        return self.names[record]
-
-    def ground_truth(self) -> dict:
-        """COCO instances of all images, with crowds, without what was dropped."""
-        return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
 
 
 def _records(found: PreparedSplit) -> tuple[Any, list[str], bool]:
@@ -147,8 +124,8 @@ def _look_through(records: Any, classes: Classes, slots: Int[np.ndarray, " label
     annotations = Annotations(record, table[:, 1:5], label, table[:, 6], table[:, 7] == 1)
     extents = np.array(sizes, np.int32).reshape(-1, 2)
     tidied = tidy(annotations, extents, names, tally)
-    problems = tally.lines(where)
-    return TfdsImages(records, classes, tuple(numbers), extents, tuple(ids), tuple(names), tidied, problems)
+    known = (classes, extents, tuple(ids), tuple(names), tidied, tally.lines(where))
+    return TfdsImages(*known, records, tuple(numbers))
 
 
 def _rows(record: int, objects: dict, size: tuple[int, int]) -> Float[np.ndarray, "objects 8"]:

@@ -46,7 +46,9 @@ def find_split(data_dir: str, name: str, split: str) -> PreparedSplit:
         "Prepare it once, in an environment that has tensorflow-cpu and importlib_resources: "
         f"tfds build {name} --data_dir {data_dir} --file_format array_record"
     )
-    folder = _folder(data_dir, name)
+    folder = Path(data_dir).expanduser() / name.replace(":", "/")
+    versions = folder.glob("*/dataset_info.json")  # there are such where the name has no version
+    folder = max((path.parent for path in versions), key=_version, default=folder)
     if not (folder / "dataset_info.json").is_file():
         raise DataError(f"{folder} holds no prepared data set. {how_to}")
     try:
@@ -72,12 +74,6 @@ def read_record(records: Any, number: int, name: str) -> dict:
         return records[number]
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{name} cannot be read: {error}. Prepare the data anew.") from error
-
-
-def _folder(data_dir: str, name: str) -> Path:
-    folder = Path(data_dir).expanduser() / name.replace(":", "/")
-    versions = folder.glob("*/dataset_info.json")  # there are such where the name has no version
-    return max((path.parent for path in versions), key=_version, default=folder)
 
 
 def _version(folder: Path) -> list[int]:

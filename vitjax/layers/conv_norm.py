@@ -5,12 +5,12 @@ from typing import Literal
 import flax.linen as nn
 from flax.typing import Initializer
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_kernel
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 
 
 def convolution(
@@ -52,9 +52,7 @@ class ConvNorm(nn.Module):
     """What is computed in; parameters and norm statistics are float32 always."""
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"] | None = None, *, train: bool
-    ) -> Float[Array, "batch h w features"]:
+    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool) -> Float[Array, "batch h w features"]:
         """The map after convolution, norm and activation; without `valid` all pixels are."""
         in_place = self.activation == "in_place"
         y = convolution(self.features, 3, dtype=self.dtype, name="conv")(clear(x, valid))

@@ -43,7 +43,9 @@ class CrossScaleEmbedding(nn.Module):
             raise FieldError(f"kernels must be the stride {self.stride} or larger by an even number: {self.kernels}.")
         norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")
         x = norm(x) if self.norm == "before" else x
-        x = x if valid is None else self._filled(clear(x, valid))
+        if valid is not None:  # zeros at the bottom and the right up to whole patches
+            height, width = (-side % self.stride for side in x.shape[1:3])
+            x = jnp.pad(clear(x, valid), ((0, 0), (0, height), (0, width), (0, 0)))
         if min(x.shape[1:3]) < self.stride:
             raise FieldError(
                 f"a map of {x.shape[1]} x {x.shape[2]} has no whole patch of {self.stride} x {self.stride}; "
@@ -53,11 +55,6 @@ class CrossScaleEmbedding(nn.Module):
         tokens = [self._conv(features, kernel, i, x.shape[-1])(x) for i, (kernel, features) in enumerate(parts)]
         y = jnp.concatenate(tokens, axis=-1)
         return norm(y) if self.norm == "after" else y
-
-    def _filled(self, x: Array) -> Array:
-        """The map with zeros at the bottom and the right up to whole patches."""
-        height, width = (-side % self.stride for side in x.shape[1:3])
-        return jnp.pad(x, ((0, 0), (0, height), (0, width), (0, 0)))
 
     def _conv(self, features: int, kernel: int, i: int, inputs: int) -> nn.Conv:
         return nn.Conv(

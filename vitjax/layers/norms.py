@@ -6,9 +6,10 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.errors import FieldError
+from vitjax.ops.masks import Map, Valid
 
 Norm = Literal["frozen_batch", "batch", "group"]
 
@@ -56,9 +57,7 @@ class MaskedBatchNorm(nn.Module):
     """Multiply with |scale| + epsilon in place of scale."""
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"], *, train: bool
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid, *, train: bool) -> Map:
         """`x` normalised by the batch in training and by the running statistics else, scaled and shifted."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.constant(self.start), shape)
@@ -86,9 +85,7 @@ class MaskedGroupNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"]
-    ) -> Float[Array, "batch h w channels"]:
+    def __call__(self, x: Map, valid: Valid) -> Map:
         """`x` with zero mean and unit variance per image and group over its valid pixels, scaled and shifted."""
         channels = x.shape[-1]
         if channels % self.groups:
@@ -103,15 +100,7 @@ class MaskedGroupNorm(nn.Module):
         return (normalized * scale + bias).astype(x.dtype)
 
 
-def normalize(
-    x: Float[Array, "batch h w channels"],
-    valid: Bool[Array, "batch h w"] | None,
-    name: str,
-    *,
-    norm: Norm,
-    train: bool,
-    magnitude: bool = False,
-) -> Float[Array, "batch h w channels"]:
+def normalize(x: Map, valid: Valid | None, name: str, *, norm: Norm, train: bool, magnitude: bool = False) -> Map:
     """`x` after the norm of this kind, a submodule called `name`; statistics are those of valid pixels, or of all.
 
     Groups are 32, or as many as divide the channels. `magnitude` is for 'batch' and nothing to the others.

@@ -5,7 +5,7 @@ Source: Wang et al. 2022 (CrossFormer), section 3.2 and figure 3.
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +38,7 @@ def long_distance_groups(
     """Groups of every `interval`-th token, `group` tokens each; sides must be divisible by group x interval.
 
     A map larger than that is cut into regions of group x interval, each with interval x interval groups.
+    With an interval of 1 they are the windows of `short_distance_groups`.
     """
     sizes = {"i": group[0], "j": group[1], "p": interval, "q": interval}
     return rearrange(x, "b (row i p) (column j q) c -> b (row column p q) (i j) c", **sizes)
@@ -66,17 +67,14 @@ class Grid:
 
     def cut(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch groups tokens channels"]:
         """The groups of a map, with zeros on the padding."""
-        return self._grouped(jnp.pad(x, ((0, 0), self.rows, self.columns, (0, 0))))
+        padded = jnp.pad(x, ((0, 0), self.rows, self.columns, (0, 0)))
+        return jnp.asarray(long_distance_groups(padded, self.group, self.interval))
 
     def join(self, groups: Float[Array, "batch groups tokens channels"]) -> Float[Array, "batch height width channels"]:
         """The map of these groups, without the padding."""
         (top, bottom), (left, right) = self.rows, self.columns
         padded = (top + self.height + bottom, left + self.width + right)
-        x: Any
-        if self.interval == 1:
-            x = from_short_distance_groups(groups, self.group, *padded)
-        else:
-            x = from_long_distance_groups(groups, self.group, self.interval, *padded)
+        x = jnp.asarray(from_long_distance_groups(groups, self.group, self.interval, *padded))
         return x[:, top : top + self.height, left : left + self.width]
 
     def keys(self, valid: Bool[Array, "batch height width"] | None) -> Bool[AnyArray, "_ groups tokens"] | None:
@@ -90,12 +88,7 @@ class Grid:
         numpy = np if valid is None else jnp
         seen = np.ones((1, self.height, self.width), bool) if valid is None else valid
         padded = numpy.pad(seen, ((0, 0), self.rows, self.columns), constant_values=not self.masked)
-        return self._grouped(padded[..., None])[..., 0]
-
-    def _grouped(self, x: Any) -> Any:
-        if self.interval == 1:
-            return short_distance_groups(x, self.group)
-        return long_distance_groups(x, self.group, self.interval)
+        return long_distance_groups(padded[..., None], self.group, self.interval)[..., 0]
 
 
 @dataclasses.dataclass(frozen=True)

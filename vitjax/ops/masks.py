@@ -5,6 +5,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
+Map = Float[Array, "batch h w channels"]
+Valid = Bool[Array, "batch h w"]
+"""The pixels of a map that lie on the image; the others are padding."""
+
 
 def clear(
     x: Float[Array, "batch *space channels"], valid: Bool[Array, " batch *space"] | None
@@ -25,12 +29,12 @@ def nearest_rows(size: int, resized: int) -> np.ndarray:
     return np.minimum(np.floor(np.arange(resized, dtype=np.float32) * scale).astype(np.int32), size - 1)
 
 
-def resize_valid(valid: Bool[Array, "batch h w"], height: int, width: int) -> Bool[Array, "batch {height} {width}"]:
+def resize_valid(valid: Valid, height: int, width: int) -> Bool[Array, "batch {height} {width}"]:
     """A validity mask brought to another size by the floor rule (reference: DETR, backbone mask interpolation)."""
     return valid[:, nearest_rows(valid.shape[1], height)][:, :, nearest_rows(valid.shape[2], width)]
 
 
-def valid_ratio(valid: Bool[Array, "batch h w"]) -> Float[Array, "batch 2"]:
+def valid_ratio(valid: Valid) -> Float[Array, "batch 2"]:
     """The part (x, y) of each map that is valid, by its first row and column. Source: Deformable DETR."""
     sides = [valid[:, 0].mean(1, dtype=jnp.float32), valid[:, :, 0].mean(1, dtype=jnp.float32)]
     return jnp.stack(sides, axis=-1)

@@ -4,16 +4,16 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 
 
-def extents(valid: Bool[Array, "batch h w"]) -> Int[Array, "batch 2"]:
+def extents(valid: Valid) -> Int[Array, "batch 2"]:
     """Rows and columns of each image inside its map."""
     return jnp.stack([valid.any(2).sum(1), valid.any(1).sum(1)], axis=-1)
 
 
 def resize_within(
-    x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"], wanted: Bool[Array, "batch height width"]
+    x: Map, valid: Valid, wanted: Bool[Array, "batch height width"]
 ) -> Float[Array, "batch height width channels"]:
     """Each image of `x` at the size that it has in `wanted`, bilinear with its corners aligned, zero on padding.
 
@@ -31,9 +31,7 @@ def resize_within(
     return clear(_mixed(x, *shares), wanted)
 
 
-def cell_means(
-    x: Float[Array, "batch h w channels"], valid: Bool[Array, "batch h w"], cells: int
-) -> Float[Array, "batch {cells} {cells} channels"]:
+def cell_means(x: Map, valid: Valid, cells: int) -> Float[Array, "batch {cells} {cells} channels"]:
     """The means of `x` over `cells` x `cells` rectangles that cover each image, as adaptive pooling in torch has it."""
     sides = extents(valid)
     cell = jnp.arange(cells)

@@ -12,9 +12,7 @@ from jaxtyping import Float
 
 
 def reinforce(
-    log_probs: Float[Array, "*batch"],
-    rewards: Float[Array, "*batch"],
-    baselines: Float[Array, "*#batch"] | float = 0.0,
+    log_probs: Float[Array, "*batch"], rewards: Float[Array, "*batch"], baselines: Float[Array, "*#batch"] | float = 0.0
 ) -> Float[Array, "*batch"]:
     """log pi(action) (R - b), whose gradient to the policy is the REINFORCE estimator of each sample.
 

@@ -8,11 +8,12 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.layers.conv_norm import ConvNorm
 from vitjax.layers.norms import Norm
+from vitjax.ops.masks import Map, Valid
 from vitjax.segmentation.pixel_classes import pixel_classes
 
 
@@ -37,12 +38,7 @@ class CrissCrossHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        num_classes: int,
-        train: bool,
+        self, x: Map, valid: Valid | None = None, *, num_classes: int, train: bool
     ) -> tuple[Float[Array, "batch h w classes"], ...]:
         """The logits, alone in a tuple; zero on padding."""
 
@@ -54,7 +50,4 @@ class CrissCrossHead(nn.Module):
         y = CrissCrossAttention(self.passes, dtype=self.dtype, name="attention")(y, valid, train=train)
         y = convolve(y, width, "gather")
         y = convolve(jnp.concatenate([x.astype(y.dtype), y], axis=-1), self.hidden, "bottleneck")
-        classes = pixel_classes(
-            y, valid, "classes", num_classes=num_classes, dropout=self.dropout, whole_channels=True, train=train
-        )
-        return (classes,)
+        return (pixel_classes(y, valid, "classes", num_classes=num_classes, dropout=self.dropout, train=train),)

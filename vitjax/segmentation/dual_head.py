@@ -8,11 +8,12 @@ from typing import Literal
 
 import flax.linen as nn
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.attention.dual import ChannelAttention, PositionAttention
 from vitjax.layers.conv_norm import ConvNorm
 from vitjax.layers.norms import Norm
+from vitjax.ops.masks import Map, Valid
 from vitjax.segmentation.pixel_classes import pixel_classes
 
 
@@ -30,12 +31,7 @@ class DualAttentionHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        num_classes: int,
-        train: bool,
+        self, x: Map, valid: Valid | None = None, *, num_classes: int, train: bool
     ) -> tuple[Float[Array, "batch h w classes"], ...]:
         """Logits of the sum (the answer), of the position branch and of the channel branch; zero on padding."""
         width = self.channels or max(x.shape[-1] // 4, 1)
@@ -43,14 +39,7 @@ class DualAttentionHead(nn.Module):
         def convolve(y: Array, name: str) -> Array:
             return ConvNorm(width, self.norm, dtype=self.dtype, name=name)(y, valid, train=train)
 
-        classify = partial(
-            pixel_classes,
-            valid=valid,
-            num_classes=num_classes,
-            dropout=self.dropout,
-            whole_channels=True,
-            train=train,
-        )
+        classify = partial(pixel_classes, valid=valid, num_classes=num_classes, dropout=self.dropout, train=train)
         position = PositionAttention(dtype=self.dtype, name="position_attention")
         channel = ChannelAttention(dtype=self.dtype, name="channel_attention")
         of_position = convolve(position(convolve(x, "position_in"), valid, train=train), "position_out")

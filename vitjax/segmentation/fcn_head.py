@@ -7,10 +7,11 @@ from typing import Literal
 
 import flax.linen as nn
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.layers.conv_norm import ConvNorm
 from vitjax.layers.norms import Norm
+from vitjax.ops.masks import Map, Valid
 from vitjax.segmentation.pixel_classes import pixel_classes
 
 
@@ -28,17 +29,12 @@ class FCNHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"] | None = None,
-        *,
-        num_classes: int,
-        train: bool,
+        self, x: Map, valid: Valid | None = None, *, num_classes: int, train: bool
     ) -> tuple[Float[Array, "batch h w classes"], ...]:
         """The logits, alone in a tuple; zero on padding."""
         width = self.channels or max(x.shape[-1] // 4, 1)
         y = ConvNorm(width, self.norm, dtype=self.dtype, name="conv")(x, valid, train=train)
         classes = pixel_classes(
-            y, valid, "classes", num_classes=num_classes, dropout=self.dropout, whole_channels=False, train=train
+            y, valid, "classes", num_classes=num_classes, dropout=self.dropout, single=True, train=train
         )
         return (classes,)

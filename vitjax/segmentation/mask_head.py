@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.errors import FieldError
 from vitjax.layers.norms import MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
-from vitjax.ops.masks import clear, nearest_rows
+from vitjax.ops.masks import Map, Valid, clear, nearest_rows
 from vitjax.structs import Feature
 
 # Kaiming uniform with a = 1, U(+-sqrt(3 / fan_in)), which is torch's name for this.
@@ -34,10 +34,7 @@ class MaskAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        queries: Float[Array, "batch queries channels"],
-        memory: Float[Array, "batch h w channels"],
-        valid: Bool[Array, "batch h w"],
+        self, queries: Float[Array, "batch queries channels"], memory: Map, valid: Valid
     ) -> Float[Array, "batch queries heads h w"]:
         """The weights of all cells, zero on padding; those of a query sum to 1 over all of its heads.
 
@@ -73,11 +70,7 @@ class MaskHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch h w channels"],
-        attention: Float[Array, "batch queries heads h w"],
-        valid: Bool[Array, "batch h w"],
-        finer: tuple[Feature, ...],
+        self, x: Map, attention: Float[Array, "batch queries heads h w"], valid: Valid, finer: tuple[Feature, ...]
     ) -> Float[Array, "batch queries height width"]:
         """Logits of every query's mask at the resolution of the last of the `finer` maps, which come coarsest first.
 

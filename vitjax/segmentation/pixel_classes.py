@@ -3,26 +3,19 @@
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from vitjax.layers.linear import linear
-from vitjax.ops.masks import clear
+from vitjax.ops.masks import Map, Valid, clear
 
 
 def pixel_classes(
-    x: Float[Array, "batch h w channels"],
-    valid: Bool[Array, "batch h w"] | None,
-    name: str,
-    *,
-    num_classes: int,
-    dropout: float,
-    whole_channels: bool,
-    train: bool,
+    x: Map, valid: Valid | None, name: str, *, num_classes: int, dropout: float, train: bool, single: bool = False
 ) -> Float[Array, "batch h w classes"]:
     """Logits of every cell in float32, zero on padding: dropout, and a linear layer called `name`.
 
-    With `whole_channels` training drops channels, else single numbers.
+    Training drops whole channels, or with `single` single numbers.
     """
-    axes = (1, 2) if whole_channels else ()
+    axes = () if single else (1, 2)
     kept = nn.Dropout(dropout, broadcast_dims=axes)(x.astype(jnp.float32), deterministic=not train)
     return clear(linear(num_classes, x.shape[-1], dtype="float32", name=name)(kept), valid)

@@ -7,7 +7,6 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.errors import FieldError
@@ -50,13 +49,21 @@ class Segmenter(nn.Module):
         Raises:
             FieldError: `num_classes` is still None or too many, or there is no map for the auxiliary head.
         """
-        classes = self._classes()
+        if self.num_classes is None:
+            raise FieldError(
+                "Segmenter needs num_classes; got None. Training fills it in from the data, or set it yourself."
+            )
+        if self.num_classes > MOST_CLASSES:
+            raise FieldError(f"a label map has {MOST_CLASSES} classes at most; got num_classes={self.num_classes}.")
         features = self.backbone(images, padding=self.padding, train=train)
 
         def logits_of(head: nn.Module, feature: Feature) -> list[Array]:
-            valid = feature.valid if self.padding == "exact" else None
-            outputs = head(feature.values, valid, num_classes=classes, train=train)
-            return [self._enlarged(cells, feature.valid, images.valid) for cells in outputs]
+            exact = self.padding == "exact"
+            cells = head(feature.values, feature.valid if exact else None, num_classes=self.num_classes, train=train)
+            if exact:
+                return [resize_within(each, feature.valid, images.valid) for each in cells]
+            size = images.valid.shape[1], images.valid.shape[2]
+            return [resize_bilinear(each, size, align_corners=True) for each in cells]
 
         outputs = jnp.stack(logits_of(self.head, features[-1]))
         if self.auxiliary is None:
@@ -67,23 +74,3 @@ class Segmenter(nn.Module):
                 "leave out auxiliary or take a backbone of two stages or more."
             )
         return PixelLogits(outputs, logits_of(self.auxiliary, features[-2])[0])
-
-    def _classes(self) -> int:
-        if self.num_classes is None:
-            raise FieldError(
-                "Segmenter needs num_classes; got None. Training fills it in from the data, or set it yourself."
-            )
-        if self.num_classes > MOST_CLASSES:
-            raise FieldError(f"a label map has {MOST_CLASSES} classes at most; got num_classes={self.num_classes}.")
-        return self.num_classes
-
-    def _enlarged(
-        self,
-        cells: Float[Array, "batch h w classes"],
-        valid: Bool[Array, "batch h w"],
-        pixels: Bool[Array, "batch H W"],
-    ) -> Float[Array, "batch H W classes"]:
-        if self.padding == "reference":
-            height, width = pixels.shape[1:3]
-            return resize_bilinear(cells, (height, width), align_corners=True)
-        return resize_within(cells, valid, pixels)
