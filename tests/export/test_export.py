@@ -27,7 +27,7 @@ from vitjax.export import program as export_program
 from vitjax.export.export import export_model, frame_of
 from vitjax.export.program import Program, differences
 from vitjax.families.model_file import ModelFile
-from vitjax.structs import Feature, Images
+from vitjax.structs import ANSWER, Feature, Images, Predictions, PredictionSet
 from vitjax.tasks.load import predictor_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "export.md"
@@ -230,6 +230,22 @@ def test_frames_hold_what_the_evaluation_shows():
     assert frame_of(Resize(800, 1333)) == (800, 1088)
     with pytest.raises(DataError, match="--size"):
         frame_of(Resize(None, None))
+
+
+class Untold(nn.Module):
+    """A detector of a user's own, which does not say that it is one."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        found = nn.Dense(4)(images.pixels.mean((1, 2)))[None, :, None]
+        return Predictions({ANSWER: PredictionSet(found, nn.sigmoid(found))})
+
+
+def test_a_model_of_ones_own_that_does_not_say_what_it_is_is_written_as_a_detector(tmp_path):
+    file = model_file(Untold(), resize=Resize(32, 64), postprocess=BestClass())
+    export_model(file, tmp_path / "out", size=FRAME, batch_size=1)
+    about = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert (about["task"], about["model"]) == ("detection", "Untold")
 
 
 class Asked(nn.Module):

@@ -22,6 +22,7 @@ from vitjax.export import run_exported
 from vitjax.export.program import Outputs, Program, differences
 from vitjax.families.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
+from vitjax.tasks import experiment_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LIMIT = 1e-4
@@ -69,7 +70,7 @@ def export_model(
         DataError: the model labels pixels, the program does not say what the model says, `out` is something else, or it
             cannot be written.
     """
-    if file.postprocess.task == "segmentation":
+    if experiment_of(file.model).kind == "segmentation":
         raise DataError("export writes detectors and classifiers; a segmentation model runs with vitjax only.")
     given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size
@@ -168,13 +169,12 @@ def _compared(program: Program, content: bytes, *, batch_size: int) -> dict[str,
 def _description(file: ModelFile, program: Program, exported: export.Exported) -> dict[str, Any]:
     """What model.json says of the program."""
     batch = "b" if _is_symbolic(exported) else exported.in_avals[0].shape[0]
-    model: Any = file.model
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     meanings = _MEANINGS if program.postprocess else _MEANINGS | {"boxes": _RAW_BOXES}
     return {
         "format": _FORMAT,
-        "task": model.task,
-        "model": type(model).__name__,
+        "task": experiment_of(file.model).kind,
+        "model": type(file.model).__name__,
         "batch": batch,
         "height": program.height,
         "width": program.width,

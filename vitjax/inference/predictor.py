@@ -102,7 +102,7 @@ class Predictor:
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
 
         Raises:
-            ValueError: the model is no DeformableDETR.
+            FieldError: the model is no DeformableDETR.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.sampling_points import sampling_of
@@ -113,7 +113,7 @@ class Predictor:
         """What a DETR attends to on one image: `.of_query()` and `.of_pixel(x, y)` tell the weights.
 
         Raises:
-            ValueError: the model is no DETR.
+            FieldError: the model is no DETR.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.attention_maps import attention_of
@@ -124,7 +124,7 @@ class Predictor:
         """Which tokens of a CrossFormer attend to each other on one image: `.of_pixel(x, y)` tells them.
 
         Raises:
-            ValueError: the backbone is no CrossFormer.
+            FieldError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.group_maps import groups_of
@@ -135,7 +135,7 @@ class Predictor:
         """What the attention modules of the model do on one image: `.of_pixel(x, y)` tells it.
 
         Raises:
-            ValueError: the model has none that tells it.
+            FieldError: the model has none that tells it.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.looks import looks_of
