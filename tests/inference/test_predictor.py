@@ -12,7 +12,9 @@ from vitjax.data.errors import DataError
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import BestClass
 from vitjax.errors import FieldError
+from vitjax.inference import predictor
 from vitjax.inference.predictor import Predictor
+from vitjax.inference.sweep import Sweep
 from vitjax.structs import ANSWER, Predictions, PredictionSet
 from vitjax.tasks.classification import ImageClassifier
 from vitjax.tasks.detection import Detector
@@ -60,6 +62,15 @@ def test_each_call_gives_as_many_classes_as_it_asks_for(classifier):
     image = Coloured()[2].image
     assert [len(classifier(image, top=top)) for top in (None, 1, 2, None, 1)] == [3, 1, 2, 3, 1]
     assert classifier(image, top=1).names == ("blue",)
+
+
+def test_a_detector_is_compiled_once_whatever_is_asked_of_it(monkeypatch):
+    made = []
+    monkeypatch.setattr(predictor, "Sweep", lambda *parts: made.append(parts) or Sweep(*parts))
+    detector = Predictor(Detector(WholeImage(), Resize(32, 64), BestClass()), {}, COLOURS)
+    for asked in ({}, {"top": 1}, {"top": 5, "nms": 0.5}, {"threshold": 0.9}):
+        detector(blank(40, 40), **asked)
+    assert len(made) == 1
 
 
 def test_what_the_model_does_not_know_is_refused(classifier):

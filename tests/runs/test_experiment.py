@@ -2,9 +2,12 @@ import math
 
 import pytest
 
+from vitjax.data.memory import Pictures
+from vitjax.data.source import Classes
+from vitjax.detection.detr import DETR
 from vitjax.errors import FieldError
 from vitjax.evaluation.coco import METRICS
-from vitjax.runs.experiment import require_score
+from vitjax.runs.experiment import require_score, with_classes
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
 from vitjax.tasks.detection import Detection
 
@@ -77,3 +80,10 @@ def test_a_mistyped_score_gets_the_nearest_name():
         require_score("ap", METRICS)
     with pytest.raises(FieldError, match=r"got 'top-1'\. Did you mean top1\?"):
         require_score("top-1", ("top1", "top5"))
+
+
+def test_a_model_has_as_many_classes_as_the_data_or_as_it_says_but_not_fewer():
+    source = Pictures([], Classes(("cat", "dog"), (3, 5)))
+    assert [with_classes(DETR(num_classes=count), source).num_classes for count in (None, 2, 3)] == [2, 2, 3]
+    with pytest.raises(FieldError, match=r"the data has 2 class labels and the model 1; .* at least 2"):
+        with_classes(DETR(num_classes=1), source)

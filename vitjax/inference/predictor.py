@@ -77,9 +77,11 @@ class Predictor:
     ) -> Iterator[Answer]:
         """What is predicted for every record of a source, unfiltered, in batches of about `batch_size`."""
         self.task.allow(asked)
-        if asked.top not in self._sweeps:
-            self._sweeps[asked.top] = Sweep(self.task.asked(asked), self._mesh)
-        sweep = self._sweeps[asked.top]
+        task = self.task.asked(asked)
+        top = None if task is self.task else asked.top
+        if top not in self._sweeps:
+            self._sweeps[top] = Sweep(task, self._mesh)
+        sweep = self._sweeps[top]
         return sweep(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
 
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
