@@ -16,9 +16,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vitjax.explain.seen_image import see
+from vitjax.ops.images import images_of
 from vitjax.runs.configs import load_config
 from vitjax.runs.initial import read_weights
-from vitjax.structs import images_of
 
 CANVASES = 500
 

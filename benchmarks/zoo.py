@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vitjax.backbones import ResNet, SpatiallyTransformed
 from vitjax.data.loader import load
+from vitjax.ops.images import images_of
 from vitjax.placement import place_batch
 from vitjax.runs.configs import load_config, names
-from vitjax.structs import images_of
 from vitjax.training.prepare import count, prepare
 from vitjax.training.report import read_metrics
 from vitjax.training.state import variables_of

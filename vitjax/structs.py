@@ -12,7 +12,6 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
 
 from vitjax.batch import Batch, Targets
-from vitjax.ops.images import normalize, valid_pixels
 
 # "exact": a padded image gives what it gives alone; "reference": padding leaks as it does in the published code.
 Padding = Literal["exact", "reference"]
@@ -184,9 +183,3 @@ class LabelMaps:
 
 
 PyTree = Any
-
-
-def images_of(batch: Batch) -> Images:
-    """The batch as a model takes it."""
-    valid = valid_pixels(batch.sizes, *batch.pixels.shape[1:3])
-    return Images(normalize(batch.pixels, valid), valid)

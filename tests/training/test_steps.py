@@ -19,6 +19,7 @@ from vitjax.detection.loss import Mean, SetLoss
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
 from vitjax.inference.sweep import make_predict_step
+from vitjax.ops.images import images_of
 from vitjax.placement import (
     check_batch_size,
     compile_train_step,
@@ -28,7 +29,7 @@ from vitjax.placement import (
     place_state,
 )
 from vitjax.runs.optimizer import AdamW
-from vitjax.structs import ANSWER, Batch, Images, Predictions, PredictionSet, Targets, images_of
+from vitjax.structs import ANSWER, Batch, Images, Predictions, PredictionSet, Targets
 from vitjax.tasks.detection import Detector, detection_objective
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step, metrics_of

@@ -38,7 +38,6 @@ class DeformableDETR(nn.Module):
     task: ClassVar[str] = "detection"
     family: ClassVar[str] = "deformable_detr"
     scores: ClassVar[str] = "sigmoid"
-    explanation: ClassVar[str] = "sampling"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)
     """What turns the image into feature maps."""

@@ -40,7 +40,6 @@ class DETR(nn.Module):
     task: ClassVar[str] = "detection"
     family: ClassVar[str] = "detr"
     scores: ClassVar[str] = "softmax"
-    explanation: ClassVar[str] = "attention"
 
     backbone: nn.Module = dataclasses.field(default_factory=ResNet)
     """What turns the image into feature maps; the coarsest is used."""

@@ -15,8 +15,10 @@ from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.explain.seen_image import SeenImage, Size, see
+from vitjax.families.known import family_of
+from vitjax.ops.images import images_of
 from vitjax.prediction import name_of
-from vitjax.structs import Batch, images_of
+from vitjax.structs import Batch
 
 Sown = Mapping[str, Any]  # what modules sow into `intermediates`, module by module
 Explained = Literal["attention", "sampling", "groups"]
@@ -44,9 +46,9 @@ class Subject:
         return f"a {type(self.model).__name__}" + ("" if backbone is None else f" with a {type(backbone).__name__}")
 
     def has(self, what: Explained) -> bool:
-        """Whether the model, or its backbone, says that this can be explained of it."""
-        parts = self.model, getattr(self.model, "backbone", None)
-        return what in [getattr(part, "explanation", None) for part in parts]
+        """Whether the model's family, or its backbone, says that this can be explained of it."""
+        family, backbone = family_of(self.model), getattr(self.model, "backbone", None)
+        return what in (family and family.explanation, getattr(backbone, "explanation", None))
 
     def run(self, picture: Picture, keep: Callable[[Any, Sown], Any], *, maps_of: str | None = None) -> "Run":
         """The model on one image; `keep` takes what is needed of its answer and of what is sown.

@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.task import Task
+from vitjax.ops.images import images_of
 from vitjax.placement import compile_predict_step, place_batch
 from vitjax.prediction import Answer
-from vitjax.structs import Batch, images_of
+from vitjax.structs import Batch
 
 PredictStep = Callable[[dict[str, Any], Batch], Any]
 

@@ -5,6 +5,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
 
+from vitjax.structs import Batch, Images
+
 # Channel means and deviations of ImageNet in RGB, as torchvision publishes them.
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
@@ -22,3 +24,9 @@ def normalize(
 ) -> Float[Array, "batch height width 3"]:
     """Pixels less ImageNet's mean, over its deviation; zero where not valid, as the published code pads."""
     return jnp.where(valid[..., None], (pixels.astype(jnp.float32) / 255 - MEAN) / DEVIATION, 0)
+
+
+def images_of(batch: Batch) -> Images:
+    """The batch as a model takes it."""
+    valid = valid_pixels(batch.sizes, *batch.pixels.shape[1:3])
+    return Images(normalize(batch.pixels, valid), valid)

@@ -121,6 +121,10 @@ class Experiment(ABC):
     def data_of(cls, classes: Classes) -> Data:
         """The data that a model is scored on of which only the classes are known: a folder of the user's."""
 
+    def notes(self, source: Any) -> tuple[str, ...]:
+        """Lines for people on what in a source the model cannot learn; none as a rule."""
+        return ()
+
     @abstractmethod
     def plan(self, source: Any) -> Any:
         """Which images of a source make up each training step, and how they are cut."""

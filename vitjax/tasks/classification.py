@@ -32,9 +32,10 @@ from vitjax.evaluation import classification
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
 from vitjax.inference.task import About, Asked, Image, Page
+from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Recognition, name_of, names_of
 from vitjax.runs.experiment import Experiment
-from vitjax.structs import Batch, ClassTargets, Ranking, images_of
+from vitjax.structs import Batch, ClassTargets, Ranking
 from vitjax.tasks.objective import Evaluated, Objective, forward
 
 

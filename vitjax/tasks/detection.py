@@ -26,7 +26,7 @@ from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Loss, SetLoss
-from vitjax.detection.matcher import match
+from vitjax.detection.matcher import match, note_on_queries
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.drawing.boxes import draw_boxes, legible_scale
 from vitjax.errors import FieldError
@@ -37,10 +37,11 @@ from vitjax.families.known import detector_inside, family_of
 from vitjax.inference.results import Origin, Results
 from vitjax.inference.suppression import suppress
 from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
+from vitjax.ops.images import images_of
 from vitjax.placement import matching_per_device
 from vitjax.prediction import Answer, Prediction, names_of
 from vitjax.runs.experiment import Experiment
-from vitjax.structs import Assignment, Batch, MaskDetections, MaskPredictions, Predictions, Targets, images_of
+from vitjax.structs import Assignment, Batch, MaskDetections, MaskPredictions, Predictions, Targets
 from vitjax.tasks.objective import Evaluated, Objective, forward
 
 Match = Callable[[Predictions, Targets], Assignment]
@@ -211,6 +212,11 @@ class Detection(Experiment):
     def data_of(cls, classes: Classes) -> CocoFolder:
         """A folder in COCO format, with COCO's own ids where the model has COCO's classes."""
         return CocoFolder(labels="category_id" if classes == COCO else "contiguous")
+
+    def notes(self, source: SizedSource) -> tuple[str, ...]:
+        """Whether there are images of more objects than the model has queries."""
+        note = note_on_queries(getattr(self.model, "num_queries", source.max_objects), source.max_objects)
+        return () if note is None else (note,)
 
     def plan(self, source: SizedSource) -> TrainPlan:
         """Buckets of image sizes."""

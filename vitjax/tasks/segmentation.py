@@ -23,12 +23,13 @@ from vitjax.evaluation import segmentation
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
 from vitjax.inference.task import About, Asked, Image, Page
+from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Labelling, labelling
 from vitjax.runs.experiment import Experiment
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.segmentation.segmenter import Segmenter
-from vitjax.structs import Batch, LabelMaps, images_of
+from vitjax.structs import Batch, LabelMaps
 from vitjax.tasks.objective import Evaluated, Objective, forward
 
 LABELS = "labels"

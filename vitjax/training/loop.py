@@ -77,7 +77,8 @@ def _begin(store: Store, run: Prepared) -> tuple[TrainState, int]:
     """The state that the run goes on from, and its step; of a new run the first, which is drawn or loaded only then."""
     fresh = store.is_empty
     notes = run.notes if fresh else ()
-    for line in (*notes, *run.train_source.problems, *run.evaluation_source.problems):
+    about_data = (*run.experiment.notes(run.train_source), *run.train_source.problems, *run.evaluation_source.problems)
+    for line in (*notes, *about_data):
         print(line, flush=True)
     if fresh:
         return run.state, 0
