@@ -21,4 +21,4 @@ def renamed(kind: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         kept = {field: value for field, value in fields.items() if field not in left_out}
         return f"vitjax.tasks.{task}.{_TASKS.get(task, 'Detection')}", kept
     module, _, name = kind.rpartition(".")
-    return f"{_MODULES.get(module, module)}.{name}", fields
+    return (f"{_MODULES[module]}.{name}" if module in _MODULES else kind), fields
