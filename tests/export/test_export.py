@@ -171,6 +171,15 @@ def test_run_shrinks_what_is_too_large_for_the_frame():
     assert framed[:, :16].min() == 255 and framed[:, 16:].max() == 0
 
 
+def test_run_tells_what_reaches_the_threshold_the_best_first():
+    frame = {"height": 4, "width": 4, "resize": {"shorter": 4, "longest": None}, "batch": 1}
+    about = frame | {"inputs": ["images", "sizes", "original_sizes"], "threshold": 0.5, "classes": ["cat", ""]}
+    found = {"scores": np.array([[0.5, 0.25, 0.75]]), "labels": np.array([[1, 0, 0]]), "boxes": np.arange(12.0)}
+    answer = found | {"boxes": found["boxes"].reshape(1, 3, 4)}
+    told = list(run_exported.lines(np.zeros((4, 4, 3), np.uint8), lambda *_: answer, about))
+    assert told == ["0.7500 cat 8.0 9.0 10.0 11.0", "0.5000 1 0.0 1.0 2.0 3.0"]
+
+
 def test_a_damaged_program_is_not_run(exported, tmp_path):
     for name, whole in content(exported.out).items():
         (tmp_path / name).write_bytes(whole[:-1] if name == "model.bin" else whole)
@@ -276,6 +285,18 @@ def test_every_output_that_is_off_is_told(postprocess, monkeypatch):
 
         told = differences(program, off, 2)
         assert told[name] > 1e-3, told
+
+
+def test_an_output_that_is_no_number_on_one_image_is_told(monkeypatch):
+    raw = {"logits": jnp.arange(10.0).reshape(2, 5)}
+    monkeypatch.setattr(Program, "raw", lambda *_: raw)
+    program, calls = Program(Asked(), {}, 4, 4, True, None), []
+
+    def broken_once(*inputs):
+        calls.append(inputs)
+        return {"logits": np.full((2, 5), np.nan) if len(calls) == 1 else np.asarray(raw["logits"])}
+
+    assert np.isnan(differences(program, broken_once, 2)["logits"]) and len(calls) == 2
 
 
 def test_detections_that_change_places_are_no_difference(monkeypatch):
