@@ -23,7 +23,7 @@ class Kept:
     """A store that notes what it is given."""
 
     def __init__(self):
-        self.saved, self.scores = [], {}
+        self.saved, self.scores, self.images = [], {}, []
 
     def save(self, step, state, *, notes):
         assert state == step and notes["classes"]["names"] == SOURCE.classes.names
@@ -73,6 +73,7 @@ def turned(monkeypatch):
 
         def train_step(state, batch):
             signals.extend([2] if state + 1 == until else [])
+            store.images.append(batch.records.tolist())
             return state + 1, {"loss": 2.0, "gradient_norm": 1.0}
 
         experiment = dataclasses.replace(EXPERIMENT, **fields)
@@ -112,6 +113,12 @@ def test_a_run_that_was_ended_before_its_scores_has_them_first_and_goes_on_as_it
     step, store, log = turned(start=3, store=store, log=log)
     assert step == 6 and store.saved == [2, 3, 4, 6] and list(store.scores) == [3, 6]
     assert list(log) == [(2, "train"), (3, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val")]
+
+
+def test_a_run_that_goes_on_sees_the_images_that_it_would_have_seen(turned):
+    whole, later = turned()[1].images, turned(start=4)[1].images
+    assert sorted(sum(whole[:3], [])) == sorted(sum(whole[3:], [])) == list(range(6)) and whole[:3] != whole[3:]
+    assert later == whole[4:] and later != whole[:2]
 
 
 def test_a_run_at_its_end_does_nothing_more(turned):
