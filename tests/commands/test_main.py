@@ -57,12 +57,6 @@ def test_an_error_of_a_class_of_vitjax_is_one_line_wherever_it_was_raised(monkey
     assert capsys.readouterr().err == "error: no data\n"
 
 
-def test_a_plain_value_error_that_vitjax_raises_is_one_line(monkeypatch, capsys):
-    let_doctor_run(monkeypatch, 'raise ValueError("no such size")', PACKAGE / "mine.py")
-    assert main(["doctor"]) == 1
-    assert capsys.readouterr().err == "error: no such size\n"
-
-
 def test_a_value_error_of_a_users_module_keeps_its_traceback(monkeypatch):
     let_doctor_run(monkeypatch, 'raise ValueError("of a user")', Path("mine.py"))
     with pytest.raises(ValueError, match="of a user"):

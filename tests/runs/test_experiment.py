@@ -1,15 +1,23 @@
+import dataclasses
 import math
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import pytest
 
+from vitjax.data.crops import CenterCrop
+from vitjax.data.digit_maps import DigitMaps
 from vitjax.data.memory import Pictures
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.detr import DETR
+from vitjax.detection.focal_loss import FocalSetLoss
+from vitjax.detection.loss import SetLoss
 from vitjax.errors import FieldError
 from vitjax.evaluation.coco import METRICS
-from vitjax.runs.experiment import require_score, with_classes
+from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
+from vitjax.tasks import experiment_of
 from vitjax.tasks.classification import Classification
 from vitjax.tasks.detection import Detection
 from vitjax.tasks.segmentation import Segmentation
@@ -101,3 +109,82 @@ def test_a_part_for_several_tasks_goes_into_these_and_every_part_that_does_not_i
 
 def test_the_best_checkpoint_is_that_of_the_score_that_is_named_or_of_the_tasks_first():
     assert [Detection(best=name).score for name in (None, "AP50")] == ["AP", "AP50"]
+
+
+class Counter(nn.Module):
+    """A model for a task that vitjax does not have, and that tells no classes apart."""
+
+    task: ClassVar[str] = "counting"
+
+
+class Nameless(nn.Module):
+    """A model that does not say what it is for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counting(Experiment):
+    """The experiment of such a task, which takes parts of others."""
+
+    kind: ClassVar[str] = "counting"
+
+    model: nn.Module = dataclasses.field(default_factory=Counter)
+    data: Any = None
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    resize: Resize = dataclasses.field(default_factory=Resize)
+    loss: Any = None
+    postprocess: Any = None
+
+    @classmethod
+    def data_of(cls, classes):
+        raise NotImplementedError
+
+    def plan(self, source):
+        raise NotImplementedError
+
+    def objective(self, mesh):
+        raise NotImplementedError
+
+
+def test_a_new_task_takes_the_parts_that_its_fields_name_and_no_others():
+    assert Counting().resize == Resize()
+    with pytest.raises(FieldError, match=r"parts for counting, and these are not: resize=CenterCrop\."):
+        Counting(resize=CenterCrop())
+
+
+def test_a_subclass_for_another_task_is_not_what_a_field_names():
+    with pytest.raises(FieldError, match=r"parts for detection, and these are not: data=DigitMaps\."):
+        Detection(data=DigitMaps())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"postprocess": None}, r"postprocess must be a BestClass or TopDetections; got None\."),
+        ({"loss": SetLoss}, r"loss must be a SetLoss or .*; got the class SetLoss; write SetLoss\(\)\."),
+        ({"loss": FocalSetLoss()}, r"DETR gives softmax scores .*; it goes with SetLoss and BestClass\."),
+    ],
+)
+def test_a_careless_part_is_one_line_that_says_what_goes(parts, message):
+    with pytest.raises(FieldError, match=message):
+        Detection(**parts)
+
+
+def test_a_model_without_a_task_is_a_detector_and_nothing_else():
+    Detection(model=Nameless())
+    with pytest.raises(FieldError, match=r'Nameless has no task .* `task: ClassVar\[str\] = "segmentation"`'):
+        Segmentation(model=Nameless())
+
+
+def test_a_task_that_there_is_not_is_named():
+    with pytest.raises(FieldError, match=r"Counter is for the task 'counting'; there are detection, classification, s"):
+        experiment_of(Counter())
+
+
+class Pair:
+    """A source of two classes."""
+
+    classes = Classes(("a", "b"), (1, 2))
+
+
+def test_a_model_that_tells_no_classes_apart_is_given_none():
+    assert with_classes(Counter(), Pair()) == Counter()

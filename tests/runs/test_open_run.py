@@ -19,7 +19,7 @@ from vitjax.runs.lock import RunInUse, locked
 from vitjax.runs.open_run import AnotherRun, open_run
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
 from vitjax.runs.run_folder import read_run, write_run
-from vitjax.runs.serialize import to_json
+from vitjax.runs.serialize import NoExperiment, to_json
 from vitjax.tasks.detection import Detection
 
 CLASSES = Classes(("cat", "dog"), (3, 5))
@@ -232,3 +232,11 @@ def test_a_second_process_is_refused_while_the_first_lives_and_not_after_it_was_
     assert first.exitcode == -signal.SIGKILL
     with open_run(run, EXPERIMENT, CLASSES):
         pass
+
+
+def test_a_part_that_could_not_be_read_again_is_refused_before_the_first_step(tmp_path):
+    odd = dataclasses.replace(EXPERIMENT, data=AdamW())
+    with pytest.raises(NoExperiment, match=r"experiment\.data must be a CocoFolder or .*; got 'AdamW'"):
+        with open_run(tmp_path / "run", odd, CLASSES):
+            pass
+    assert not (tmp_path / "run").exists()

@@ -6,6 +6,7 @@ import types
 import flax.linen as nn
 import pytest
 
+import vitjax
 from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.backbones.resnet import ResNet
 from vitjax.classification.mixing import Mixing
@@ -71,6 +72,7 @@ CALLABLES = {
     "vitjax.classification.mixing.Mixing": {},
     "vitjax": {},
     "vitjax..": {},
+    "vitjax./.a": {},
     "": {},
 }
 
@@ -83,6 +85,24 @@ def test_nothing_is_called_but_the_parts_that_a_field_may_hold(path, field, tmp_
     with pytest.raises(NoExperiment, match=rf"experiment\.{field}"):
         from_json(changed(field, {"class": path, **CALLABLES[path]}), Experiment)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_room_of_a_new_task_holds_parts_where_its_names_are_public(tmp_path, monkeypatch):
+    monkeypatch.setattr(vitjax, "__file__", str(tmp_path / "__init__.py"))
+    module = types.ModuleType("vitjax.counting.counter")
+
+    @dataclasses.dataclass(frozen=True)
+    class Loss:
+        weight: float = 1.0
+
+    Loss.__module__, Loss.__qualname__ = module.__name__, "Loss"
+    module.Loss = Loss
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(NoExperiment, match="is no part of an experiment"):
+        from_json(to_json(Loss(2.0)), Loss)
+    (tmp_path / "counting").mkdir()
+    (tmp_path / "counting" / "__init__.pyi").touch()
+    assert from_json(to_json(Loss(2.0)), Loss) == Loss(2.0)
 
 
 def test_the_experiment_itself_can_be_nothing_else():

@@ -65,14 +65,6 @@ def test_every_task_has_an_experiment_of_its_name_whose_parts_are_for_it(name):
     assert kind().model.task == kind().loss.task == kind().postprocess.task == name
 
 
-def test_a_task_that_there_is_not_is_a_mistake_in_the_model():
-    class Depth(nn.Module):
-        task: ClassVar[str] = "depth"
-
-    with pytest.raises(KeyError, match="depth"):
-        experiment_of(Depth())
-
-
 @pytest.mark.parametrize("kind", HEADLINES)
 def test_the_best_checkpoint_is_chosen_by_the_first_score_that_is_told(kind):
     about = task_of(kind).about

@@ -11,8 +11,12 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
+from vitjax.tasks.classification import ImageClassifier
+from vitjax.tasks.detection import Detector
 from vitjax.training import report
 from vitjax.training.report import MetricsLog, Progress, plot_curves, read_metrics, write_summary
+
+AP = Detector.about.curves
 
 
 def lines_of(workdir):
@@ -267,7 +271,7 @@ def test_off_a_terminal_a_text_goes_to_stdout(capsys):
 
 def test_curves_are_drawn_from_the_log(tmp_path):
     log_of_a_run(tmp_path)
-    paths = plot_curves(tmp_path)
+    paths = plot_curves(tmp_path, *AP)
     assert paths == [tmp_path / "report" / "loss.png", tmp_path / "report" / "ap.png"]
     for path in paths:
         with Image.open(path) as picture:
@@ -294,13 +298,15 @@ def test_the_curves_of_the_loss_are_the_total_and_its_terms():
 def test_a_picture_without_data_is_left_out(tmp_path):
     with MetricsLog(tmp_path) as log:
         log.write(1, "train", {"loss": 0.0})
-    assert plot_curves(tmp_path) == [tmp_path / "report" / "loss.png"]
+    assert plot_curves(tmp_path, *AP) == [tmp_path / "report" / "loss.png"]
     with MetricsLog(tmp_path / "only_val") as log:
         log.write(1, "val", {"AP": 0.0})
-    assert plot_curves(tmp_path / "only_val") == [tmp_path / "only_val" / "report" / "ap.png"]
+    assert plot_curves(tmp_path / "only_val", *AP) == [tmp_path / "only_val" / "report" / "ap.png"]
     with MetricsLog(tmp_path / "classifier") as log:
         log.write(1, "val", {"top1": 0.5, "top5": 1.0})
-    assert plot_curves(tmp_path / "classifier") == [tmp_path / "classifier" / "report" / "accuracy.png"]
+    assert plot_curves(tmp_path / "classifier", *ImageClassifier.about.curves) == [
+        tmp_path / "classifier" / "report" / "accuracy.png"
+    ]
 
 
 @pytest.mark.parametrize("value", [math.nan, 0.0, -3.0, 1e9], ids=str)
@@ -309,14 +315,24 @@ def test_odd_values_do_not_stop_the_drawing(tmp_path, value):
     with MetricsLog(tmp_path) as log:
         log.write(41, "train", {"loss": value, "learning_rate": 0.0})
         log.write(41, "val", {"AP": math.nan})
-    assert len(plot_curves(tmp_path)) == 2
+    assert len(plot_curves(tmp_path, *AP)) == 2
+
+
+def test_scores_beyond_one_are_drawn_whole(tmp_path, monkeypatch):
+    tops = []
+    monkeypatch.setattr(report, "_style", lambda axes, title: tops.append((title, axes.get_ylim()[1])))
+    for value, top in ((0.95, 1.02), (40.0, 46.0)):
+        with MetricsLog(tmp_path / str(value)) as log:
+            log.write(1, "val", {"error": value})
+        assert plot_curves(tmp_path / str(value), "scores.png", ("error",))[0].name == "scores.png"
+        assert tops[-1] == ("Validation", pytest.approx(top))
 
 
 def test_a_log_of_nothing_but_nan_gives_no_pictures(tmp_path):
     with MetricsLog(tmp_path) as log:
         log.write(1, "train", {"loss": math.nan, "learning_rate": 0.0})
         log.write(1, "val", {"AP": math.nan, "AP50": math.nan})
-    assert plot_curves(tmp_path) == []
+    assert plot_curves(tmp_path, *AP) == []
 
 
 def test_smoothing_keeps_a_constant_and_the_length():

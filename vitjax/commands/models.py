@@ -20,7 +20,8 @@ def run(words: list[str]) -> None:
 def shapes(experiment: Experiment) -> dict:
     """The shapes of the model's variables, without computing any; 91 classes where the data decides."""
     model = experiment.model
-    model = model.clone(num_classes=_COCO_LABELS) if model.num_classes is None else model
+    if getattr(model, "num_classes", 0) is None:
+        model = model.clone(num_classes=_COCO_LABELS)
     return shapes_of(model)
 
 

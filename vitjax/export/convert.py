@@ -53,12 +53,12 @@ def write_run_folder(file: ModelFile, run: Path) -> None:
         raise DataError(f"{run} is there already; name a folder that is not.")
     params, constants = file.variables["params"], {k: v for k, v in file.variables.items() if k != "params"}
     state = {"trainable": params, "frozen": {}, "constants": constants}
-    write_run(run, _experiment(file), file.classes)
+    write_run(run, default_experiment(file), file.classes)
     with Store(checkpoints_of(run)) as store:
         store.save(0, state, metrics={}, notes={"classes": dataclasses.asdict(file.classes)})
 
 
-def _experiment(file: ModelFile) -> Experiment:
+def default_experiment(file: ModelFile) -> Experiment:
     """The experiment of a model that was not trained here: everything that is not the model's own is a default.
 
     Raises:

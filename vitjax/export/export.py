@@ -22,7 +22,6 @@ from vitjax.export import run_exported
 from vitjax.export.program import Outputs, Program, differences
 from vitjax.families.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
-from vitjax.tasks import experiment_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LIMIT = 1e-4
@@ -30,6 +29,7 @@ LIMIT = 1e-4
 
 _PROGRAM, _ABOUT, _RUN = "model.bin", "model.json", "run.py"
 _FORMAT = "vitjax export 1"
+_TASKS = ("detection", "classification")  # whose answers a Program tells
 _MEANINGS = {
     "scores": "probability of each label",
     "labels": "index into classes",
@@ -67,11 +67,11 @@ def export_model(
     the end, as a whole.
 
     Raises:
-        DataError: the model labels pixels, the program does not say what the model says, `out` is something else, or it
-            cannot be written.
+        DataError: the model is for another task, the program does not say what the model says, `out` is something
+            else, or it cannot be written.
     """
-    if experiment_of(file.model).kind == "segmentation":
-        raise DataError("export writes detectors and classifiers; a segmentation model runs with vitjax only.")
+    if (task := _task_of(file.model)) not in _TASKS:
+        raise DataError(f"export writes detectors and classifiers; a {task} model runs with vitjax only.")
     given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size
     _check(out, height, width, batch_size)
@@ -92,6 +92,11 @@ def export_model(
         files[_RUN] = Path(run_exported.__file__).read_bytes()
     _write(out, files)
     return Exported(out, sum(map(len, files.values())), about["batch"], found, notes)
+
+
+def _task_of(model: Any) -> str:
+    """What a model is for; one that does not say is a detector, as everywhere."""
+    return getattr(model, "task", "detection")
 
 
 def frame_of(resize: Resize | CenterCrop) -> tuple[int, int]:
@@ -173,7 +178,7 @@ def _description(file: ModelFile, program: Program, exported: export.Exported) -
     meanings = _MEANINGS if program.postprocess else _MEANINGS | {"boxes": _RAW_BOXES}
     return {
         "format": _FORMAT,
-        "task": experiment_of(file.model).kind,
+        "task": _task_of(file.model),
         "model": type(file.model).__name__,
         "batch": batch,
         "height": program.height,

@@ -74,6 +74,8 @@ class About:
     """Those of predictions.csv; that of the frame is left out where there are no videos."""
     page: Page
     """The layout of the page of pictures."""
+    curves: tuple[str, tuple[str, ...]]
+    """The file name of the picture of curves in a run's report, and the scores on it."""
     draws: bool = True
     """Whether pictures are written."""
     folders: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ def load_config(name: str) -> Config:
     experiment = module.experiment() if hasattr(module, "experiment") else None
     if not isinstance(experiment, Experiment):
         raise DataError(
-            f"{path} needs a function experiment() that returns a vitjax.Detection, Classification or Segmentation."
+            f"{path} needs a function experiment() that returns the experiment of a task, such as vitjax.Detection."
         )
     if experiment.workdir is None:
         experiment = dataclasses.replace(experiment, workdir=f"runs/{path.stem}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any, ClassVar, Literal, Protocol
@@ -13,6 +14,9 @@ from vitjax.data.source import Classes, Source
 from vitjax.errors import FieldError
 from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
+
+DETECTION = "detection"
+"""The task of a model that says none."""
 
 
 class Data(Protocol):
@@ -136,18 +140,53 @@ class Experiment(ABC):
 
 def require_one_task(experiment: Experiment) -> None:
     """Raises a FieldError where the model or parts are for another task than the experiment."""
+    task, kind = experiment.kind, type(experiment)
+    hints = typing.get_type_hints(kind)
     parts = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
-    strangers = [f"{name}={type(part).__name__}" for name, part in parts.items() if not _is_for(experiment.kind, part)]
-    if strangers:
+    for name, part in parts.items():
+        _require_made(name, part, _classes_in(hints[name]))
+    if task != DETECTION and not hasattr(experiment.model, "task"):
         raise FieldError(
-            f"{type(experiment).__name__} is made of parts for {experiment.kind}, and these are not: "
-            f"{', '.join(strangers)}."
+            f"{type(experiment.model).__name__} has no task and would be taken for a detector; "
+            f'give its class `task: ClassVar[str] = "{task}"`.'
         )
+    strangers = [
+        f"{name}={type(part).__name__}"
+        for name, part in parts.items()
+        if not (_is_named(_classes_in(hints[name]), part) or _is_for(task, part))
+    ]
+    if strangers:
+        raise FieldError(f"{kind.__name__} is made of parts for {task}, and these are not: {', '.join(strangers)}.")
+
+
+def _classes_in(hint: Any) -> tuple[type, ...]:
+    """The classes of which a field takes one."""
+    kinds = typing.get_args(hint) or (hint,)
+    return tuple(kind for kind in kinds if isinstance(kind, type) and kind is not Any)
+
+
+def _require_made(name: str, part: object, kinds: tuple[type, ...]) -> None:
+    """Raises a FieldError where a part is none, or the class of one."""
+    if kinds and (isinstance(part, type) or (part is None and type(None) not in kinds)):
+        got = f"the class {part.__name__}; write {part.__name__}()" if isinstance(part, type) else part
+        raise FieldError(f"{name} must be a {' or '.join(kind.__name__ for kind in kinds)}; got {got}.")
+
+
+def _is_named(kinds: tuple[type, ...], part: object) -> bool:
+    """Whether a part is of a class that its field names, and for the same tasks; any module is a model."""
+    known = [kind for kind in kinds if kind is not nn.Module and kind in type(part).__mro__]
+    return any(_tasks(kind) == _tasks(part) for kind in known)
 
 
 def _is_for(task: str, part: object) -> bool:
-    """Whether a part is for a task; some are for several, and what does not say is for all."""
-    return task in getattr(part, "tasks", (getattr(part, "task", task),))
+    """Whether a part is for a task; what does not say is for all."""
+    return not _tasks(part) or task in _tasks(part)
+
+
+def _tasks(part: object) -> tuple[str, ...]:
+    """The tasks that a part or its class says it is for."""
+    own = getattr(part, "task", None)
+    return getattr(part, "tasks", () if own is None else (own,))
 
 
 _NUMBERS = {
@@ -194,11 +233,13 @@ def require_score(best: str | None, scores: Collection[str]) -> None:
 
 
 def with_classes(model: nn.Module, source: Source) -> nn.Module:
-    """The model with `num_classes` taken from the data where it is None.
+    """The model with `num_classes` taken from the data where it is None; one that tells no classes apart as it is.
 
     Raises:
         FieldError: the data has more labels than the model has classes.
     """
+    if not hasattr(model, "num_classes"):
+        return model
     labels = len(source.classes.names)
     if model.num_classes is None:
         return model.clone(num_classes=labels)

@@ -15,7 +15,7 @@ from vitjax.runs.experiment import Experiment
 from vitjax.runs.identity import class_differences, differences
 from vitjax.runs.lock import locked
 from vitjax.runs.run_folder import checkpoints_of, is_run, read_stored, write_run
-from vitjax.runs.serialize import NoExperiment, to_json
+from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
 
 
 class AnotherRun(VitjaxError):
@@ -45,10 +45,13 @@ def open_run(run: Path, experiment: Experiment, classes: Classes, *, config: Con
     Raises:
         AnotherRun: a field differs that must not change between two starts of one run, or a label.
         RunInUse: another process trains into the folder.
-        NoExperiment: a class in the experiment could not be found again.
+        NoExperiment: a class in the experiment could not be found again, or no field takes a part.
         DataError: the folder's experiment cannot be read, or the folder cannot be made.
     """
-    _require_readable(to_json(experiment))
+    content = to_json(experiment)
+    _require_readable(content)
+    with contextlib.suppress(UnknownClass):  # of a user: whoever reads the run names the config
+        from_json(content, type(experiment))
     require_same_run(run, experiment, classes)  # before the lock, for a folder that is refused stays as it is
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,12 @@ import sys
 import types
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import flax.linen as nn
 
+import vitjax
 from vitjax.errors import VitjaxError
 from vitjax.runs.moved import renamed
 
@@ -18,8 +20,7 @@ CONFIG = "vitjax_config_"
 
 _TYPE = "class"
 _INTERNAL = ("parent", "name")  # fields that Linen adds to every module
-_MODELS = ("attention", "backbones", "classification", "detection", "layers", "ops", "segmentation")
-_ROOMS = (*_MODELS, "data", "runs", "tasks")
+_ROOMS = ("runs", "tasks")  # besides those whose names are public: a config is made of these
 _MOST = 2**63  # from here on NumPy has no whole numbers
 
 
@@ -186,13 +187,19 @@ def _class(path: str, name: str) -> type:
 
 def _own(module: str, name: str) -> Any:
     rooms = module.split(".")[1:]
-    if len(rooms) != 2 or rooms[0] not in _ROOMS:
+    if len(rooms) != 2 or not _holds_parts(rooms[0]):
         return None
     try:
         found = vars(importlib.import_module(module)).get(name)
     except ImportError:
         return None
     return found if getattr(found, "__module__", None) == module else None
+
+
+def _holds_parts(room: str) -> bool:
+    """Whether parts of experiments are defined in a room of vitjax."""
+    public = Path(vitjax.__file__).parent / room / "__init__.pyi"
+    return room.isidentifier() and (room in _ROOMS or public.is_file())
 
 
 def _of_user(module: str, name: str) -> Any:

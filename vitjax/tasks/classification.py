@@ -48,6 +48,7 @@ class ImageClassifier:
         scores=("top1", "top5"),
         columns=("file", "frame", "rank", "label", "name", "score"),
         page=Page(images=24, columns=6, tile=200, spread=True),
+        curves=("accuracy.png", ("top1", "top5")),
         draws=False,
         wrote="",
     )

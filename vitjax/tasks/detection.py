@@ -58,6 +58,7 @@ class Detector:
         scores=METRICS,
         columns=("file", "frame", "label", "name", "score", *_CORNERS),
         page=Page(images=12, columns=4),
+        curves=("ap.png", ("AP", "AP50", "AP75")),
         folders=("panoptic",),
         top=100,
     )
@@ -203,9 +204,10 @@ class Detection(Experiment):
         wanted = getattr(self.model, "scores", None)
         for part in (self.loss, self.postprocess) if wanted else ():
             if part.scores != wanted:
+                pair = "SetLoss and BestClass" if wanted == "softmax" else "FocalSetLoss and TopDetections"
                 raise FieldError(
                     f"{type(self.model).__name__} gives {wanted} scores and {type(part).__name__} takes {part.scores} "
-                    "scores; DETR goes with SetLoss and BestClass, DeformableDETR with FocalSetLoss and TopDetections."
+                    f"scores; it goes with {pair}."
                 )
 
     @classmethod

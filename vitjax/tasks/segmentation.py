@@ -45,6 +45,7 @@ class PixelLabeller:
         scores=("mIoU", "accuracy"),
         columns=("file", "label", "name", "share"),
         page=Page(images=8, columns=2, tile=1200),
+        curves=("miou.png", ("mIoU", "accuracy")),
         folders=(LABELS,),
         wrote="pictures, label maps in labels, ",
         no_videos="label maps are made of images; take out its frames as images",

@@ -180,7 +180,7 @@ def _metrics(store: Store, step: int | None) -> dict[str, float]:
 def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, seconds: float) -> None:
     """Curves, a page of predictions and the summary, under `report/`."""
     variables = variables_of(state, run.experiment.optimizer)
-    pictures = plot_curves(workdir)
+    pictures = plot_curves(workdir, *run.sweep.task.about.curves)
     page = workdir / "report" / "predictions.png"
     draw_page(run.sweep, variables, run.evaluation_source, page, batch_size=run.evaluation_batch_size)
     summary = write_summary(

@@ -21,7 +21,6 @@ from vitjax.errors import VitjaxError
 
 TOTAL = "loss"
 LEARNING_RATE = "learning_rate"
-SCORES = {"ap.png": ("AP", "AP50", "AP75"), "accuracy.png": ("top1", "top5"), "miou.png": ("mIoU", "accuracy")}
 COLORS = ("#1f2937", "#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#ca8a04", "#0891b2")
 # Scalars of a training step that are no term of the loss, and terms of single decoder layers, such as `box_3`.
 _NO_TERM = re.compile(rf"step|split|{TOTAL}|{LEARNING_RATE}|gradient_norm|images_per_second|seconds|.*_error|.*_\d+")
@@ -220,11 +219,10 @@ class Progress:
         return ", ".join(parts)
 
 
-def plot_curves(workdir: Path) -> list[Path]:
-    """Draws `report/loss.png` (total, terms, learning rate) and a picture of the scores from metrics.jsonl.
+def plot_curves(workdir: Path, file: str, scores: Sequence[str]) -> list[Path]:
+    """Draws `report/loss.png` (total, terms, learning rate) and `report/<file>` of some scores from metrics.jsonl.
 
-    Gives their paths: `report/ap.png` for a detector, `report/accuracy.png` for a classifier, `report/miou.png` for
-    a segmentation model. A picture for which nothing finite was logged is left out. Raises as `read_metrics`.
+    Gives their paths. A picture for which nothing finite was logged is left out. Raises as `read_metrics`.
     """
     records = read_metrics(workdir)
     train, val = ([record for record in records if record["split"] == split] for split in ("train", "val"))
@@ -233,9 +231,8 @@ def plot_curves(workdir: Path) -> list[Path]:
     pictures = []
     if _series(train, TOTAL)[1]:
         pictures.append(_plot_loss(train, folder / "loss.png"))
-    for file, names in SCORES.items():
-        if any(_series(val, name)[1] for name in names):
-            pictures.append(_plot_scores(val, names, folder / file))
+    if any(_series(val, name)[1] for name in scores):
+        pictures.append(_plot_scores(val, scores, folder / file))
     return pictures
 
 
@@ -292,7 +289,8 @@ def _plot_scores(records: Sequence[Mapping[str, Any]], names: Sequence[str], pat
         label = f"{name}  best {values[best]:.3f} at {steps[best]:,}"
         axes.plot(steps, values, color=color, linewidth=1.8, label=label, marker="o" if len(values) <= 40 else "", ms=4)
         axes.plot(steps[best], values[best], color=color, marker="*", markersize=13, markeredgecolor="white")
-    axes.set_ylim(0, min(1.02, max(1.15 * highest, 0.05)))
+    room = max(1.15 * highest, 0.05)
+    axes.set_ylim(0, min(1.02, room) if highest <= 1 else room)  # most scores are shares
     _style(axes, "Validation")
     axes.set_xlabel("step")
     figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
