@@ -130,6 +130,11 @@ def test_top5_is_unknown_where_fewer_classes_were_kept_and_one_where_there_are_f
     assert score_classes([found(0, 2, 0, 1, 2)], Classes(("a", "b", "c"), (0, 1, 2))).summary["top5"] == 1
 
 
+def test_a_class_in_the_sixth_place_is_not_among_the_five_best():
+    fifth, sixth = (score_classes([found(0, label, 0, 1, 2, 3, 4, 5)], ANIMALS).summary for label in (4, 5))
+    assert (fifth, sixth) == ({"top1": 0, "top5": 1}, {"top1": 0, "top5": 0})
+
+
 def test_results_are_json_with_names_and_the_unreadable_are_listed():
     evaluation = evaluate(iter(SEEN), Pictures())
     assert evaluation.unreadable == ("folder/7", "folder/9")

@@ -204,6 +204,13 @@ def test_points_outside_the_image_and_the_weight_of_each_level_are_counted(two_h
     np.testing.assert_allclose(alone.shares, [0.2, 0.8], rtol=1e-6)
 
 
+def test_a_point_on_the_edge_of_the_image_is_not_outside(two_heads):
+    height, width = two_heads.image.original
+    corners = np.array([[0, 0], [width, height], [width + 0.5, 0], [0, -0.5]], np.float32)
+    edged = dataclasses.replace(two_heads, points=corners.reshape(1, 2, 2, 2))
+    assert edged.outside.tolist() == [[[False, False], [True, True]]]
+
+
 @pytest.mark.parametrize(
     ("zoom", "place"), [(1, [30 + 1.6, 20 + 1.6]), (2, [2 * (30 - 20), 2 * (20 - 10)])], ids=["whole", "zoomed"]
 )

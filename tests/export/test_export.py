@@ -27,7 +27,7 @@ from vitjax.export import program as export_program
 from vitjax.export.export import export_model, frame_of
 from vitjax.export.program import Program, differences
 from vitjax.families.model_file import ModelFile
-from vitjax.structs import Feature, Images
+from vitjax.structs import ANSWER, Feature, Images, Predictions, PredictionSet
 from vitjax.tasks.load import predictor_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "export.md"
@@ -171,6 +171,15 @@ def test_run_shrinks_what_is_too_large_for_the_frame():
     assert framed[:, :16].min() == 255 and framed[:, 16:].max() == 0
 
 
+def test_run_tells_what_reaches_the_threshold_the_best_first():
+    frame = {"height": 4, "width": 4, "resize": {"shorter": 4, "longest": None}, "batch": 1}
+    about = frame | {"inputs": ["images", "sizes", "original_sizes"], "threshold": 0.5, "classes": ["cat", ""]}
+    found = {"scores": np.array([[0.5, 0.25, 0.75]]), "labels": np.array([[1, 0, 0]]), "boxes": np.arange(12.0)}
+    answer = found | {"boxes": found["boxes"].reshape(1, 3, 4)}
+    told = list(run_exported.lines(np.zeros((4, 4, 3), np.uint8), lambda *_: answer, about))
+    assert told == ["0.7500 cat 8.0 9.0 10.0 11.0", "0.5000 1 0.0 1.0 2.0 3.0"]
+
+
 def test_a_damaged_program_is_not_run(exported, tmp_path):
     for name, whole in content(exported.out).items():
         (tmp_path / name).write_bytes(whole[:-1] if name == "model.bin" else whole)
@@ -232,6 +241,22 @@ def test_frames_hold_what_the_evaluation_shows():
         frame_of(Resize(None, None))
 
 
+class Untold(nn.Module):
+    """A detector of a user's own, which does not say that it is one."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        found = nn.Dense(4)(images.pixels.mean((1, 2)))[None, :, None]
+        return Predictions({ANSWER: PredictionSet(found, nn.sigmoid(found))})
+
+
+def test_a_model_of_ones_own_that_does_not_say_what_it_is_is_written_as_a_detector(tmp_path):
+    file = model_file(Untold(), resize=Resize(32, 64), postprocess=BestClass())
+    export_model(file, tmp_path / "out", size=FRAME, batch_size=1)
+    about = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert (about["task"], about["model"]) == ("detection", "Untold")
+
+
 class Asked(nn.Module):
     """A detector whose queries are told by its only parameter."""
 
@@ -260,6 +285,18 @@ def test_every_output_that_is_off_is_told(postprocess, monkeypatch):
 
         told = differences(program, off, 2)
         assert told[name] > 1e-3, told
+
+
+def test_an_output_that_is_no_number_on_one_image_is_told(monkeypatch):
+    raw = {"logits": jnp.arange(10.0).reshape(2, 5)}
+    monkeypatch.setattr(Program, "raw", lambda *_: raw)
+    program, calls = Program(Asked(), {}, 4, 4, True, None), []
+
+    def broken_once(*inputs):
+        calls.append(inputs)
+        return {"logits": np.full((2, 5), np.nan) if len(calls) == 1 else np.asarray(raw["logits"])}
+
+    assert np.isnan(differences(program, broken_once, 2)["logits"]) and len(calls) == 2
 
 
 def test_detections_that_change_places_are_no_difference(monkeypatch):

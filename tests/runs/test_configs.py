@@ -175,6 +175,15 @@ def test_a_path_to_a_file_of_ones_own_takes_the_place_of_a_name(tmp_path):
     assert config.experiment.workdir == "runs/mine"
 
 
+def test_a_config_may_say_where_its_run_is_kept(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from vitjax.tasks.detection import Detection\n\n\n"
+        "def experiment():\n    return Detection(workdir='elsewhere')\n"
+    )
+    assert load_config(str(file)).experiment.workdir == "elsewhere"
+
+
 def test_a_file_without_an_experiment_is_told_so(tmp_path):
     file = tmp_path / "empty.py"
     file.write_text("")

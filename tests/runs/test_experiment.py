@@ -7,8 +7,10 @@ import pytest
 
 from vitjax.data.crops import CenterCrop
 from vitjax.data.digit_maps import DigitMaps
+from vitjax.data.memory import Pictures
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Augmentation, Resize
+from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss
 from vitjax.errors import FieldError
@@ -16,6 +18,7 @@ from vitjax.evaluation.coco import METRICS
 from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
 from vitjax.tasks import experiment_of
+from vitjax.tasks.classification import Classification
 from vitjax.tasks.detection import Detection
 from vitjax.tasks.segmentation import Segmentation
 
@@ -88,6 +91,24 @@ def test_a_mistyped_score_gets_the_nearest_name():
         require_score("ap", METRICS)
     with pytest.raises(FieldError, match=r"got 'top-1'\. Did you mean top1\?"):
         require_score("top-1", ("top1", "top5"))
+
+
+def test_a_model_has_as_many_classes_as_the_data_or_as_it_says_but_not_fewer():
+    source = Pictures([], Classes(("cat", "dog"), (3, 5)))
+    assert [with_classes(DETR(num_classes=count), source).num_classes for count in (None, 2, 3)] == [2, 2, 3]
+    with pytest.raises(FieldError, match=r"the data has 2 class labels and the model 1; .* at least 2"):
+        with_classes(DETR(num_classes=1), source)
+
+
+def test_a_part_for_several_tasks_goes_into_these_and_every_part_that_does_not_is_named():
+    parts = {"augmentation": Augmentation(flip=0.25), "resize": Resize(64, 96)}
+    assert Detection(**parts).resize == Segmentation(**parts).resize == Resize(64, 96)
+    with pytest.raises(FieldError, match=r"not: augmentation=Augmentation, resize=Resize\."):
+        Classification(**parts)
+
+
+def test_the_best_checkpoint_is_that_of_the_score_that_is_named_or_of_the_tasks_first():
+    assert [Detection(best=name).score for name in (None, "AP50")] == ["AP", "AP50"]
 
 
 class Counter(nn.Module):

@@ -11,6 +11,7 @@ from vitjax.checkpoints.paths import flatten
 from vitjax.checkpoints.store import Store
 from vitjax.classification.classifier import Classifier
 from vitjax.data.errors import DataError
+from vitjax.data.source import Classes
 from vitjax.detection.detr import DETR
 from vitjax.families.detr import NAMES as DETR_NAMES
 from vitjax.families.resnet import NAMES as RESNET
@@ -126,6 +127,19 @@ def test_the_averaged_weights_of_a_run_are_taken_where_it_keeps_them(kept, tmp_p
     assert_same(
         read_weights(tmp_path).variables, {**variables, "params": {**variables["params"], "backbone": backbone}}
     )
+
+
+@pytest.mark.parametrize("kept", ["checkpoints alone", "a file of seven classes"])
+def test_classes_are_not_matched_with_those_of_weights_that_do_not_tell_theirs(kept, tmp_path):
+    mine, source = classifier(7, seed=1, norm="frozen_batch"), tmp_path / "weights.npz"
+    if kept == "checkpoints alone":
+        source = tmp_path / "run"
+        save_run(source, classifier(7, seed=0, norm="frozen_batch"))
+    else:
+        np.savez(source, **to_published(classifier(7, seed=0, norm="frozen_batch"), table=RESNET))
+    names = Classes(tuple("abcdefg"), tuple(range(7)))
+    with pytest.raises(DataError, match="does not tell what its classes are called"):
+        initialize_from(source, mine, classes=names)
 
 
 def test_weights_that_do_not_fit_anywhere_are_refused(tmp_path):

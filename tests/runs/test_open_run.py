@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -171,8 +172,10 @@ def test_a_folder_whose_experiment_cannot_be_read_is_refused_by_name(run):
 
 def test_a_run_of_an_earlier_version_goes_on(run):
     file = run / "experiment.json"
-    old = file.read_text().replace("vitjax.runs.experiment", "vitjax.training.experiment")
-    stored = json.loads(old)
+    old = file.read_text().replace("vitjax.tasks.detection.Detection", "vitjax.training.experiment.Experiment")
+    stored = json.loads(old.replace("vitjax.runs.optimizer", "vitjax.training.optimizer"))
+    assert stored["experiment"]["class"] == "vitjax.training.experiment.Experiment"
+    stored["experiment"] |= {"erasing": None, "mixing": None}  # which only classifiers have today
     del stored["experiment"]["match_classes"]  # which that version did not have
     file.write_text(json.dumps(stored))
     with open_run(run, EXPERIMENT, CLASSES) as opened:
@@ -189,6 +192,18 @@ def test_a_class_that_nobody_could_find_again_is_refused_before_the_first_step(t
         with open_run(tmp_path / "run", mine, CLASSES):
             pass
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_another_process_has_begun_meanwhile_is_refused(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def late(folder):
+        write_run(folder, dataclasses.replace(EXPERIMENT, seed=1), CLASSES)
+        (folder / "checkpoints" / "8").mkdir(parents=True)
+        yield
+
+    monkeypatch.setattr("vitjax.runs.open_run.locked", late)
+    with pytest.raises(AnotherRun, match="seed: 1 there, 0 now"), open_run(tmp_path / "run", EXPERIMENT, CLASSES):
+        pytest.fail("it was opened")
 
 
 def hold(folder, opened, end):

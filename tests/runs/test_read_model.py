@@ -37,6 +37,15 @@ def test_of_a_run_the_asked_checkpoint_is_read_and_one_that_is_not_there_is_refu
         read_model(run, step=3)
 
 
+def test_the_path_of_a_checkpoint_gives_that_one_with_and_without_its_experiment(run):
+    places = {step: run / "checkpoints" / str(step) for step in (0, 7)}
+    for step, place in places.items():
+        found = read_model(place)
+        assert (value(found.variables), found.step) == (step, step) and value(read_weights(place).variables) == step
+    (run / "experiment.json").unlink()
+    assert [value(read_weights(place).variables) for place in places.values()] == [0, 7]
+
+
 def test_both_readings_take_the_same_checkpoint(run):
     assert value(read_model(run).variables) == value(read_weights(run).variables)
 

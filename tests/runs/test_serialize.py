@@ -125,6 +125,7 @@ WRONG = {
     "optimizer.multipliers.head": ("1", r"experiment\.optimizer\.multipliers\.head must be a number"),
     "optimizer.frozen": ("head", r"experiment\.optimizer\.frozen must be a list; got 'head'"),
     "augmentation.crop_range": ([1, 2, 3], r"experiment\.augmentation\.crop_range must be a list of 2; got 3"),
+    "optimizer.schedule.drop_epochs": (3.0, r"experiment\.optimizer\.schedule\.drop_epochs must be a list; got 3\.0"),
     "resize.size": ({}, r"experiment\.resize\.size must be a whole number or null; got \{\}"),
     "legs": (4, "experiment: Detection has no field 'legs' in this version"),
     "model.legs": (4, r"experiment\.model: DETR has no field 'legs'"),
@@ -137,6 +138,12 @@ def test_a_value_that_is_not_of_its_fields_type_is_one_line_that_names_the_field
     with pytest.raises(NoExperiment, match=message) as caught:
         from_json(changed(name, value), Experiment)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[], [384], [1, 2, 3]], ids=len)
+def test_a_pair_has_two_values(value):
+    with pytest.raises(NoExperiment, match=rf"crop_range must be a list of 2; got {len(value)}"):
+        from_json(changed("augmentation.crop_range", value), Experiment)
 
 
 def test_a_number_that_means_nothing_is_refused_on_the_way_back_too():

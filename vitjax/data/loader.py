@@ -54,7 +54,8 @@ def batches(
 
     Raises:
         DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
-        FieldError: the source has one for a record that can be read but is wrong; no other takes its place.
+        VitjaxError: the source says so of a record that can be read but is wrong; no other takes its place.
+        FieldError: the steps, workers or hosts are none that can be.
     """
     _check(plan, start_step, workers, host, hosts)
     stop = _ENDLESS if plan.length is None else plan.length
@@ -73,7 +74,7 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
 
     Raises:
         DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
-        FieldError: the source has one for a record that can be read but is wrong; no other takes its place.
+        VitjaxError: the source says so of a record that can be read but is wrong; no other takes its place.
     """
     share = len(step.records) // hosts
     rows = range(host * share, (host + 1) * share)

@@ -222,7 +222,7 @@ def require_trainable(records: int, batch_size: int, seed: int) -> None:
 
     Raises:
         DataError: there are none.
-        ValueError: a number makes no plan.
+        FieldError: a number makes no plan.
     """
     if records == 0:
         raise DataError("there are no images to train on; name a split that has some")

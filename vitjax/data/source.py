@@ -121,7 +121,7 @@ class LabelMapSource(SizedSource, Protocol):
 
         Raises:
             DataError: the map cannot be read.
-            ValueError: it has a label that is no class.
+            VitjaxError: it has a label that is no class.
         """
 
 

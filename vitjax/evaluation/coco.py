@@ -58,8 +58,9 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
     overwrites another of its id) and a missing area or iscrowd is filled in. Of each class in an image the 100 best
     results count. No results give zeros; an object of no size counts, as one that cannot be found.
 
-    Raises: VitjaxError where a field is missing, an image or an annotation's category is unknown, or a box, area or
-    score is NaN or infinite (pycocotools may score such a result as found).
+    Raises:
+        VitjaxError: a field is missing, an image or an annotation's category is unknown, or a box, area or score is NaN
+            or infinite (pycocotools may score such a result as found).
     """
     images = _ranks(_ids(ground_truth, "images", "image"))
     categories = _ranks(_ids(ground_truth, "categories", "category"))
@@ -90,7 +91,8 @@ def to_results(
     Boxes keep 3 decimals, about what float32 holds at the far side of a 4,096 px image; scores keep 7, all that float32
     holds near one, so that no two that matter become a tie. That makes a third of the json.
 
-    Raises: VitjaxError where a label has no category id.
+    Raises:
+        VitjaxError: a label has no category id.
     """
     outside = (labels < 0) | (labels >= len(category_ids))
     if outside.any():

@@ -70,7 +70,7 @@ def export_model(
         DataError: the model is for another task, the program does not say what the model says, `out` is something
             else, or it cannot be written.
     """
-    if (task := getattr(file.model, "task", "detection")) not in _TASKS:
+    if (task := _task_of(file.model)) not in _TASKS:
         raise DataError(f"export writes detectors and classifiers; a {task} model runs with vitjax only.")
     given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size
@@ -91,6 +91,11 @@ def export_model(
         files[_RUN] = Path(run_exported.__file__).read_bytes()
     _write(out, files)
     return Exported(out, sum(map(len, files.values())), about["batch"], found, notes)
+
+
+def _task_of(model: Any) -> str:
+    """What a model is for; one that does not say is a detector, as everywhere."""
+    return getattr(model, "task", "detection")
 
 
 def frame_of(resize: Resize | CenterCrop) -> tuple[int, int]:
@@ -166,13 +171,12 @@ def _compared(program: Program, content: bytes, *, batch_size: int) -> dict[str,
 def _description(file: ModelFile, program: Program, exported: export.Exported) -> dict[str, Any]:
     """What model.json says of the program."""
     batch = "b" if _is_symbolic(exported) else exported.in_avals[0].shape[0]
-    model: Any = file.model
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     meanings = _MEANINGS if program.postprocess else _MEANINGS | {"boxes": _RAW_BOXES}
     return {
         "format": _FORMAT,
-        "task": model.task,
-        "model": type(model).__name__,
+        "task": _task_of(file.model),
+        "model": type(file.model).__name__,
         "batch": batch,
         "height": program.height,
         "width": program.width,

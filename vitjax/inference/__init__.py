@@ -1,1 +1,1 @@
-"""From a checkpoint and a picture to boxes, pictures of boxes, and explanations."""
+"""From a model and images to what is on them: as a Python call, as files, and as a page of pictures."""

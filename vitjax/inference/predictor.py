@@ -77,9 +77,11 @@ class Predictor:
     ) -> Iterator[Answer]:
         """What is predicted for every record of a source, unfiltered, in batches of about `batch_size`."""
         self.task.allow(asked)
-        if asked.top not in self._sweeps:
-            self._sweeps[asked.top] = Sweep(self.task.asked(asked), self._mesh)
-        sweep = self._sweeps[asked.top]
+        task = self.task.asked(asked)
+        top = None if task is self.task else asked.top
+        if top not in self._sweeps:
+            self._sweeps[top] = Sweep(task, self._mesh)
+        sweep = self._sweeps[top]
         return sweep(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
 
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
@@ -102,7 +104,7 @@ class Predictor:
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.
 
         Raises:
-            ValueError: the model is no DeformableDETR.
+            FieldError: the model is no DeformableDETR.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.sampling_points import sampling_of
@@ -113,7 +115,7 @@ class Predictor:
         """What a DETR attends to on one image: `.of_query()` and `.of_pixel(x, y)` tell the weights.
 
         Raises:
-            ValueError: the model is no DETR.
+            FieldError: the model is no DETR.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.attention_maps import attention_of
@@ -124,7 +126,7 @@ class Predictor:
         """Which tokens of a CrossFormer attend to each other on one image: `.of_pixel(x, y)` tells them.
 
         Raises:
-            ValueError: the backbone is no CrossFormer.
+            FieldError: the backbone is no CrossFormer.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.group_maps import groups_of
@@ -135,7 +137,7 @@ class Predictor:
         """What the attention modules of the model do on one image: `.of_pixel(x, y)` tells it.
 
         Raises:
-            ValueError: the model has none that tells it.
+            FieldError: the model has none that tells it.
             DataError: the image is missing or cannot be read.
         """
         from vitjax.explain.looks import looks_of

@@ -69,8 +69,7 @@ def save(
     the lines on an image as soon as it is done.
 
     Raises:
-        FieldError: the task does not know what is asked for.
-        ValueError: `every` is no number of frames.
+        FieldError: the task does not know what is asked for, or `every` is no number of frames.
         DataError: a video cannot be read or written, or a picture would overwrite what it is made of.
     """
     require_positive(every=every)

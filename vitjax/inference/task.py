@@ -37,7 +37,7 @@ class Asked:
     """IoU with a better box of the same class above which a box is left out."""
 
     def __post_init__(self) -> None:
-        """Refuses what is no IoU, no number of things or no score."""
+        """Raises a FieldError for what is no IoU or no number of things."""
         if self.nms is not None and not 0 <= self.nms <= 1:
             raise FieldError(f"non-maximum suppression (nms) needs an IoU from 0 to 1; got {self.nms}.")
         if self.top is not None and self.top < 1:
@@ -87,7 +87,7 @@ class About:
     top: int | None = None
     """Most results of an image in files where nobody asks."""
     no_videos: str | None = None
-    """What a file is not good for if it is a video; None where videos can be given."""
+    """Why a video cannot be given, as the error says it; None where it can."""
 
 
 class Task(Protocol):

@@ -29,9 +29,8 @@ class Weights(NamedTuple):
 def read_weights(source: str | Path) -> Weights:
     """What a run's best checkpoint holds, or a file with published names, or a folder or repository of Hugging Face.
 
-    Of a folder `run/checkpoints/step` it is what that checkpoint holds.
-
-    Of a model with masks it is what the detector inside holds.
+    Of a folder `run/checkpoints/step` it is what that checkpoint holds, of a model with masks what the detector inside
+    holds.
 
     Raises:
         DataError: there is nothing of the kind.

@@ -4,7 +4,7 @@ from typing import Any
 
 # Modules by their names then; one stands for every class in it.
 _MODULES = {"vitjax.training.optimizer": "vitjax.runs.optimizer"}
-# The experiment of all tasks, which is one for each today; which, tells the room of its post-processing.
+# There was one experiment for all tasks; the room of its post-processing tells the task, whose experiment it is today.
 _EXPERIMENT = "vitjax.training.experiment.Experiment"
 _TASKS = {"classification": "Classification", "segmentation": "Segmentation"}
 # Fields that only classifiers have.
@@ -21,4 +21,4 @@ def renamed(kind: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         kept = {field: value for field, value in fields.items() if field not in left_out}
         return f"vitjax.tasks.{task}.{_TASKS.get(task, 'Detection')}", kept
     module, _, name = kind.rpartition(".")
-    return f"{_MODULES.get(module, module)}.{name}", fields
+    return (f"{_MODULES[module]}.{name}" if module in _MODULES else kind), fields

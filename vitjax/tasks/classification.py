@@ -71,7 +71,9 @@ class ImageClassifier:
 
     def asked(self, asked: Asked) -> "ImageClassifier":
         """The classifier that gives so many classes."""
-        return dataclasses.replace(self, postprocess=TopClasses(asked.top or self.postprocess.k))
+        if asked.top is None:
+            return self
+        return dataclasses.replace(self, postprocess=dataclasses.replace(self.postprocess, k=asked.top))
 
     def scored(self, variables: dict[str, Any]) -> tuple["ImageClassifier", dict[str, Any]]:
         """All of it."""

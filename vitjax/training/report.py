@@ -104,7 +104,7 @@ class MetricsLog:
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """The records of the run's metrics.jsonl in order, with NaN for null.
 
-    Raises: FileNotFoundError where there is none; ValueError where a line other than an unfinished last is no record.
+    Raises: FileNotFoundError where there is none; VitjaxError where a line but an unfinished last is no record.
     """
     path = workdir / "metrics.jsonl"
     if not path.exists():

@@ -1,0 +1,105 @@
+"""A model as a Python call: answers in the order of the images, and as many as are asked for."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from inference.test_sweep import COLOURS, Coloured, Shade
+
+from vitjax.classification.postprocess import TopClasses
+from vitjax.data.crops import CenterCrop
+from vitjax.data.errors import DataError
+from vitjax.data.transforms import Resize
+from vitjax.detection.postprocess import BestClass
+from vitjax.errors import FieldError
+from vitjax.inference import predictor
+from vitjax.inference.predictor import Predictor
+from vitjax.inference.sweep import Sweep
+from vitjax.structs import ANSWER, Predictions, PredictionSet
+from vitjax.tasks.classification import ImageClassifier
+from vitjax.tasks.detection import Detector
+
+SIZES = [(90, 30), (30, 90), (40, 40), (31, 88), (90, 31)]
+
+
+class WholeImage(nn.Module):
+    """Finds one thing, which is as large as the image."""
+
+    def __call__(self, images, *, train):
+        batch = len(images.pixels)
+        logits = jnp.broadcast_to(jnp.array([0.0, 4, 0, 0]), (1, batch, 1, 4))
+        return Predictions(
+            {ANSWER: PredictionSet(logits, jnp.broadcast_to(jnp.array([0.5, 0.5, 1, 1]), (1, batch, 1, 4)))}
+        )
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Predictor(Detector(WholeImage(), Resize(32, 64), BestClass()), {}, COLOURS)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Predictor(ImageClassifier(Shade(), CenterCrop(8, 8), TopClasses(3)), {}, COLOURS)
+
+
+def blank(height, width):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def test_answers_are_in_the_order_of_the_images_whatever_their_sizes(detector):
+    found = detector([blank(*size) for size in SIZES])
+    assert [one.boxes.round().tolist() for one in found] == [[[0, 0, width, height]] for height, width in SIZES]
+    assert [one.names for one in found] == [("green",)] * len(SIZES)
+
+
+def test_one_image_gives_one_answer_and_no_images_none(detector):
+    assert detector(blank(*SIZES[0])).boxes.shape == (1, 4)
+    assert detector([]) == []
+
+
+def test_each_call_gives_as_many_classes_as_it_asks_for(classifier):
+    image = Coloured()[2].image
+    assert [len(classifier(image, top=top)) for top in (None, 1, 2, None, 1)] == [3, 1, 2, 3, 1]
+    assert classifier(image, top=1).names == ("blue",)
+
+
+def test_a_detector_is_compiled_once_whatever_is_asked_of_it(monkeypatch):
+    made = []
+    monkeypatch.setattr(predictor, "Sweep", lambda *parts: made.append(parts) or Sweep(*parts))
+    detector = Predictor(Detector(WholeImage(), Resize(32, 64), BestClass()), {}, COLOURS)
+    for asked in ({}, {"top": 1}, {"top": 5, "nms": 0.5}, {"threshold": 0.9}):
+        detector(blank(40, 40), **asked)
+    assert len(made) == 1
+
+
+def test_what_the_model_does_not_know_is_refused(classifier):
+    with pytest.raises(FieldError, match="--threshold and --nms are for detectors"):
+        classifier(blank(8, 8), nms=0.5)
+
+
+def test_a_file_that_breaks_off_is_named(classifier, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match=r"cut\.png cannot be read as an image"):
+        classifier([blank(8, 8), path])
+
+
+def test_the_scores_of_a_source_count_its_broken_images(classifier):
+    evaluation = classifier.evaluate(Coloured(), batch_size=4)
+    assert evaluation.scores.summary["top1"] == pytest.approx(5 / 7)
+    assert evaluation.unreadable == ("0.png", "4.png")
+
+
+@pytest.mark.parametrize(("size", "multiple"), [(None, 32), (511, 32), (512, 128), (800, 128)])
+def test_large_images_are_padded_to_coarse_sides(size, multiple):
+    task = Detector(WholeImage(), Resize(size, None if size is None else 1333), BestClass())
+    assert Predictor(task, {}, COLOURS).subject.multiple == multiple
+
+
+def test_the_threshold_is_that_of_the_post_processing_where_it_has_one(classifier):
+    task = Detector(WholeImage(), Resize(32, 64), BestClass(threshold=0.125))
+    assert Predictor(task, {}, COLOURS).threshold == 0.125 and classifier.threshold == 0

@@ -1,0 +1,134 @@
+"""The rhythm of a run: at which steps it logs, saves and scores, where it stops, and how it goes on."""
+
+import dataclasses
+import itertools
+import types
+
+import pytest
+from inference.test_sweep import Coloured
+
+from vitjax.classification.classifier import Classifier
+from vitjax.data.crops import RandomCrop
+from vitjax.placement import data_mesh
+from vitjax.tasks.classification import Classification
+from vitjax.training import loop
+from vitjax.training.prepare import Prepared
+
+SOURCE = Coloured(records=6, broken=())  # three steps an epoch
+EXPERIMENT = Classification(
+    model=Classifier(num_classes=3), augmentation=RandomCrop(8), batch_size=2, log_every=2, save_every=2 / 3
+)
+
+
+class Kept:
+    """A store that notes what it is given."""
+
+    def __init__(self):
+        self.saved, self.scores, self.images = [], {}, []
+
+    def save(self, step, state, *, notes):
+        assert state == step and notes["classes"]["names"] == SOURCE.classes.names
+        self.saved.append(step)
+
+    def wait(self):
+        """Everything is on disk."""
+
+    def annotate(self, step, scores):
+        assert step in self.saved
+        self.scores[step] = scores
+
+    def metrics(self, step):
+        return self.scores.get(step, {})
+
+
+class Logged(dict):
+    """A log by step and split."""
+
+    def write(self, step, split, values):
+        assert (step, split) not in self
+        self[step, split] = values
+
+    def has(self, step, split):
+        return (step, split) in self
+
+
+class Sweeping:
+    """What is predicted does not matter here."""
+
+    task = types.SimpleNamespace(
+        about=types.SimpleNamespace(headline=("top1",)),
+        evaluate=lambda answers, source: types.SimpleNamespace(scores=types.SimpleNamespace(summary={"top1": 0.5})),
+    )
+
+    def __call__(self, variables, source, *, batch_size, workers):
+        return iter(())
+
+
+@pytest.fixture
+def turned(monkeypatch):
+    """A run of six steps, whose state is its step, from a step on, and until a signal comes in a step."""
+    monkeypatch.setattr(loop, "variables_of", lambda state, optimizer: {})
+
+    def turn(start=0, until=None, store=None, log=None, **fields):
+        store, log, signals = Kept() if store is None else store, Logged() if log is None else log, []
+
+        def train_step(state, batch):
+            signals.extend([2] if state + 1 == until else [])
+            store.images.append(batch.records.tolist())
+            return state + 1, {"loss": 2.0, "gradient_norm": 1.0}
+
+        experiment = dataclasses.replace(EXPERIMENT, **fields)
+        nothing = dict.fromkeys(field.name for field in dataclasses.fields(Prepared))
+        run = nothing | {"experiment": experiment, "mesh": data_mesh(), "plan": experiment.plan(SOURCE)}
+        run |= {"train_source": SOURCE, "evaluation_source": SOURCE, "total_steps": 6, "sweep": Sweeping()}
+        run |= {"train_step": train_step, "learning_rate": lambda step: 0.5**step}
+        state, step = loop._Turning(Prepared(**run), store, log, signals)(start, start)
+        assert state == step
+        return step, store, log
+
+    return turn
+
+
+def test_a_run_logs_saves_and_scores_every_so_often_and_at_its_end(turned, capsys):
+    step, store, log = turned()
+    assert step == 6 and store.saved == [2, 3, 4, 6] and list(store.scores) == [3, 6]
+    assert list(log) == [(2, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val")]
+    assert log[3, "val"] == {"top1": 0.5} and log[2, "train"]["loss"] == 2.0
+    assert "step 3: top1 0.500" in capsys.readouterr().out
+
+
+def test_the_learning_rate_that_is_logged_is_that_of_the_step_that_was_made(turned):
+    log = turned()[2]
+    assert [log[step, "train"]["learning_rate"] for step in (2, 4, 6)] == [0.5, 0.125, 0.03125]
+
+
+@pytest.mark.parametrize("until", [1, 3])
+def test_a_signal_ends_a_run_after_its_step_with_a_checkpoint_and_without_scores(turned, until, capsys):
+    step, store, log = turned(until=until)
+    assert step == until and store.saved[-1] == until and store.scores == {} and (until, "train") in log
+    assert f"stopped at step {until} of 6; the same command goes on" in capsys.readouterr().out
+
+
+def test_a_run_that_was_ended_before_its_scores_has_them_first_and_goes_on_as_it_would_have(turned):
+    _, store, log = turned(until=3)
+    step, store, log = turned(start=3, store=store, log=log)
+    assert step == 6 and store.saved == [2, 3, 4, 6] and list(store.scores) == [3, 6]
+    assert list(log) == [(2, "train"), (3, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val")]
+
+
+def test_a_run_that_goes_on_sees_the_images_that_it_would_have_seen(turned):
+    whole, later = turned()[1].images, turned(start=4)[1].images
+    assert [sorted(itertools.chain(*epoch)) for epoch in (whole[:3], whole[3:])] == [list(range(6))] * 2
+    assert later == whole[4:] and later != whole[:2]
+
+
+def test_a_run_at_its_end_does_nothing_more(turned):
+    _, store, log = turned()
+    saved, logged = list(store.saved), dict(log)
+    step, store, log = turned(start=6, store=store, log=log)
+    assert (step, store.saved, log) == (6, saved, logged)
+
+
+def test_first_weights_from_elsewhere_are_saved_before_the_first_step(turned):
+    assert turned(init_from="weights.pth")[1].saved == [0, 2, 3, 4, 6]
+    assert turned(init_from="weights.pth", start=4)[1].saved == [6]
