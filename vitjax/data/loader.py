@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cloudpickle
 import cv2
@@ -145,18 +145,35 @@ def _processes(loading: _Load, workers: int) -> Iterator[_Ask]:
         pool = ProcessPoolExecutor(workers, spawn, _start_worker, (cloudpickle.dumps(loading), folder))
 
         def ask(step: int) -> Callable[[], Batch]:
-            # Processes start here, and keep this mask: an interrupt is for their parent, which ends them.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with _interrupts_later():
                 left = pool.submit(_leave_batch, step)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return lambda: _taken(left.result())
 
         try:
             yield ask
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Lets processes start whole, and start them deaf to interrupts, which are for their parent, who ends them.
+
+    They keep the mask of the thread that starts them. In the parent another thread may take the signal all the same,
+    and the main one would be torn out of its work half-way.
+    """
+    came: list[Any] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda *given: came.append(given)) if in_main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+        handler(*came[0])
 
 
 class _Left(NamedTuple):
