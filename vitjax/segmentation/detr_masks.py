@@ -25,6 +25,7 @@ class MaskDETR(nn.Module):
     task: ClassVar[str] = "detection"
     family: ClassVar[str] = "mask_detr"
     scores: ClassVar[str] = "softmax"
+    makes_masks: ClassVar[bool] = True
 
     detr: DETR = dataclasses.field(default_factory=DETR)
     """The detector inside; its backbone has four feature maps, its channels are a multiple of 128."""

@@ -33,7 +33,6 @@ from vitjax.errors import FieldError
 from vitjax.evaluation import detection
 from vitjax.evaluation.coco import METRICS
 from vitjax.evaluation.scores import Evaluation
-from vitjax.families.known import detector_inside, family_of
 from vitjax.inference.results import Origin, Results
 from vitjax.inference.suppression import suppress
 from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
@@ -81,6 +80,10 @@ class Detector:
 
     def scored(self, variables: dict[str, Any]) -> tuple["Detector", dict[str, Any]]:
         """Boxes are scored, so of a model with masks it is the detector inside."""
+        if not _makes_masks(self.model):
+            return self, variables
+        from vitjax.families.known import detector_inside
+
         model, inside = detector_inside(self.model, variables)
         return dataclasses.replace(self, model=model), inside
 
@@ -258,5 +261,4 @@ def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Object
 
 
 def _makes_masks(model: nn.Module) -> bool:
-    family = family_of(model)
-    return family is not None and family.detector is not None
+    return getattr(model, "makes_masks", False)
