@@ -58,7 +58,8 @@ class Record:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """The record that `to_json` gave.
 
-        Raises: ValueError, KeyError or TypeError where the content is anything else.
+        Raises:
+            ValueError, KeyError or TypeError: the content is anything else.
         """
         fields = content["record"]
         if zlib.crc32(json.dumps(fields, sort_keys=True).encode()) != content["crc32"]:

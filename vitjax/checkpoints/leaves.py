@@ -42,7 +42,8 @@ def recorded(
 
     Arrays without elements are left out, for Orbax takes none: their record says all there is to say.
 
-    Raises: TypeError for a leaf that is neither array nor number.
+    Raises:
+        TypeError: a leaf is neither array nor number.
     """
     leaves = by_path(state)
     plain = {path: jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves.items()}

@@ -29,7 +29,8 @@ def matches(pattern: str, path: str) -> bool:
 def require_matches(field: str, patterns: Iterable[str], paths: Collection[str]) -> None:
     """Passes when every pattern is found in some path.
 
-    Raises: FieldError that names the field, the pattern and the nearest names, for a mistyped one would do nothing.
+    Raises:
+        FieldError: one is not, for a mistyped one would do nothing; field, pattern and nearest names are told.
     """
     for pattern in patterns:
         if not any(matches(pattern, path) for path in paths):

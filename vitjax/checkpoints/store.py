@@ -81,7 +81,8 @@ class Store:
     def wait(self) -> None:
         """Blocks until the last `save` is on disk.
 
-        Raises: CheckpointError where it could not be written; earlier checkpoints are then as they were.
+        Raises:
+            CheckpointError: it could not be written; earlier checkpoints are then as they were.
         """
         if self._manager:
             with self._writing():
@@ -98,7 +99,8 @@ class Store:
 
         A step that is already there is left alone. `notes` are anything JSON can hold.
 
-        Raises: CheckpointError where a later step is there, or where this or the save before cannot be written.
+        Raises:
+            CheckpointError: a later step is there, or where this or the save before cannot be written.
         """
         step = int(step)
         self.wait()

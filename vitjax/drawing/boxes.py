@@ -63,8 +63,9 @@ def draw_boxes(
     and tags stay inside the picture, the best score lies on top. Boxes that do not meet the image are left out; where
     there is neither label nor score there is no tag.
 
-    Raises: ValueError where the image is not uint8 RGB, the numbers of boxes, labels and scores differ, or a box is NaN
-    or infinite.
+    Raises:
+        ValueError: the image is not uint8 RGB, the numbers of boxes, labels and scores differ, or a box is NaN or
+            infinite.
     """
     _check(image, boxes, labels, scores)
     picture = _resized(Image.fromarray(image), scale)
@@ -93,7 +94,8 @@ def contact_sheet(
 
     Pictures whose longer side is over `tile` pixels are shrunk to it. Captions that are too long lose their middle.
 
-    Raises: ValueError where there are no images, or not as many captions as images.
+    Raises:
+        ValueError: there are no images, or not as many captions as images.
     """
     captions = [""] * len(images) if captions is None else captions
     if not images or len(captions) != len(images) or columns < 1:

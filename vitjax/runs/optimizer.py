@@ -149,7 +149,8 @@ class AdamW:
     def partition(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """(trainable, frozen): two nested dicts, which `merge` makes whole again.
 
-        Raises: FieldError for a pattern that matches no parameter, and where nothing is left to train.
+        Raises:
+            FieldError: a pattern matches no parameter, or nothing is left to train.
         """
         leaves = flatten(params)
         require_matches("multipliers", self.multipliers, leaves)
@@ -164,7 +165,8 @@ class AdamW:
     def merge(trainable: PyTree, frozen: PyTree) -> PyTree:
         """The whole tree of the two parts; free of cost, also inside jit.
 
-        Raises: FieldError where both parts hold the same path.
+        Raises:
+            FieldError: both parts hold the same path.
         """
         first, second = flatten(trainable), flatten(frozen)
         if both := sorted(first.keys() & second.keys()):

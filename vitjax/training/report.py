@@ -47,7 +47,8 @@ class MetricsLog:
     def write(self, step: int, split: Literal["train", "val"], values: Mapping[str, SupportsFloat]) -> None:
         """Appends one record; it is on disk when this returns.
 
-        Raises: VitjaxError where a value is called "step" or "split".
+        Raises:
+            VitjaxError: a value is called "step" or "split".
         """
         if taken := {"step", "split"} & set(values):
             raise VitjaxError(f"A metric is called {min(taken)!r}, which every record has already; name it otherwise.")
@@ -104,7 +105,9 @@ class MetricsLog:
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """The records of the run's metrics.jsonl in order, with NaN for null.
 
-    Raises: FileNotFoundError where there is none; VitjaxError where a line but an unfinished last is no record.
+    Raises:
+        FileNotFoundError: there is none.
+        VitjaxError: a line but an unfinished last is no record.
     """
     path = workdir / "metrics.jsonl"
     if not path.exists():
