@@ -236,7 +236,7 @@ def test_arguments_that_cannot_be_are_refused_at_once(source, plan, arguments, m
 
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from contextlib import closing
 import numpy as np
 from vitjax.data.loader import batches
@@ -253,6 +253,7 @@ class Black:
         return Sample(np.zeros((32, 32, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background ignores it
     source = Black()
     ready = batches(source, EvaluationPlan(source.sizes, 1, Resize(size=None)), max_objects=1, workers=2)
     try:

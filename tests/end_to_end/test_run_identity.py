@@ -1,5 +1,6 @@
 """A run that cannot be falsified: what goes on is the run that was there, and what is refused leaves all as it was."""
 
+import dataclasses
 import gc
 import json
 import os
@@ -122,11 +123,12 @@ def test_another_experiment_in_the_folder_of_a_run_is_refused_and_the_run_stays_
 
 
 def test_other_classes_in_the_data_are_refused(config, run, capsys, monkeypatch):
-    from vitjax.data.digits import DigitScenes
+    from vitjax.data.digits import Digits
     from vitjax.data.source import Classes
 
     red = Classes(("red", *(str(digit) for digit in range(1, 10))), tuple(range(1, 11)))
-    monkeypatch.setattr(DigitScenes, "classes", red)
+    opened = Digits.open
+    monkeypatch.setattr(Digits, "open", lambda *given: dataclasses.replace(opened(*given), classes=red))
     error = refused([config, "--workdir", str(run), "--epochs", "3"], run, capsys)
     assert "label 0: '0' (id 1) there, 'red' (id 1) now" in error
 

@@ -43,15 +43,19 @@ WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_cros
 
 
 @functools.cache  # tracing a ResNet-101 takes seconds, so once is enough
-def traced(experiment):
+def traced(model):
     """What a config's model predicts for two images, and its variables, both without numbers."""
-    model = experiment.model if experiment.model.num_classes else experiment.model.clone(num_classes=91)
     images = Images(jnp.zeros((2, 160, 160, 3)), jnp.ones((2, 160, 160), bool))
     return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), images)
 
 
 def shapes(experiment):
-    return traced(experiment)[1]
+    return traced(closed(experiment.model))[1]
+
+
+def closed(model):
+    """The model with 91 classes where the data decide."""
+    return model if model.num_classes else model.clone(num_classes=91)
 
 
 def test_the_promised_configs_are_there():
@@ -62,7 +66,7 @@ def test_the_promised_configs_are_there():
 def test_every_config_builds_a_model_that_predicts(name):
     experiment = load_config(name).experiment
     model, labels = experiment.model, experiment.model.num_classes or 91
-    predictions, variables = traced(experiment)
+    predictions, variables = traced(closed(experiment.model))
     if experiment.kind == "classification":
         assert predictions.shape == (2, labels)
     elif experiment.kind == "segmentation":
@@ -130,7 +134,7 @@ def test_a_config_loads_no_models_of_others(config, others):
 
 
 def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
-    monkeypatch.setattr(models, "shapes", shapes)
+    monkeypatch.setattr(models, "shapes_of", lambda model: traced(model)[1])
     text = models.table()
     assert all(name in text for name in names())
     assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
