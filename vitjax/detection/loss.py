@@ -1,6 +1,7 @@
 """DETR's set loss, as sums and counts that are divided once. Source: Carion et al. 2020, section 3.1, equation 2."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ LayerTerms = Callable[[Array, Array, Array | None, Targets, Array], Terms]
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(ABC):
     """The weighted sum of a loss of classes over all queries, and L1 and generalised IoU over matched pairs.
 
     Every layer of every set has all three.
@@ -34,9 +35,9 @@ class Loss:
     giou: float = 2.0
     """Weight of one minus the generalised IoU of matched boxes."""
 
+    @abstractmethod
     def of_classes(self, logits: Array, counts: Array | None, targets: Targets, queries: Array) -> Mean:
         """The loss of classes of one layer; `counts` tells the queries that count, None is all of them."""
-        raise NotImplementedError
 
     def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
         """The terms `class`, `box` and `giou` of every set, and those for the log, as `terms_of_sets` names them."""

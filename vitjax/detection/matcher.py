@@ -1,6 +1,7 @@
 """Bipartite matching of predictions and objects, inside jit. Source: Carion et al. 2020, section 3.1, equation 1."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from vitjax.structs import Assignment, Predictions, PredictionSet, Targets
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
+class Cost(ABC):
     """Price of giving an object to a query: minus what its class is worth, L1 distance, minus generalised IoU."""
 
     classification: float = 1.0
@@ -23,9 +24,9 @@ class Cost:
     giou: float = 2.0
     """Weight of the generalised IoU."""
 
+    @abstractmethod
     def worth(self, logits: Float[Array, "queries classes"]) -> Float[Array, "queries classes"]:
         """What every class is worth to a query that is given an object of it, from float32 logits."""
-        raise NotImplementedError
 
     def __call__(
         self,
