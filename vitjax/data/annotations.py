@@ -108,11 +108,13 @@ def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequenc
     finite = np.isfinite(table.boxes).all(1)
     covers = np.all(clamped[:, 2:] > clamped[:, :2], axis=1)
     outside = finite & covers & (np.abs(clamped - table.boxes).max(1, initial=0) > _TOLERANCE)
+    shares = finite & covers & is_relative(np.where(finite[:, None], table.boxes, 0))
     unmeasured = finite & covers & ~(np.isfinite(table.areas) & (table.areas > 0))
     for kind, rows in (
         ("dropped boxes with a coordinate that is no finite number", ~finite),
         ("dropped boxes that cover nothing of their image", finite & ~covers),
         ("clamped boxes that reach out of their image", outside),
+        ("kept boxes that lie in the first pixel of their image, as shares of it would", shares),
         ("measured boxes whose area is missing or not positive", unmeasured),
     ):
         if rows.any():
@@ -125,6 +127,22 @@ def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequenc
     kept = kept[np.argsort(table.records[kept], kind="stable")]
     areas = np.where(unmeasured[kept], np.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1), table.areas[kept])
     return Annotations(table.records[kept], boxes[kept], table.labels[kept], areas, table.crowds[kept])
+
+
+def is_relative(boxes: Float[np.ndarray, "objects 4"]) -> Bool[np.ndarray, " objects"]:
+    """Which boxes, xyxy, were written with corner and extent from 0 to 1, as shares of their image are."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    return ((boxes[:, :2] >= 0) & (boxes[:, :2] < 1) & (extent > 0) & (extent <= 1.01)).all(1)
+
+
+def no_objects(table: Annotations) -> str:
+    """Why nothing in a tidy table can be trained on, and what to do, as a sentence; "" where something can."""
+    if table.max_objects:
+        return ""
+    crowds = len(table.records)
+    if not crowds:
+        return "No annotation is left: label some objects, or mend what is counted."
+    return f"All {crowds} annotations have iscrowd 1, which training leaves out: write iscrowd 0 for single objects."
 
 
 def _clamp(boxes: Float[np.ndarray, "n 4"], size: Int[np.ndarray, "*boxes 2"]) -> Float[np.ndarray, "n 4"]:

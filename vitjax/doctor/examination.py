@@ -8,18 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from vitjax.data.annotated_files import Listing, folder_of, look, present
 from vitjax.data.annotations import Annotations, tidy
-from vitjax.data.coco import JSON_PATHS, find_folder, find_json, look
-from vitjax.data.coco_json import (
-    LEFT_OUT,
-    Key,
-    ListedImage,
-    image_ids,
-    read_annotations,
-    read_classes,
-    read_images,
-    read_instances,
-)
+from vitjax.data.coco import coco_splits, find_json, read_coco
+from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
 from vitjax.data.source import Classes
@@ -82,7 +74,7 @@ def examine(
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
         wish = "Name a folder in COCO format, or one with a folder of images for each class."
         return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
-    names = _splits(folder)
+    names = coco_splits(folder)
     if not names:
         return examine_folder(folder, split, decode=decode)
     chosen = names if split is None else (split,)
@@ -98,23 +90,6 @@ def examine(
     return Examination(title, tuple(findings))
 
 
-def _splits(root: Path) -> tuple[str, ...]:
-    """The splits that have a json, training first; a json that might be anything counts only if there is no other."""
-    found: dict[Path, str] = {}
-    clear: set[str] = set()
-    for pattern in JSON_PATHS:
-        before, after = pattern.split("{}")
-        for path in sorted(root.glob(pattern.format("*"))):
-            whole = path.relative_to(root).as_posix()[len(before) : -len(after)]
-            name = whole.removesuffix("2017")
-            if path not in found:
-                found[path] = whole if name in found.values() else name
-                if "instances" in pattern or "_annotations" in pattern or name in _USUAL:
-                    clear.add(found[path])
-    names = dict.fromkeys(name for name in found.values() if name in clear or not clear)
-    return tuple(sorted(names, key=lambda name: (not name.startswith("train"), name not in VALIDATION, name)))
-
-
 def _missing(root: Path) -> Iterator[Finding]:
     """The splits that training opens if it is told nothing, and that are not there."""
     for split, option in (("train", "train-split"), ("val", "split")):
@@ -128,10 +103,10 @@ def _missing(root: Path) -> Iterator[Finding]:
 
 def _examine_split(root: Path, name: str, training: bool, measures: _Measures) -> _Split:
     try:
-        path = find_json(root, name)
-        document = read_instances(path)
+        listing = read_coco(root, name)
     except DataError as error:
         return _Split(name, [Finding("annotations", "error", str(error))])
+    path, document = listing.path, listing.document
     tally, where = Tally(), path.relative_to(root).as_posix()
     listed = read_images(document["images"], tally)
     counts = f"{several(len(listed), 'image')} and {several(len(document['annotations']), 'annotation')}"
@@ -142,13 +117,12 @@ def _examine_split(root: Path, name: str, training: bool, measures: _Measures) -
             "annotations", "error", f"{where} lists no image that can be used", (), "List the images in it."
         )
         return _Split(name, [*found, fault, *from_tally(tally)])
-    images = _find_images(root, name, path, listed, measures.decode, tally)
+    images = _find_images(listing, listed, measures.decode, tally)
     found += images.findings
     if not images.kept:
         return _Split(name, [*found, *from_tally(tally)])
     classes, label_of = _classes(document, path, tally, found)
-    record_of = {image.key: LEFT_OUT for image in listed} | {image.key: i for i, image in enumerate(images.kept)}
-    raw = read_annotations(document["annotations"], record_of, label_of, tally)
+    raw = read_annotations(document["annotations"], records_of(listed, images.kept), label_of, tally)
     table = tidy(raw, images.sizes, images.names, tally)
     found += look_at_ids(document["annotations"])
     if classes is not None:
@@ -176,12 +150,11 @@ class _Images(NamedTuple):
         return [image.file_name for image in self.kept]
 
 
-def _find_images(
-    root: Path, split: str, path: Path, listed: Sequence[ListedImage], everything: bool, tally: Tally
-) -> _Images:
+def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bool, tally: Tally) -> _Images:
+    root = listing.root
     try:
-        folder = find_folder(root, split, path, listed)
-        kept, _, _ = look(folder, listed, False, tally)
+        folder = folder_of(listing, listed)
+        kept, _, _ = look(folder, present(root, folder, listed, tally), False, tally)
     except DataError as error:
         wish = "The boxes are looked at all the same, with the sizes in the json."
         return _as_listed(listed, Finding("images", "error", str(error), (), wish))
