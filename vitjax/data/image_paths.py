@@ -152,7 +152,8 @@ def what_is(written: str) -> str:
 def found_images(root: Path, folder: Path, written: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
     """The (place in `written`, path in the folder) of the images that are there; each kind of difference is counted.
 
-    Names of one file give one path, the first. Where names that are not alike end at one file, nobody knows whose it is: unless one is written whole, none has it.
+    Names of one file give one path, the first. Where names that are not alike end at one file, nobody knows whose it
+    is: unless one is written whole, none has it.
     """
     finder, owners = Finder(root), dict[str, list[tuple[str, int, Place]]]()
     for number, name in enumerate(written):
