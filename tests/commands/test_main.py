@@ -67,3 +67,24 @@ def test_a_value_error_of_a_library_that_vitjax_calls_keeps_its_traceback(monkey
     let_doctor_run(monkeypatch, 'int("x")', PACKAGE / "mine.py")
     with pytest.raises(ValueError, match="invalid literal"):
         main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "quickstart", "--workdir", "FILE"],
+        ["predict", "no model", "FILE", "--out", "FILE"],
+        ["explain", "no model", "FILE", "--out", "FILE/x.png"],
+        ["convert", "no model", "FILE/x.pth"],
+        ["convert", "no model", "FILE/run"],
+        ["export", "no model", "FILE"],
+    ],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)
+def test_every_command_says_it_in_one_line_before_it_reads_anything(tmp_path, words, capsys):
+    (tmp_path / "file.png").touch()
+    assert main([word.replace("FILE", str(tmp_path / "file.png")) for word in words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        line.startswith("error: ") and "file.png" in line and "cannot be written: " in line and "Give another" in line
+    )

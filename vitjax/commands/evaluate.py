@@ -12,12 +12,19 @@ from vitjax.data.coco import CocoFolder
 
 def run(words: list[str]) -> None:
     """Scores the model, prints the table, and writes results and scores where asked."""
-    from vitjax.data.label_names import in_words
-    from vitjax.tasks.load import load
+    from vitjax.checkpoints.writing import writing
 
     model = words[0] if words and not words[0].startswith("-") else None
     arguments = _evaluate_arguments(CocoFolder() if model is None else _data_of(model))
     asked: Any = tyro.cli(arguments, prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,))
+    with writing(None if asked.out is None else Path(asked.out), "--out"):
+        _evaluate(asked)
+
+
+def _evaluate(asked: Any) -> None:
+    from vitjax.data.label_names import in_words
+    from vitjax.tasks.load import load
+
     source = asked.data.open(asked.data.split)
     predictor = load(asked.model, step=asked.step)
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")

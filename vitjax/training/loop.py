@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from vitjax.checkpoints.store import Store
+from vitjax.checkpoints.writing import writing
 from vitjax.data.loader import batches
 from vitjax.inference.page import draw_page
 from vitjax.placement import place_batch
@@ -44,11 +45,17 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
     without a report. `config` is what the experiment came from, whose text is kept with the run.
 
     Raises:
+        CannotWrite: `workdir` cannot be written.
         DataError: the data cannot be trained on.
         AnotherRun: `workdir` holds a run that this one is not; it is left as it is.
         RunInUse: another process trains into `workdir`.
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
     """
+    with writing(workdir, "--workdir"):
+        return _train(experiment, workdir, config)
+
+
+def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outcome:
     began = time.monotonic()
     run = prepare(experiment)
     print(run.headline(), flush=True)
