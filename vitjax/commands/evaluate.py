@@ -23,13 +23,15 @@ def run(words: list[str]) -> None:
 
 def _evaluate(asked: Any) -> None:
     from vitjax.data.label_names import in_words
+    from vitjax.data.layouts import in_its_layout
     from vitjax.tasks.load import load
 
-    source = asked.data.open(asked.data.split)
+    data, notes = in_its_layout(asked.data)
+    source = data.open(data.split)
     predictor = load(asked.model, step=asked.step)
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
-    print("\n".join([heading, *source.problems]), flush=True)
+    print("\n".join([*notes, heading, *source.problems]), flush=True)
     evaluation = predictor.evaluate(source, batch_size=asked.batch_size, workers=asked.workers)
     if evaluation.unreadable:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")

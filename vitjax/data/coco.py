@@ -44,12 +44,12 @@ class CocoFolder:
                 width, height] in pixels, or the split is the one to train on and no annotation can be used.
         """
         root, tally = data_root(self.root, "Name a folder in COCO format, --data.root FOLDER."), Tally()
-        listing = read_coco(root, split)
+        listing = read_coco(root, split, tally)
         training = split == self.train_split
         return open_listing(listing, tally, training=training, labels=self.labels, check=self.check_images)
 
 
-def read_coco(root: Path, split: str, tally: Tally | None = None) -> Listing:
+def read_coco(root: Path, split: str, tally: Tally) -> Listing:
     """What the json of a split says.
 
     Raises:
@@ -90,6 +90,11 @@ def find_json(root: Path, split: str) -> Path:
     also = f" (and the same with {' and '.join(names[1:])})" if names[1:] else ""
     found = sorted(str(path.relative_to(root)) for pattern in ("*.json", "*/*.json") for path in root.glob(pattern))
     there = f"The json files in it are {', '.join(found[:8])}" if found else "There are no json files in it"
+    from vitjax.data.layouts import layout_of  # which knows this one, too
+
+    other = layout_of(root)
+    if other is not None and other.source is not CocoFolder:
+        raise DataError(f"{root} is in {other.title}: use vitjax.data.{other.source.__name__} in place of CocoFolder.")
     raise DataError(
         f"{root} has no annotations of the split {split!r}: looked for {tried}{also}. {there}. "
         "Name a split that is there (--data.split, --data.train-split), or rename the file."

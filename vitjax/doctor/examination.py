@@ -10,10 +10,10 @@ from jaxtyping import Int
 
 from vitjax.data.annotated_files import Listing, folder_of, look, present
 from vitjax.data.annotations import Annotations, tidy
-from vitjax.data.coco import coco_splits, find_json, read_coco
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
+from vitjax.data.layouts import Layout, layout_of
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
@@ -74,40 +74,42 @@ def examine(
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
         wish = "Name a folder in COCO format, or one with a folder of images for each class."
         return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
-    names = coco_splits(folder)
-    if not names:
+    layout = layout_of(folder)
+    if layout is None:
         return examine_folder(folder, split, decode=decode)
+    names = layout.splits(folder)
     chosen = names if split is None else (split,)
-    splits = [_examine_split(folder, name, name.startswith("train") or names == (name,), measures) for name in chosen]
+    splits = [
+        _examine_split(layout, folder, name, name.startswith("train") or names == (name,), measures) for name in chosen
+    ]
     findings = [replace(finding, split=each.name) for each in splits for finding in each.findings]
     if split is None:
-        findings += _missing(folder)
+        findings += _missing(layout, folder)
     findings += compare_classes({each.name: each.classes for each in splits if each.classes})
     findings += look_for_leaks({each.name: each.files for each in splits if each.files})
     order = {name: place for place, name in enumerate(chosen)}
     findings.sort(key=lambda finding: order.get(finding.split, -1))
-    title = f"{root}: COCO format, {several(len(chosen), 'split')} ({', '.join(chosen)})"
+    title = f"{root}: {layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
     return Examination(title, tuple(findings))
 
 
-def _missing(root: Path) -> Iterator[Finding]:
+def _missing(layout: Layout, root: Path) -> Iterator[Finding]:
     """The splits that training opens if it is told nothing, and that are not there."""
     for split, option in (("train", "train-split"), ("val", "split")):
-        try:
-            find_json(root, split)
-        except DataError:
+        if not layout.has(root, split):
             text = f"there is no split {split!r}, which training opens if it is told no other"
             wish = f"Name one that is there, --data.{option} NAME, or divide the data."
             yield Finding("annotations", "warning", text, (), wish, split)
 
 
-def _examine_split(root: Path, name: str, training: bool, measures: _Measures) -> _Split:
+def _examine_split(layout: Layout, root: Path, name: str, training: bool, measures: _Measures) -> _Split:
+    tally = Tally()
     try:
-        listing = read_coco(root, name)
+        listing = layout.read(root, name, tally)
     except DataError as error:
         return _Split(name, [Finding("annotations", "error", str(error))])
     path, document = listing.path, listing.document
-    tally, where = Tally(), path.relative_to(root).as_posix()
+    where = path.relative_to(root).as_posix() if path.is_relative_to(root) and path != root else str(path)
     listed = read_images(document["images"], tally)
     counts = f"{several(len(listed), 'image')} and {several(len(document['annotations']), 'annotation')}"
     categories = several(len(document["categories"]), "category", "categories")
@@ -159,7 +161,7 @@ def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bo
         wish = "The boxes are looked at all the same, with the sizes in the json."
         return _as_listed(listed, Finding("images", "error", str(error), (), wish))
     files = read_files(folder, [image.file_name for image in kept])
-    kept, sizes, turned = _look_again(folder, kept, files, tally)
+    kept, sizes, turned = _look_again(listing, folder, kept, files, tally)
     if not kept:
         fault = f"none of {several(len(listed), 'image')} in {folder.relative_to(root)}/ can be used"
         return _as_listed(listed, Finding("images", "error", fault, (), "Put readable files there."))
@@ -176,12 +178,16 @@ def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bo
 
 
 def _look_again(
-    folder: Path, listed: Sequence[ListedImage], files: Files, tally: Tally
+    listing: Listing, folder: Path, listed: Sequence[ListedImage], files: Files, tally: Tally
 ) -> tuple[list[ListedImage], Int[np.ndarray, "records 2"], frozenset[str]]:
     """The images that opening would use, their sizes, and the names of those turned; as opening finds them.
 
     Where a file is as the json says, there is nothing to find out; of many images that saves half the time.
     """
+    if listing.upright:
+        shown = [image for image in listed if image.file_name in set(files.names)]
+        names = frozenset(image.file_name for image in shown)
+        return shown, np.array([image.size for image in shown], np.int32).reshape(-1, 2), names
     facts = dict(zip(files.names, files.facts, strict=True))
     known = {image.file_name: image.size for image in listed}
     plain = {name for name, size in known.items() if name in facts and facts[name].size == size}

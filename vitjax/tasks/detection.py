@@ -23,6 +23,8 @@ from vitjax.data.plan import EvaluationPlan, TrainPlan
 from vitjax.data.source import Classes, Sample, SizedSource
 from vitjax.data.tfds import TfdsCoco
 from vitjax.data.transforms import Augmentation, Resize
+from vitjax.data.voc import VocFolder
+from vitjax.data.yolo import YoloFolder
 from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Loss, SetLoss
@@ -190,7 +192,7 @@ class Detection(Experiment):
 
     model: nn.Module = dataclasses.field(default_factory=DETR)
     """The network."""
-    data: CocoFolder | TfdsCoco | Digits = dataclasses.field(default_factory=CocoFolder)
+    data: CocoFolder | YoloFolder | VocFolder | TfdsCoco | Digits = dataclasses.field(default_factory=CocoFolder)
     """Where images and boxes come from."""
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     """What is done to training images."""

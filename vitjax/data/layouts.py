@@ -1,0 +1,57 @@
+"""The layouts that images with boxes come in, told by what lies in a folder."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vitjax.data.annotated_files import Listing
+from vitjax.data.coco import CocoFolder, coco_splits, find_json, read_coco
+from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import aliases
+from vitjax.data.voc import VocFolder, read_voc, voc_splits
+from vitjax.data.yolo import YoloFolder, read_yolo, yolo_splits
+
+
+class Layout(NamedTuple):
+    """How a layout is called, its source, the splits that a folder has in it, and how one of them is read."""
+
+    title: str
+    source: type
+    splits: Callable[[Path], tuple[str, ...]]
+    read: Callable[[Path, str, Tally], Listing]
+
+    def has(self, root: Path, split: str) -> bool:
+        """Whether there is a split of this name, or of another that means the same."""
+        if self.source is not CocoFolder:
+            return not {*self.splits(root)}.isdisjoint(aliases(split))
+        try:
+            return bool(find_json(root, split))
+        except DataError:
+            return False
+
+
+LAYOUTS = (
+    Layout("COCO format", CocoFolder, coco_splits, read_coco),
+    Layout("YOLO's layout", YoloFolder, yolo_splits, read_yolo),
+    Layout("Pascal VOC's layout", VocFolder, voc_splits, read_voc),
+)
+
+
+def layout_of(root: Path) -> Layout | None:
+    """The first layout in which a folder has a split, None where it has none in any; a yaml is YOLO's."""
+    return next((layout for layout in LAYOUTS if layout.splits(root)), None)
+
+
+def in_its_layout(data: Any) -> tuple[Any, tuple[str, ...]]:
+    """The source for the layout that the root of a CocoFolder has, with its splits, and a line that says so.
+
+    A folder in COCO format, one in no known layout, and any other source stay what they are.
+    """
+    root = Path(data.root).expanduser() if type(data) is CocoFolder and data.root else None
+    layout = None if root is None or not root.exists() else layout_of(root)
+    if layout is None or layout.source is CocoFolder:
+        return data, ()
+    fields = {field.name for field in dataclasses.fields(layout.source)}
+    shared = {name: value for name, value in vars(data).items() if name in fields}
+    return layout.source(**shared), (f"{data.root} is in {layout.title}, and is read as {layout.source.__name__}",)
