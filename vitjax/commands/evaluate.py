@@ -23,12 +23,13 @@ def run(words: list[str]) -> None:
 
 def _evaluate(asked: Any) -> None:
     from vitjax.data.label_names import in_words
-    from vitjax.data.layouts import in_its_layout
+    from vitjax.data.layouts import in_its_layout, named_as
     from vitjax.tasks.load import load
 
     data, notes = in_its_layout(asked.data)
     source = data.open(data.split)
     predictor = load(asked.model, step=asked.step)
+    source = named_as(source, data, predictor.classes)
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
     print("\n".join([*notes, heading, *source.problems]), flush=True)

@@ -1,7 +1,7 @@
 """The table of all annotations of a data set, checked once; targets for training and ground truth for scoring."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -91,6 +91,15 @@ class AnnotatedImages:
     def name(self, record: int) -> str:
         """The file name of the image, as the annotations have it."""
         return self.names[record]
+
+    def named_as(self, classes: Classes) -> "AnnotatedImages":
+        """Itself with the labels that `classes` have for the same names; as it is where a name is not among them."""
+        label_of = {name: label for label, name in enumerate(classes.names) if name}
+        if len(label_of) < sum(map(bool, classes.names)) or not {*self.classes.names} <= label_of.keys():
+            return self
+        lookup = np.array([label_of[name] for name in self.classes.names], np.int32)
+        table = replace(self.annotations, labels=lookup[self.annotations.labels])
+        return replace(self, classes=classes, annotations=table)
 
     def ground_truth(self) -> dict:
         """COCO instances of the images in use, with crowds, without what was dropped."""

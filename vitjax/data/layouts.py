@@ -9,6 +9,7 @@ from vitjax.data.annotated_files import Listing
 from vitjax.data.coco import CocoFolder, coco_splits, find_json, read_coco
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import aliases
+from vitjax.data.source import Classes
 from vitjax.data.voc import VocFolder, read_voc, voc_splits
 from vitjax.data.yolo import YoloFolder, read_yolo, yolo_splits
 
@@ -41,6 +42,11 @@ LAYOUTS = (
 def layout_of(root: Path) -> Layout | None:
     """The first layout in which a folder has a split, None where it has none in any; a yaml is YOLO's."""
     return next((layout for layout in LAYOUTS if layout.splits(root)), None)
+
+
+def named_as(source: Any, data: Any, classes: Classes) -> Any:
+    """The source with the labels of `classes` by name, where the layout of its data numbers classes for itself."""
+    return source.named_as(classes) if isinstance(data, YoloFolder | VocFolder) else source
 
 
 def in_its_layout(data: Any) -> tuple[Any, tuple[str, ...]]:

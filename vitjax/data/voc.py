@@ -87,6 +87,8 @@ def read_voc(root: Path, split: str, tally: Tally, classes: Sequence[str] = ()) 
         there = ", ".join(splits) or "none"
         wish = f"Name one that is there (--data.split, --data.train-split). {WISH}"
         raise DataError(f"{root} has no list ImageSets/Main/{split}.txt; there are: {there}. {wish}")
+    if len(homes := _homes(root)) > 1:
+        raise DataError(f"{root} holds several data sets in VOC's layout; name one: {', '.join(map(str, homes[:6]))}.")
     part = splits[key]
     scenes = dict(
         zip(part.stems, in_threads(lambda stem: _scene(part.scenes / f"{stem}.xml"), part.stems), strict=True)
@@ -117,19 +119,11 @@ def read_voc(root: Path, split: str, tally: Tally, classes: Sequence[str] = ()) 
 
 def voc_splits(root: Path) -> tuple[str, ...]:
     """The splits of a folder in VOC's layout, training first; none where it is not in it."""
-    try:
-        names = _splits(root)
-    except DataError:  # of several years, one of which is to be named
-        return ()
-    return tuple(sorted(names, key=lambda name: (not name.startswith("train"), name not in VALIDATION, name)))
+    return tuple(sorted(_splits(root), key=lambda name: (not name.startswith("train"), name not in VALIDATION, name)))
 
 
 def _splits(root: Path) -> dict[str, _Split]:
-    homes = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(root.glob(f"{pattern}Annotations"))]
-    homes = [home for home in homes if any((home / "ImageSets" / "Main").glob("*.txt"))]
-    if len(homes) > 1 and root not in homes:
-        raise DataError(f"{root} holds several data sets in VOC's layout; name one: {', '.join(map(str, homes[:6]))}.")
-    if homes:
+    if homes := _homes(root):
         home, lists = homes[0], sorted((homes[0] / "ImageSets" / "Main").glob("*.txt"))
         chosen = [path for path in lists if not _OF_A_CLASS.fullmatch(path.stem)] or lists
         folder = home / "JPEGImages"
@@ -140,6 +134,15 @@ def _splits(root: Path) -> dict[str, _Split]:
         if stems and any(name in stems for name in _by_stem(folder)):
             found[folder.name] = _Split(folder, folder, folder, stems)
     return found
+
+
+def _homes(root: Path) -> list[Path]:
+    """The folders with Annotations and lists: the root itself, or those in it, or one deeper."""
+    for pattern in ("Annotations", "*/Annotations", "*/*/Annotations"):
+        homes = [path.parent for path in sorted(root.glob(pattern))]
+        if homes := [home for home in homes if any((home / "ImageSets" / "Main").glob("*.txt"))]:
+            return homes
+    return []
 
 
 def _stems(path: Path) -> list[str]:

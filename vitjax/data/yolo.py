@@ -198,6 +198,8 @@ def _pairs(root: Path) -> dict[str, list[str]]:
             if folder.is_dir() and has_labels and not (pattern == "images" and found):
                 name = folder.name if pattern == "images/*" else folder.parent.name
                 found["train" if pattern == "images" else name] = [folder.relative_to(root).as_posix()]
+    if not found and any((root / name).is_file() for name in _NAMES):
+        found = {name: [f"{name}.txt"] for name in ("train", *VALIDATION, "test") if (root / f"{name}.txt").is_file()}
     return found
 
 

@@ -42,6 +42,12 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
     "skipped annotations of images that were left out": ("annotations", "warning", "Mend the images; see IMAGES."),
     "skipped annotations of an unknown category": (
         "annotations", "warning", "Add the categories to the json, or remove the annotations."),
+    "skipped lines that are no class with a box or polygon": (
+        "annotations", "warning", "Write class, centre x and y, width and height, or class and x, y, x, y, ..."),
+    "skipped objects without a name or four numbers as bndbox": (
+        "annotations", "warning", "Add what is missing; bndbox has xmin, ymin, xmax and ymax in pixels."),
+    "left out images whose annotations cannot be read": ("annotations", "warning", "Write the files anew."),
+    "took images without a label file as images without objects": ("annotations", "note", ""),
     "numbered category ids that are words": ("annotations", "note", ""),
     "numbered image ids that are words": ("annotations", "note", ""),
     "left out images whose file is missing": (
