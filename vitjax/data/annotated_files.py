@@ -111,7 +111,7 @@ def present(root: Path, folder: Path, listed: Sequence[ListedImage], tally: Tall
     """The images whose file is there, under its path in the folder; those of one file are joined."""
     images: dict[str, ListedImage] = {}
     for number, path in found_images(root, folder, [image.file_name for image in listed], tally):
-        image = replace(listed[number], file_name=path)
+        image = listed[number] if listed[number].file_name == path else replace(listed[number], file_name=path)
         if (first := images.setdefault(path, image)) is not image:
             images[path] = replace(first, others=(*first.others, image.key))
             tally.add("joined images that are listed under several ids", path)

@@ -17,7 +17,7 @@ FOLDERS = ("{}", "{}2017", "images/{}", "images/{}2017", "{}/images", "{}/data",
 _PROBES = 32  # images looked for in every folder that might be the right one
 _SPLITS = {"train", "training", "test", "testing", *VALIDATION}
 _MISSING = "left out images whose file is missing"
-_TASK_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
+_TASK_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Finder:
     _names: dict[str, frozenset[str]] = field(default_factory=dict)
     _alike: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
-    def exactly(self, folder: Path, written: str) -> bool:
+    def exactly(self, folder: str, written: str) -> bool:
         """Whether the path is there as it is written; a relative one must not lead out of the root."""
         parent, name = os.path.split(os.path.join(folder, written))
         if name not in self._listed(parent):
             return False
         return ".." not in written or os.path.isabs(written) or self.within(parent)
 
-    def places(self, folder: Path, written: str) -> list[Place]:
+    def places(self, folder: str, written: str) -> list[Place]:
         """Where in the folder the longest end of the path is; several where only capitals or accents tell them apart.
 
         Compared are Unicode's NFC forms, regardless of capitals and with %20 and the like decoded.
@@ -60,22 +60,23 @@ class Finder:
                     return [Place(each, dropped, _how(written, path, dropped, each)) for each in found]
         return []
 
-    def _follow(self, folder: Path, parts: Sequence[str]) -> list[str]:
+    def _follow(self, folder: str, parts: Sequence[str]) -> list[str]:
         paths = [""]
         for part in parts:
-            paths = [os.path.join(path, name) for path in paths for name in self._named(folder / path, part)]
+            paths = [
+                os.path.join(path, name) for path in paths for name in self._named(os.path.join(folder, path), part)
+            ]
         return paths
 
-    def _named(self, folder: Path, name: str) -> list[str]:
+    def _named(self, folder: str, name: str) -> list[str]:
         """The names in a folder that are this one; where none is, those that are alike."""
-        key = str(folder)
-        if name in self._listed(key):
+        if name in self._listed(folder):
             return [name]
-        if key not in self._alike:
-            self._alike[key] = {}
-            for each in sorted(self._listed(key)):
-                self._alike[key].setdefault(_plain(each), []).append(each)
-        return self._alike[key].get(_plain(name), [])
+        if folder not in self._alike:
+            self._alike[folder] = {}
+            for each in sorted(self._listed(folder)):
+                self._alike[folder].setdefault(_plain(each), []).append(each)
+        return self._alike[folder].get(_plain(name), [])
 
     def _listed(self, folder: str) -> frozenset[str]:
         if folder not in self._names:
@@ -118,10 +119,10 @@ def find_folder(root: Path, split: str, listing: Path, written: Sequence[str]) -
     finder = Finder(root)
 
     def as_written(folder: Path, name: str) -> int:
-        return int(os.path.isfile(folder / name) and (".." not in name or finder.exactly(folder, name)))
+        return int(os.path.isfile(folder / name) and (".." not in name or finder.exactly(str(folder), name)))
 
     def ends(folder: Path, name: str) -> int:
-        return max((len(parts_of(name)) - place.dropped for place in finder.places(folder, name)), default=0)
+        return max((len(parts_of(name)) - place.dropped for place in finder.places(str(folder), name)), default=0)
 
     asked: tuple[Callable[[Path, str], int], ...] = (as_written, ends)
     for parts_found in asked:
@@ -155,9 +156,9 @@ def found_images(root: Path, folder: Path, written: Sequence[str], tally: Tally)
     Names of one file give one path, the first. Where names that are not alike end at one file, nobody knows whose it
     is: unless one is written whole, none has it.
     """
-    finder, owners = Finder(root), dict[str, list[tuple[str, int, Place]]]()
+    inside, finder, owners = str(folder), Finder(root), dict[str, list[tuple[str, int, Place]]]()
     for number, name in enumerate(written):
-        places = finder.places(folder, name)
+        places = finder.places(inside, name)
         if len(places) == 1:
             owners.setdefault(os.path.normpath(places[0].path), []).append((name, number, places[0]))
         elif places:

@@ -235,8 +235,8 @@ def _images(home: Path, about: _Set, split: str, entry: str, tally: Tally) -> li
 def _where(home: Path, base: Path, entry: str) -> Path | None:
     """A path of the yaml: in its own folder, or where it says, or the longest end of it that is there."""
     finder = Finder(home)
-    ends = [home / place.path for place in finder.places(home, entry)]
-    if len(ends) == 1 and (".." in entry or finder.exactly(home, entry)):
+    ends = [home / place.path for place in finder.places(str(home), entry)]
+    if len(ends) == 1 and (".." in entry or finder.exactly(str(home), entry)):
         return ends[0]
     return base / entry if (base / entry).exists() else ends[0] if len(ends) == 1 else None
 
