@@ -380,3 +380,10 @@ def test_what_reading_mends_is_told(tmp_path):
     assert found(tmp_path, "joined images that are listed under several ids: 1").severity == "warning"
     assert found(tmp_path, "made boxes from segmentation: 1").severity == "note"
     assert found(tmp_path, "found images by the end of their file_name: 1").severity == "note"
+
+
+def test_nothing_but_crowds_has_its_cause(tmp_path):
+    images, boxes = clean()
+    save(tmp_path, images, [each | {"iscrowd": 1} for each in boxes])
+    finding = found(tmp_path, "there is no box that can be trained on")
+    assert finding.severity == "error" and finding.wish.startswith("All 40 annotations have iscrowd 1")

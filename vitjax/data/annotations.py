@@ -150,7 +150,7 @@ def no_objects(table: Annotations) -> str:
         return ""
     crowds = len(table.records)
     if not crowds:
-        return "No annotation is left: label some objects, or mend what is counted."
+        return "No annotation is left. Label some objects, or mend what is counted."
     return f"All {crowds} annotations have iscrowd 1, which training leaves out: write iscrowd 0 for single objects."
 
 

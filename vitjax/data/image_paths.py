@@ -61,12 +61,10 @@ class Finder:
         return []
 
     def _follow(self, folder: str, parts: Sequence[str]) -> list[str]:
-        paths = [""]
+        paths = [folder]
         for part in parts:
-            paths = [
-                os.path.join(path, name) for path in paths for name in self._named(os.path.join(folder, path), part)
-            ]
-        return paths
+            paths = [os.path.join(path, name) for path in paths for name in self._named(path, part)]
+        return [os.path.relpath(path, folder) for path in paths]
 
     def _named(self, folder: str, name: str) -> list[str]:
         """The names in a folder that are this one; where none is, those that are alike."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vitjax.data.annotated_files import Listing, folder_of, look, present
-from vitjax.data.annotations import Annotations, tidy
+from vitjax.data.annotations import Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
@@ -228,7 +228,7 @@ def _look_at_table(table: Annotations, images: _Images, training: bool, measures
         yield from look_at_empty(names, objects)
         yield from look_at_objects(objects, names, measures.queries)
     elif training:
-        yield Finding("boxes", "error", "there is no box that can be trained on", (), "Label some objects.")
+        yield Finding("boxes", "error", "there is no box that can be trained on", (), no_objects(table))
     else:
         yield Finding("boxes", "warning", "there is no box, so scores will be NaN", (), "Label some objects.")
     yield from look_at_sizes(sizes, names, measures.size)
