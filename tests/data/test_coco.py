@@ -243,17 +243,11 @@ def test_single_boxes_that_look_relative_are_counted(tmp_path):
     assert "in the first pixel of their image, as shares of it would: 1 (first: [0.1, 0.2, 0.3, 0.5] on 1.png)" in said
 
 
-@pytest.mark.parametrize(
-    "bbox", [{}, {"bbox": None}, {"bbox": []}, {"bbox": [0, 0, 0, 0]}, {"bbox": [1, 2, "x"]}], ids=str
-)
-@pytest.mark.parametrize(
-    "segmentation",
-    [[[2, 3, 12, 3, 12, 11]], {"size": [30, 40], "counts": [63, *[8, 22] * 9, 8, 859]}],
-    ids=["polygon", "RLE"],
-)
+@pytest.mark.parametrize("bbox", ["missing", None, [], [0, 0, 0, 0], [1, 2, "x"], [float("nan"), 1, 2, 3]], ids=str)
+@pytest.mark.parametrize("segmentation", [[[2, 3, 12, 3, 12, 11]], RUNS], ids=["polygon", "RLE"])
 def test_an_object_without_a_box_gets_that_of_its_segmentation(tmp_path, bbox, segmentation):
     bare = annotation(1, 1, segmentation=segmentation) | {"bbox": bbox}
-    boxes = [{key: value for key, value in bare.items() if value is not None}, annotation(2, 1, (1, 1, 5, 5))]
+    boxes = [{key: value for key, value in bare.items() if value != "missing"}, annotation(2, 1, (1, 1, 5, 5))]
     source = save(tmp_path, [image(1)], boxes).open("train")
     assert source[0].boxes.tolist() == [[2, 3, 12, 11], [1, 1, 6, 6]]
     assert source.problems == (

@@ -101,7 +101,8 @@ def test_two_spellings_of_one_path_are_the_same_file(tmp_path):
     [
         (("train/data/1.jpg",), "1.jpg", "train/data"),
         (("train/images/1.jpg", "val/images/1.jpg"), "1.jpg", "train/images"),
-        (("val_set/photos/1.jpg", "training/photos/1.jpg", "train_set/photos/1.jpg"), "1.jpg", "train_set/photos"),
+        (("a_val/photos/1.jpg", "b/photos/1.jpg", "c_train/photos/1.jpg"), "1.jpg", "c_train/photos"),
+        (("a_val/photos/1.jpg", "b/photos/1.jpg"), "1.jpg", "b/photos"),
         (("data/train/1.jpg",), "1.jpg", "data/train"),
         (("val/1.jpg", "train/1.jpg"), "C:\\set\\train\\1.jpg", "."),
     ],
