@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import vitjax
 from vitjax.commands import doctor
@@ -88,3 +89,18 @@ def test_every_command_says_it_in_one_line_before_it_reads_anything(tmp_path, wo
     assert (
         line.startswith("error: ") and "file.png" in line and "cannot be written: " in line and "Give another" in line
     )
+
+
+def test_a_folder_in_another_layout_is_read_in_it_and_its_faults_are_told(tmp_path, capsys):
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "images/train/a.png")
+    (tmp_path / "labels/train/a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cell]\n")
+    words = ["train", "deformable_detr_small", "--data.root", str(tmp_path), "--workdir", str(tmp_path / "run")]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path} is in YOLO's layout, and is read as YoloFolder\n"
+    assert told.err.startswith(f"error: {tmp_path / 'data.yaml'} has no split 'val'; there are: train. ")
+    assert main(["doctor", str(tmp_path / "data.yaml"), "--split", "train"]) == 1
+    assert "YOLO's layout, 1 split (train)" in capsys.readouterr().out

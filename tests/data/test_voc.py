@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from vitjax.data.errors import DataError
-from vitjax.data.voc import VocFolder, voc_splits
+from vitjax.data.voc import VocFolder
+from vitjax.data.voc_xml import voc_splits
 
 
 def thing(name="cell", corners=(3, 4, 12, 11), difficult=0, box="bndbox"):

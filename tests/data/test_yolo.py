@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from vitjax.data.errors import DataError
-from vitjax.data.yolo import YoloFolder, yolo_splits
+from vitjax.data.yolo import YoloFolder
+from vitjax.data.yolo_set import yolo_splits
 
 YAML = "train: images/train\nval: images/val\nnames: [cell, clot]\n"
 
@@ -164,6 +165,17 @@ def test_a_yaml_that_is_none_is_named(tmp_path, text, words):
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(DataError, match=words):
         YoloFolder(str(tmp_path / "data.yaml")).open("train")
+
+
+def test_a_broken_yaml_is_told_as_such_and_other_files_are_none(tmp_path):
+    (tmp_path / "data.yaml").write_text("names: [a, b")
+    assert yolo_splits(tmp_path) == ("train",)
+    with pytest.raises(DataError, match=r"data\.yaml is not valid YAML"):
+        YoloFolder(str(tmp_path)).open("train")
+    (tmp_path / "a.jpg").write_bytes(bytes(9))
+    assert yolo_splits(tmp_path / "a.jpg") == ()
+    with pytest.raises(DataError, match=r"a\.jpg is neither a folder nor a yaml"):
+        YoloFolder(str(tmp_path / "a.jpg")).open("train")
 
 
 @pytest.mark.parametrize(("root", "words"), [("", "no data folder is given"), ("nowhere", "nowhere does not exist")])

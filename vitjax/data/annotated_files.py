@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from vitjax.data.annotations import AnnotatedImages, no_objects, tidy
-from vitjax.data.box_format import WISH, garbled
+from vitjax.data.annotations import BOX_WISH, AnnotatedImages, garbled, no_objects, tidy
 from vitjax.data.coco_json import (
     Labels,
     ListedImage,
@@ -84,7 +83,7 @@ def open_listing(
     table = read_annotations(listing.document["annotations"], records_of(listed, images), label_of, tally)
     names = tuple(image.file_name for image in images)
     if strange := garbled(table, sizes):
-        raise DataError(f"{path}: {strange.text} (first: {strange.first}). {WISH}")
+        raise DataError(f"{path}: {strange.text} (first: {strange.first}). {BOX_WISH}")
     table = tidy(table, sizes, names, tally)
     if fault := no_objects(table):
         if training:

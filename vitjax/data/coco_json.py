@@ -12,7 +12,6 @@ import numpy as np
 
 from vitjax.data.annotations import Annotations
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.outlines import box_of
 from vitjax.data.source import Classes
 
 Key = int | str | None  # an id as found; None is what cannot be one
@@ -199,6 +198,8 @@ def _box(entry: Any) -> tuple[tuple[float, ...], bool]:
         box = ()
     if len(box) == 4 and math.isfinite(sum(box)) and any(box):
         return box, False
+    from vitjax.data.outlines import box_of  # which few data need
+
     outline = box_of(entry["segmentation"]) if entry.get("segmentation") else None
     if outline is None and len(box) != 4:
         raise ValueError("neither a box nor an outline")

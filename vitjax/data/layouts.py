@@ -10,8 +10,11 @@ from vitjax.data.coco import CocoFolder, coco_splits, find_json, read_coco
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import aliases
 from vitjax.data.source import Classes
-from vitjax.data.voc import VocFolder, read_voc, voc_splits
-from vitjax.data.yolo import YoloFolder, read_yolo, yolo_splits
+from vitjax.data.voc import VocFolder
+from vitjax.data.voc_xml import read_voc, voc_splits
+from vitjax.data.yolo import YoloFolder
+from vitjax.data.yolo_labels import read_yolo
+from vitjax.data.yolo_set import yolo_splits
 
 
 class Layout(NamedTuple):

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vitjax.data.annotations import Annotations
-from vitjax.data.box_format import WISH, garbled, numbers
+from vitjax.data.annotations import BOX_WISH, Annotations, as_written, garbled
 from vitjax.data.transforms import resized_size
 from vitjax.doctor.report import Finding, listed, percent, several
 
@@ -19,7 +18,7 @@ _BINS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 def look_at_format(table: Annotations, sizes: Int[np.ndarray, "records 2"]) -> Iterator[Finding]:
     """Boxes that are no [x, y, width, height] in pixels at all; `table` has them as read, not yet tidied."""
     if strange := garbled(table, sizes):
-        yield Finding("boxes", "error", strange.text, (strange.first,), WISH)
+        yield Finding("boxes", "error", strange.text, (strange.first,), BOX_WISH)
 
 
 def look_at_dropped(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str]) -> Iterator[Finding]:
@@ -95,11 +94,7 @@ def _repeated(table: Annotations) -> Bool[np.ndarray, " objects"]:
 
 
 def _examples(table: Annotations, rows: Bool[np.ndarray, " objects"], names: Sequence[str]) -> tuple[str, ...]:
-    boxes = table.boxes
-    return tuple(
-        f"{numbers(boxes[row, :2], boxes[row, 2:] - boxes[row, :2])} on {names[table.records[row]]}"
-        for row in np.flatnonzero(rows)[:3]
-    )
+    return tuple(f"{as_written(table.boxes[row])} on {names[table.records[row]]}" for row in np.flatnonzero(rows)[:3])
 
 
 def _span(low: int, high: int) -> str:

@@ -60,7 +60,7 @@ def examine(
     size: tuple[int, int] = (800, 1333),
     batch_size: int = 16,
 ) -> Examination:
-    """What there is to know of a folder in COCO format, or of one with a folder of images for each class.
+    """What there is to know of a folder in COCO format, in YOLO's or VOC's layout, or with a folder for each class.
 
     Every split that is there is looked at, or the one that is named. `queries` is how many objects the model can find
     on an image; `size` the shorter side that images are resized to and the most that the longer may become. Headers of
@@ -70,11 +70,11 @@ def examine(
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
     measures, folder = _Measures(queries, decode, size, batch_size), Path(root).expanduser()
-    if not folder.is_dir():
+    layout = layout_of(folder) if folder.exists() else None
+    if layout is None and not folder.is_dir():
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
         wish = "Name a folder in COCO format, or one with a folder of images for each class."
         return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
-    layout = layout_of(folder)
     if layout is None:
         return examine_folder(folder, split, decode=decode)
     names = layout.splits(folder)
