@@ -101,15 +101,31 @@ def test_two_spellings_of_one_path_are_the_same_file(tmp_path):
     [
         (("train/data/1.jpg",), "1.jpg", "train/data"),
         (("train/images/1.jpg", "val/images/1.jpg"), "1.jpg", "train/images"),
-        (("a_val/photos/1.jpg", "b/photos/1.jpg", "c_train/photos/1.jpg"), "1.jpg", "c_train/photos"),
-        (("a_val/photos/1.jpg", "b/photos/1.jpg"), "1.jpg", "b/photos"),
         (("data/train/1.jpg",), "1.jpg", "data/train"),
         (("val/1.jpg", "train/1.jpg"), "C:\\set\\train\\1.jpg", "."),
     ],
 )
 def test_the_folder_of_the_images_is_found(tmp_path, files, written, folder):
     laid(tmp_path, *files)
-    assert find_folder(tmp_path, "train", tmp_path / "train.json", [written]) == tmp_path / folder
+    tally = Tally()
+    assert find_folder(tmp_path, "train", tmp_path / "train.json", [written], tally) == tmp_path / folder
+    assert not tally.kinds
+
+
+@pytest.mark.parametrize("folders", [("a_val", "b", "c_train"), ("a_val", "b")])
+def test_of_other_folders_that_of_the_split_goes_first_and_that_of_another_last(tmp_path, folders):
+    laid(tmp_path, *(f"{folder}/photos/1.jpg" for folder in folders))
+    found = find_folder(tmp_path, "train", tmp_path / "train.json", ["1.jpg"], Tally())
+    assert found == tmp_path / folders[-1] / "photos"
+
+
+def test_that_several_folders_have_the_images_is_said(tmp_path):
+    laid(tmp_path, "large/1.jpg", "small/1.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    tally = Tally()
+    assert find_folder(tmp_path, "train", tmp_path / "train.json", ["1.jpg"], tally) == tmp_path / "large"
+    (said,) = tally.lines("train.json")
+    assert "first of several folders that have them: 1 (first: " in said and "large, not " in said and "small" in said
 
 
 @pytest.mark.parametrize(
@@ -123,7 +139,7 @@ def test_the_folder_of_the_images_is_found(tmp_path, files, written, folder):
 def test_what_is_nowhere_is_named_as_what_it_is(tmp_path, written, words):
     laid(tmp_path, "train/other.jpg")
     with pytest.raises(DataError, match=words) as caught:
-        find_folder(tmp_path, "train", tmp_path / "train.json", [written])
+        find_folder(tmp_path, "train", tmp_path / "train.json", [written], Tally())
     assert len(str(caught.value)) < 1000
 
 

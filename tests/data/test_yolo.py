@@ -159,6 +159,22 @@ def test_what_cannot_be_trained_on_is_an_error_with_its_cause(tmp_path, labels, 
 
 
 @pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (lambda x, y, w, h: (x, y, x + w, y + h), r"\[x1, y1, x2, y2\]: read as they should be, 67% reach out"),
+        (lambda x, y, w, h: (x, y, w, h), r"\[left, top, width, height\]: read as they should be, 33% reach out"),
+    ],
+)
+def test_boxes_of_another_kind_of_shares_are_an_error(tmp_path, written, words):
+    boxes = [(0.1 * n, 0.1 * n, 0.3, 0.4) for n in range(6)]
+    right = "\n".join(f"0 {x + w / 2} {y + h / 2} {w} {h}" for x, y, w, h in boxes)
+    assert len(save(tmp_path, {"a": right}).open("train")[0].boxes) == 6
+    wrong = "\n".join(f"0 {' '.join(map(str, written(*box)))}" for box in boxes)
+    with pytest.raises(DataError, match=f"labels seem to be {words}"):
+        save(tmp_path, {"a": wrong}).open("train")
+
+
+@pytest.mark.parametrize(
     ("text", "words"), [("names: [a, b\n", "not valid YAML"), ("a: 1", "is no data.yaml"), ("", "is no data.yaml")]
 )
 def test_a_yaml_that_is_none_is_named(tmp_path, text, words):

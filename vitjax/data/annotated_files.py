@@ -76,7 +76,7 @@ def open_listing(
     listed = read_images(listing.document["images"], tally)
     if not listed:
         raise DataError(_sentence(f"{path} lists no image that can be used", tally))
-    folder = folder_of(listing, listed)
+    folder = folder_of(listing, listed, tally)
     images, sizes, turned = look(folder, present(listing.root, folder, listed, tally), check, tally)
     if not images:
         raise DataError(_sentence(f"none of the {len(listed)} images of {path} in {folder} can be used", tally))
@@ -95,7 +95,7 @@ def open_listing(
     return AnnotatedFiles(classes, sizes, ids, names, table, tally.lines(path.name), folder, upright)
 
 
-def folder_of(listing: Listing, listed: Sequence[ListedImage]) -> Path:
+def folder_of(listing: Listing, listed: Sequence[ListedImage], tally: Tally) -> Path:
     """The folder of the images.
 
     Raises:
@@ -103,7 +103,7 @@ def folder_of(listing: Listing, listed: Sequence[ListedImage]) -> Path:
     """
     if listing.folder is not None:
         return listing.folder
-    return find_folder(listing.root, listing.split, listing.path, [image.file_name for image in listed])
+    return find_folder(listing.root, listing.split, listing.path, [image.file_name for image in listed], tally)
 
 
 def present(root: Path, folder: Path, listed: Sequence[ListedImage], tally: Tally) -> list[ListedImage]:

@@ -103,11 +103,11 @@ def parts_of(written: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part not in ("", ".", "..") and not re.fullmatch("[A-Za-z]:", part))
 
 
-def find_folder(root: Path, split: str, listing: Path, written: Sequence[str]) -> Path:
+def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], tally: Tally) -> Path:
     """The folder of the images that `listing` has written so: the first usual one with most of those looked for.
 
     Where it is none of these, any other in the root, or one deeper. Names are first taken as they are written, and only
-    then as `Finder.places` reads them.
+    then as `Finder.places` reads them. That another folder has them as well is counted.
 
     Raises:
         DataError: they are nowhere.
@@ -129,7 +129,12 @@ def find_folder(root: Path, split: str, listing: Path, written: Sequence[str]) -
             best = max((_count(each) for each in found.values()), default=0)
             if best:
                 good = [folder for folder in found if 2 * _count(found[folder]) >= best]
-                return max(good, key=lambda folder: sum(found[folder]) / _count(found[folder]))
+                chosen = max(good, key=lambda folder: sum(found[folder]) / _count(found[folder]))
+                others = [each for each in good if found[each] == found[chosen] and not each.samefile(chosen)]
+                if others:
+                    kind = "took images from the first of several folders that have them"
+                    tally.add(kind, f"{chosen}, not {others[0]}")
+                return chosen
     there = ", ".join(f"{pattern.format(split)}/" for pattern in FOLDERS[:-1])
     raise DataError(
         f"the images of {listing} are not found: looked for {_short(probes[0])} in {root} and in {there} and every "

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 from vitjax.data.annotated_files import Listing
 from vitjax.data.decode import is_turned, read_size
 from vitjax.data.errors import DataError, Tally
@@ -13,6 +16,7 @@ from vitjax.data.folder import aliases, in_threads, read_bytes
 from vitjax.data.yolo_set import images_of, read_set
 
 _MANY_PIXELS = 0.5  # the share of boxes with coordinates above 1 from which on none of them is relative
+_ENOUGH, _NEARLY_ALL, _MANY_BEYOND, _SOME_BEYOND = 5, 0.95, 0.3, 0.1  # as of boxes in COCO format
 _SHARE = 1.01  # the largest coordinate that is one, with what rounding adds
 
 
@@ -136,10 +140,24 @@ def _require_labels(path: Path, split: str, files: Sequence[Path], labels: Seque
     if bare:
         tally.add("took images without a label file as images without objects", str(bare[0]), len(bare))
     rows = [row for label in labels for row in label.rows]
-    pixels = [row for row in rows if max(map(abs, row[1:])) > _SHARE]
-    if len(pixels) > _MANY_PIXELS * len(rows):
-        first = " ".join(f"{number:g}" for number in pixels[0])
-        raise DataError(
-            f"{path}: labels seem to be in pixels: {len(pixels) / len(rows):.0%} have a coordinate above 1 (first: "
-            f"{first}). Write class, centre x and y, width and height as shares of the image."
-        )
+    if strange := _strange(np.array(rows, np.float64).reshape(-1, 5)[:, 1:]):
+        first = " ".join(f"{number:g}" for number in rows[0])
+        wish = "Write class, centre x and y, width and height as shares of the image."
+        raise DataError(f"{path}: {strange} (first: {first}). {wish}")
+
+
+def _strange(boxes: Float[np.ndarray, "objects 4"]) -> str:
+    """What boxes seem to be that are no centre, width and height in shares; "" where they seem to be."""
+    centre, extent = boxes[:, :2], boxes[:, 2:]
+    pixels = (np.abs(boxes) > _SHARE).any(1)
+    if pixels.sum() > _MANY_PIXELS * len(boxes):
+        return f"labels seem to be in pixels: {pixels.mean():.0%} have a coordinate above 1"
+    if len(boxes) < _ENOUGH:
+        return ""
+    beyond = ((centre + extent / 2 > _SHARE) | (centre - extent / 2 < 1 - _SHARE)).any(1).mean()
+    out = f"read as they should be, {beyond:.0%} reach out of their image"
+    if beyond > _MANY_BEYOND and (extent > centre).all(1).mean() > _NEARLY_ALL:
+        return f"labels seem to be [x1, y1, x2, y2]: {out}"
+    if beyond > _SOME_BEYOND and (centre + extent <= _SHARE).all(1).mean() > _NEARLY_ALL:
+        return f"labels seem to be [left, top, width, height]: {out}"
+    return ""

@@ -87,7 +87,7 @@ def images_of(home: Path, about: YoloSet, split: str, entry: str, tally: Tally) 
     lines = [line for line in lines if line]
     if not lines:
         return []
-    folder = find_folder(home, split, path, lines)
+    folder = find_folder(home, split, path, lines, tally)
     return [folder / each for _, each in found_images(home, folder, lines, tally)]
 
 

@@ -155,7 +155,7 @@ class _Images(NamedTuple):
 def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bool, tally: Tally) -> _Images:
     root = listing.root
     try:
-        folder = folder_of(listing, listed)
+        folder = folder_of(listing, listed, tally)
         kept, _, _ = look(folder, present(root, folder, listed, tally), False, tally)
     except DataError as error:
         wish = "The boxes are looked at all the same, with the sizes in the json."

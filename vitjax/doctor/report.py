@@ -63,6 +63,8 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
     "found images whose names differ in capitals": ("images", "note", ""),
     "found images whose names are written differently": ("images", "note", ""),
     "took images from outside of the data folder": ("images", "note", ""),
+    "took images from the first of several folders that have them": (
+        "images", "warning", "Remove the other folder, or write the folder into file_name."),
     "left out images that cannot be read": ("images", "warning", "Replace the files, or remove them from the json."),
     "turned images upright by EXIF, since the json has their sizes so": ("images", "note", ""),
     "corrected image sizes in the json to those of the files": (
