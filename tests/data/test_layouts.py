@@ -124,6 +124,14 @@ def test_what_is_in_coco_format_too_or_in_none_or_is_no_coco_folder_stays(tmp_pa
     assert type(in_its_layout(CocoFolder(str(tmp_path / "data.yaml")))[0]) is YoloFolder
 
 
+@pytest.mark.parametrize("write", [coco, yolo, voc])
+def test_data_in_a_folder_of_the_root_are_named(tmp_path, write):
+    (tmp_path / "unzipped").mkdir()
+    saved(tmp_path / "unzipped", write)
+    with pytest.raises(DataError, match=f"Data lie in a folder of it: try --data.root {tmp_path / 'unzipped'}"):
+        CocoFolder(str(tmp_path)).open("train")
+
+
 def test_splits_and_what_else_both_have_are_kept(tmp_path):
     saved(tmp_path, voc)
     data = CocoFolder(str(tmp_path), train_split="trainval", split="test", labels="category_id", check_images=False)

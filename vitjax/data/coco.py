@@ -90,12 +90,13 @@ def find_json(root: Path, split: str) -> Path:
     also = f" (and the same with {' and '.join(names[1:])})" if names[1:] else ""
     found = sorted(str(path.relative_to(root)) for pattern in ("*.json", "*/*.json") for path in root.glob(pattern))
     there = f"The json files in it are {', '.join(found[:8])}" if found else "There are no json files in it"
-    from vitjax.data.layouts import layout_of  # which knows this one, too
+    from vitjax.data.layouts import inside, layout_of  # which know this one, too
 
     other = layout_of(root)
     if other is not None and other.source is not CocoFolder:
         raise DataError(f"{root} is in {other.title}: use vitjax.data.{other.source.__name__} in place of CocoFolder.")
+    deeper = "" if other else inside(root)
     raise DataError(
-        f"{root} has no annotations of the split {split!r}: looked for {tried}{also}. {there}. "
+        f"{root} has no annotations of the split {split!r}: looked for {tried}{also}. {there}. {deeper}"
         "Name a split that is there (--data.split, --data.train-split), or rename the file."
     )

@@ -16,6 +16,8 @@ from vitjax.data.yolo import YoloFolder
 from vitjax.data.yolo_labels import read_yolo
 from vitjax.data.yolo_set import yolo_splits
 
+_MOST = 20  # folders that are looked into; more are those of classes
+
 
 class Layout(NamedTuple):
     """How a layout is called, its source, the splits that a folder has in it, and how one of them is read."""
@@ -45,6 +47,13 @@ LAYOUTS = (
 def layout_of(root: Path) -> Layout | None:
     """The first layout in which a folder has a split, None where it has none in any; a yaml is YOLO's."""
     return next((layout for layout in LAYOUTS if layout.splits(root)), None)
+
+
+def inside(root: Path) -> str:
+    """In which folder of a root, that has no layout itself, data lie, as a sentence; "" where none has them."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    found = next((folder for folder in folders[:_MOST] if layout_of(folder)), None)
+    return "" if found is None else f"Data lie in a folder of it: try --data.root {found}. "
 
 
 def named_as(source: Any, data: Any, classes: Classes) -> Any:
