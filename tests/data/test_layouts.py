@@ -124,7 +124,7 @@ def test_what_is_in_coco_format_too_or_in_none_or_is_no_coco_folder_stays(tmp_pa
     assert type(in_its_layout(CocoFolder(str(tmp_path / "data.yaml")))[0]) is YoloFolder
 
 
-@pytest.mark.parametrize("write", [coco, yolo, voc])
+@pytest.mark.parametrize("write", [coco, yolo])
 def test_data_in_a_folder_of_the_root_are_named(tmp_path, write):
     (tmp_path / "unzipped").mkdir()
     saved(tmp_path / "unzipped", write)
