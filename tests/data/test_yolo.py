@@ -8,6 +8,10 @@ from vitjax.data.errors import DataError
 from vitjax.data.yolo import YoloFolder
 from vitjax.data.yolo_set import yolo_splits
 
+BOMB = "".join(
+    f"{key}: &{key} [{', '.join([f'*{before}'] * 9)}]\n" for before, key in zip("abcdefgh", "bcdefghi", strict=True)
+)
+BOMB = f"a: &a [x]\n{BOMB}train: images\nval: *i\nnames: *i\npath: *i\n"
 YAML = "train: images/train\nval: images/val\nnames: [cell, clot]\n"
 
 
@@ -148,7 +152,9 @@ def test_images_without_a_label_file_are_counted_and_broken_ones_left_out(tmp_pa
         ),
         ({"a": "0 0.5 0.5 0.5 0.5"}, "train: nowhere\nnames: [a]\n", "has train: nowhere, which is not there"),
         ({"a": "0 0.5 0.5 0.5 0.5"}, "val: images\nnames: [a]\n", "no split 'train'; there are: val"),
-        ({"a": "0 0.5 0.5 0.5 0.5"}, "train: images\nnames: 7\n", "neither a list nor numbers with names: 7"),
+        ({"a": "0 0.5 0.5 0.5 0.5"}, "train: images\nnames: 7\n", "neither a list of names nor numbers with names"),
+        ({"a": "0 0.5 0.5 0.5 0.5"}, "train: images\nnc: 99999999999\n", "neither a list of names"),
+        ({"a": "0 0.5 0.5 0.5 0.5"}, BOMB, "neither a list of names"),
         ({}, YAML, "has no images"),
         ({"a": "9 0.5 0.5 0.5 0.5"}, YAML, "no annotation that can be trained on.*unknown category: 1"),
     ],

@@ -16,6 +16,7 @@ from vitjax.data.yolo import WISH
 
 _SUFFIXES = (".yaml", ".yml")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_MOST_CLASSES = 10_000
 _NAMES = ("classes.txt", "obj.names", "labels/classes.txt")  # of folders without a yaml
 
 
@@ -47,9 +48,9 @@ def read_set(root: Path) -> YoloSet:
     if not _is_set(content):
         raise DataError(f"{path} is no data.yaml: it needs names, and train and val. {WISH}.")
     home = path.parent
-    base = Path(os.path.expanduser(str(content.get("path") or "")))
+    base = Path(os.path.expanduser(_text(content.get("path"))))
     splits = {
-        key: [str(entry) for entry in (value if isinstance(value, list) else [value]) if entry]
+        key: [entry for entry in map(_text, value if isinstance(value, list) else [value]) if entry]
         for key in ("train", *VALIDATION, "test")
         if (value := content.get(key))
     }
@@ -91,6 +92,11 @@ def images_of(home: Path, about: YoloSet, split: str, entry: str, tally: Tally) 
     return [folder / each for _, each in found_images(home, folder, lines, tally)]
 
 
+def _text(value: Any) -> str:
+    """A text; of anything else nothing, for what YAML nests by reference is endless as a text."""
+    return value if isinstance(value, str) else ""
+
+
 def _yamls(root: Path) -> list[Path]:
     found = [path for path in root.glob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
     return sorted(found, key=lambda path: (path.name not in _YAML, path.name))
@@ -98,9 +104,8 @@ def _yamls(root: Path) -> list[Path]:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.load(
-            read_bytes(path), Loader=yaml.BaseLoader
-        )  # which makes text of everything: `no` is a name, too
+        # This loader makes text of everything: `no` is a name, too.
+        return yaml.load(read_bytes(path), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
@@ -117,14 +122,13 @@ def _is_set(content: Any) -> bool:
 
 def _names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
     """The name of each class number, from a list, or numbers and names."""
-    names, count = content.get("names") or {}, str(content.get("nc", ""))
-    pairs = (
-        list(names.items()) if isinstance(names, dict) else list(enumerate(names)) if isinstance(names, list) else []
-    )
-    if not pairs and count.isdecimal():
+    names, count = content.get("names") or {}, _text(content.get("nc"))
+    pairs = list(enumerate(names)) if isinstance(names, list) else []
+    pairs = list(names.items()) if isinstance(names, dict) else pairs
+    if not pairs and count.isdecimal() and int(count) <= _MOST_CLASSES:
         pairs = [(number, f"class {number}") for number in range(int(count))]
     if not pairs or not all(str(number).isdecimal() and isinstance(name, str) for number, name in pairs):
-        raise DataError(f"{path} has names that are neither a list nor numbers with names: {str(names)[:80]}.")
+        raise DataError(f"{path} has names that are neither a list of names nor numbers with names.")
     return {int(number): name for number, name in sorted(pairs, key=lambda pair: int(pair[0]))}
 
 
