@@ -92,6 +92,17 @@ def read_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int
     return height, width
 
 
+def read_upright_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
+    """Height and width of an image as `decode` will give it with `orient`, from the header alone.
+
+    Raises:
+        DataError: as `decode`, as far as the header shows it.
+    """
+    header = _open(file, name)
+    width, height = header.size
+    return (width, height) if _orientation(header) >= 5 else (height, width)
+
+
 def is_turned(file: io.BytesIO | io.BufferedReader, name: str) -> bool:
     """Whether EXIF says that viewers should show the image turned by a quarter."""
     return _orientation(_open(file, name)) >= 5

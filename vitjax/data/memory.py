@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from vitjax.data.decode import ARRAYS, as_rgb, decode, decoded, is_turned, read_size
+from vitjax.data.decode import ARRAYS, as_rgb, decode, decoded, read_upright_size
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, Source
 
@@ -114,8 +114,6 @@ def _size(picture: Path | np.ndarray) -> tuple[int, int]:
         return picture.shape[0], picture.shape[1]
     try:
         with picture.open("rb") as file:
-            height, width = read_size(file, str(picture))
-            file.seek(0)
-            return (width, height) if is_turned(file, str(picture)) else (height, width)
+            return read_upright_size(file, str(picture))
     except OSError as error:
         raise DataError(f"{picture} cannot be opened: {error.strerror}.") from error

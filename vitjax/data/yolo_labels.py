@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitjax.data.annotated_files import Listing
-from vitjax.data.decode import is_turned, read_size
+from vitjax.data.decode import read_upright_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import aliases, in_threads, read_bytes
 from vitjax.data.yolo_set import images_of, read_set
@@ -80,9 +80,7 @@ class _Labels:
         """What is known of an image and its label file."""
         try:
             with image.open("rb") as file:
-                height, width = read_size(file, str(image))
-                file.seek(0)
-                size = (width, height) if is_turned(file, str(image)) else (height, width)
+                size = read_upright_size(file, str(image))
         except (DataError, OSError) as error:
             return _Label(None, [], [("left out images that cannot be read", str(error))], False)
         path = self._path(image)
