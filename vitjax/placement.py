@@ -1,6 +1,7 @@
 """The only file that knows devices: mesh, placement and compilation."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -43,16 +44,16 @@ def place_state(state: Any, mesh: Mesh) -> Any:
     return jax.device_put(state, replicated(mesh))
 
 
-def compile_train_step(step: Callable, mesh: Mesh) -> Callable:
-    """The step compiled for the mesh; the state given to it is consumed."""
-    whole = replicated(mesh)
-    return jax.jit(step, in_shardings=(whole, divided(mesh)), out_shardings=(whole, whole), donate_argnums=0)
+def compiled(
+    function: Callable, mesh: Mesh, *, batches: Collection[int] = (), consumed: tuple[int, ...] = ()
+) -> Callable:
+    """The function compiled for the mesh: the arguments `batches` are divided, all else is whole, what it gives too.
 
-
-def compile_predict_step(step: Callable, mesh: Mesh) -> Callable:
-    """The prediction step compiled for the mesh; detections come back whole."""
-    whole = replicated(mesh)
-    return jax.jit(step, in_shardings=(whole, divided(mesh)), out_shardings=whole)
+    What is given as the arguments `consumed` must not be used again.
+    """
+    arguments = range(len(inspect.signature(function).parameters))
+    placements = tuple(divided(mesh) if place in batches else replicated(mesh) for place in arguments)
+    return jax.jit(function, in_shardings=placements, out_shardings=replicated(mesh), donate_argnums=consumed)
 
 
 def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions, Targets], Assignment]:

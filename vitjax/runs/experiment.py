@@ -72,7 +72,8 @@ class Experiment(ABC):
     batch_size: int = 16
     """Images per step over all devices."""
     micro_batches: int = 1
-    """Parts of a batch whose gradients are computed one after the other and averaged: less memory for more time."""
+    """Parts of a batch whose gradients are computed one after the other: less memory for more time, and the same step,
+    for every part is divided by the counts of the whole batch."""
     average: float | None = None
     """Decay of a running mean of the parameters (EMA, 0.9999 for long runs), which then is what is evaluated and used;
     None keeps none."""
@@ -91,6 +92,8 @@ class Experiment(ABC):
     """Latest checkpoints kept."""
     keep_best: int = 1
     """Best checkpoints kept."""
+    keep_before_drops: bool = False
+    """Keep the checkpoint before each drop of the learning rate, too."""
     init_from: str | None = None
     """Weights to start from: a run folder, a published .pth, .safetensors or .npz file, or a Hugging Face folder or
     repository. Queries are made to fit; other parameters of another shape, such as the class head, start anew."""

@@ -9,8 +9,8 @@ from vitjax.runs.serialize import CONFIG
 
 # What may change from one start to the next: how long, what is kept, told and scored, and how the work is divided.
 MAY_CHANGE = frozenset(
-    "epochs workers log_every evaluate_every save_every keep_last keep_best best micro_batches evaluation_batch_size "
-    "workdir".split()
+    "epochs workers log_every evaluate_every save_every keep_last keep_best keep_before_drops best micro_batches "
+    "evaluation_batch_size workdir".split()
 )
 _START = ("init_from", "match_classes")  # only a run without a checkpoint reads them
 

@@ -35,7 +35,7 @@ from vitjax.inference.task import About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Recognition, name_of, names_of
 from vitjax.runs.experiment import Experiment
-from vitjax.structs import Batch, ClassTargets, Ranking
+from vitjax.structs import Batch, ClassTargets, Ranking, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
 
 
@@ -190,16 +190,20 @@ def classification_objective(
 ) -> Objective:
     """The loss of a classifier on images that are partly erased and mixed with one another."""
 
-    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
+    def evaluate(variables: dict[str, Any], batch: Batch, key: Array) -> Evaluated:
         erase, mix, dropout = jax.random.split(key, 3)
         targets = class_targets_of(batch, model.num_classes)
         images, targets = mixing(mix, erasing(erase, images_of(batch)), targets)
         # The answer is logits, or what the model's own loss takes.
         answer, changed = forward(model, variables, images, {"dropout": dropout})
-        terms = loss(answer, targets)
-        return loss.total(terms), Evaluated(terms, changed)
+        return Evaluated(loss(answer, targets), changed)
 
-    return objective
+    def validate(logits: Array, batch: Batch) -> Terms:
+        return plain(logits, class_targets_of(batch, model.num_classes))
+
+    # In evaluation there are logits and true labels, whatever is done to them in training.
+    plain = CrossEntropy(smoothing=0.0)
+    return Objective(evaluate, validate, loss.total)
 
 
 def class_targets_of(batch: Batch, num_classes: int) -> ClassTargets:

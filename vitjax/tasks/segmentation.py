@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from vitjax.data.digit_maps import DigitMaps
 from vitjax.data.label_map_folder import LabelMapFolder
-from vitjax.data.plan import EvaluationPlan, TrainPlan
+from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import Classes, LabelMapSource, Sample, SizedSource
 from vitjax.data.transforms import Augmentation, Resize, resize_labels
 from vitjax.drawing.boxes import enlarged
@@ -25,12 +25,12 @@ from vitjax.inference.results import Origin, Results
 from vitjax.inference.task import About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Labelling, labelling
-from vitjax.runs.experiment import Experiment
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.segmentation.segmenter import Segmenter
-from vitjax.structs import Batch, LabelMaps
+from vitjax.structs import Batch, LabelMaps, PixelLogits, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
+from vitjax.tasks.sized import SizedExperiment
 
 LABELS = "labels"
 """The folder of the label maps."""
@@ -134,7 +134,7 @@ class PixelLabeller:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmentation(Experiment):
+class Segmentation(SizedExperiment):
     """Everything that decides a segmentation model's run; a config file's `experiment()` returns one."""
 
     kind: ClassVar[str] = "segmentation"
@@ -158,10 +158,6 @@ class Segmentation(Experiment):
         """A folder of label maps."""
         return LabelMapFolder()
 
-    def plan(self, source: SizedSource) -> TrainPlan:
-        """Buckets of image sizes."""
-        return TrainPlan(source.sizes, self.batch_size, self.augmentation, self.seed)
-
     def objective(self, mesh: Mesh) -> Objective:
         """Cross entropy of every labelled pixel."""
         return segmentation_objective(self.model, self.loss)
@@ -170,10 +166,12 @@ class Segmentation(Experiment):
 def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objective:
     """The loss of a segmentation model on every labelled pixel."""
 
-    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-        logits, changed = forward(model, variables, images_of(batch), {"dropout": key})
+    def terms_of(logits: PixelLogits, batch: Batch) -> Terms:
         labels: Any = batch.label_maps  # a segmentation source has them
-        terms = loss(logits, labels)
-        return loss.total(terms), Evaluated(terms, changed)
+        return loss(logits, labels)
 
-    return objective
+    def evaluate(variables: dict[str, Any], batch: Batch, key: Array) -> Evaluated:
+        logits, changed = forward(model, variables, images_of(batch), {"dropout": key})
+        return Evaluated(terms_of(logits, batch), changed)
+
+    return Objective(evaluate, terms_of, loss.total)
