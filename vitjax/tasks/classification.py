@@ -165,6 +165,7 @@ class Classification(Experiment):
     def __post_init__(self) -> None:
         """Raises a FieldError where parts do not go together, or a number means nothing."""
         super().__post_init__()
+        self.mixing.groups(self.batch_size // self.micro_batches)
         if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
             raise FieldError(
                 f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
