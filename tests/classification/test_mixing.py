@@ -98,9 +98,9 @@ def test_a_group_as_large_as_the_batch_or_larger_is_the_batch():
     for group in (BATCH, 2 * BATCH):
         for found, wanted in zip(mixed(Mixing(group=group), draws=5), mixed(Mixing(), draws=5), strict=True):
             np.testing.assert_array_equal(found, wanted)
-    with pytest.raises(ValueError, match="mixing.group must divide .*; got 3 and 4"):
+    with pytest.raises(ValueError, match=r"mixing.group must divide .*; got 3 and 4"):
         mixed(Mixing(group=3))
-    with pytest.raises(ValueError, match="mixing.group must divide .*; got 3 and 16"):
+    with pytest.raises(ValueError, match=r"mixing.group must divide .*; got 3 and 16"):
         Classification(mixing=Mixing(group=3))
 
 

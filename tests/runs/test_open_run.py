@@ -94,6 +94,7 @@ CHANGES = {
     "save_every": 0.5,
     "keep_last": 3,
     "keep_best": 0,
+    "keep_before_drops": True,
     "best": "AP50",
     "micro_batches": 2,
     "evaluation_batch_size": 2,

@@ -42,9 +42,7 @@ class Mixing:
             if not 0 <= getattr(self, name) <= 1:
                 raise FieldError(f"{name} is a share, from 0 to 1; got {getattr(self, name)}.")
         if self.group is not None and self.group < 2:
-            raise FieldError(
-                f"group is the number of images that are mixed with one another, at least 2; got {self.group}."
-            )
+            raise FieldError(f"group is how many images are mixed with one another, at least 2; got {self.group}.")
         if self.probability and not self.mixup and not self.cutmix:
             raise FieldError("mixup and cutmix are both 0, so there is no way to mix; set probability to 0 instead.")
 
@@ -75,9 +73,7 @@ class Mixing:
         if self.group is None or rows <= self.group:
             return 1
         if rows % self.group:
-            raise FieldError(
-                f"mixing.group must divide the images that are mixed at a time; got {self.group} and {rows}."
-            )
+            raise FieldError(f"mixing.group must divide the images mixed at a time; got {self.group} and {rows}.")
         return rows // self.group
 
     def _mixed(self, key: Array, images: Images, targets: ClassTargets) -> tuple[Images, ClassTargets]:
