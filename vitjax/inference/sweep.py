@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vitjax.data.loader import batches
-from vitjax.data.source import NO_LABEL, Classes, Source
+from vitjax.data.source import Classes, Source
 from vitjax.inference.task import Task
 from vitjax.ops.images import images_of
 from vitjax.placement import compiled, place_batch
@@ -66,20 +66,17 @@ class Sweep:
         plan = self.task.plan(source, batch_size, multiple=multiple)
         waiting: list[tuple[Batch, tuple[Any, Terms]]] = []
         terms = [] if terms is None else terms
-        maps = self._validates and hasattr(source, "label_map")
         for batch in batches(source, plan, max_objects=max(source.max_objects, 1), workers=workers):
-            waiting.append((batch, self._step(variables, self._placed(batch, maps))))
+            waiting.append((batch, self._step(variables, self._placed(batch))))
             if len(waiting) > 1:
                 yield from self._answers(*waiting.pop(0), source.classes, terms)
         for batch, found in waiting:
             yield from self._answers(batch, found, source.classes, terms)
 
-    def _placed(self, batch: Batch, maps: bool) -> Batch:
-        """The batch on the devices, with label maps only where a loss needs them, and then always."""
-        labels = batch.label_maps
-        if maps and labels is None:  # none of its images could be read
-            labels = np.full(batch.pixels.shape[:3], NO_LABEL, np.uint8)
-        return place_batch(dataclasses.replace(batch, label_maps=labels if maps else None), self._mesh)
+    def _placed(self, batch: Batch) -> Batch:
+        """The batch on the devices; label maps stay on the host where there is no loss, which alone needs them."""
+        kept = batch if self._validates else dataclasses.replace(batch, label_maps=None)
+        return place_batch(kept, self._mesh)
 
     def _answers(
         self, batch: Batch, found: tuple[Any, Terms], classes: Classes, terms: list[Terms]

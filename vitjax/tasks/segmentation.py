@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
@@ -14,7 +15,7 @@ from PIL import Image as Pillow
 from vitjax.data.digit_maps import DigitMaps
 from vitjax.data.label_map_folder import LabelMapFolder
 from vitjax.data.plan import EvaluationPlan
-from vitjax.data.source import Classes, LabelMapSource, Sample, SizedSource
+from vitjax.data.source import NO_LABEL, Classes, LabelMapSource, Sample, SizedSource
 from vitjax.data.transforms import Augmentation, Resize, resize_labels
 from vitjax.drawing.boxes import enlarged
 from vitjax.drawing.label_maps import draw_label_map, label_picture, legend, with_legend
@@ -167,8 +168,9 @@ def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objecti
     """The loss of a segmentation model on every labelled pixel."""
 
     def terms_of(logits: PixelLogits, batch: Batch) -> Terms:
-        labels: Any = batch.label_maps  # a segmentation source has them
-        return loss(logits, labels)
+        # In evaluation a batch has none where not one of its images could be read.
+        unknown = jnp.full(logits.outputs.shape[1:4], NO_LABEL, jnp.uint8)
+        return loss(logits, unknown if batch.label_maps is None else batch.label_maps)
 
     def evaluate(variables: dict[str, Any], batch: Batch, key: Array) -> Evaluated:
         logits, changed = forward(model, variables, images_of(batch), {"dropout": key})
