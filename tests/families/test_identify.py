@@ -212,6 +212,18 @@ def test_nothing_that_is_there_is_overwritten_by_a_run_folder(tmp_path):
         convert(str(tmp_path / "detr.pth"), tmp_path / "run")
 
 
+def test_values_that_are_not_finite_are_said(tmp_path):
+    file = file_of(MODELS["detr"])
+    assert not any("NaN" in note for note in file.notes)
+    for path in ("encoder", "decoder"):
+        file.variables["params"][path]["layer_0"]["feed_forward"]["expand"]["bias"][0] = np.nan
+    write_official(file, tmp_path / "detr.pth")
+    write_run_folder(file, tmp_path / "run")
+    for source in ("detr.pth", "run"):
+        said = [note for note in read_model(tmp_path / source).notes if "NaN" in note]
+        assert len(said) == 1 and "in 2 of its" in said[0] and "encoder/layer_0/feed_forward/expand/bias" in said[0]
+
+
 @pytest.mark.parametrize("name", ["nowhere.pth", "text.pth", "folder", "cut.pth"])
 def test_what_is_no_model_is_named_and_what_was_there_stays(name, tmp_path):
     write_official(file_of(MODELS["detr"]), tmp_path / "out.pth")

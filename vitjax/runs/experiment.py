@@ -96,6 +96,11 @@ class Experiment(ABC):
     repository. Queries are made to fit; other parameters of another shape, such as the class head, start anew."""
     match_classes: bool = False
     """With init_from, take the class head for the classes that have the same name there."""
+    pretrained: str | None = None
+    """The weights that the recipe starts from, and the flag that gives them, in words; a new run is refused without
+    init_from. None asks for no weights, where no parameters are frozen."""
+    from_scratch: bool = False
+    """Start from random weights where the recipe starts from pre-trained ones; those that are frozen stay random."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
     matmul_precision: Literal["default", "high", "highest"] = "default"

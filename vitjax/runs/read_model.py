@@ -1,7 +1,11 @@
 """Reading a model from whatever people have, and writing it as the official code reads it."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
@@ -63,8 +67,20 @@ def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
         raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.")
     found = find(source)
     if found.kind == "run":
-        return _read_run(found.path, found.step if step is None else step)
-    return identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+        file = _read_run(found.path, found.step if step is None else step)
+    else:
+        file = identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+    said = not_finite(flatten(file.variables))
+    return dataclasses.replace(file, notes=(*file.notes, f"note: {source} {said}")) if said else file
+
+
+def not_finite(arrays: Mapping[str, Any]) -> str | None:
+    """What is said of arrays that hold NaN or infinity, by the first of them; None where all is finite."""
+    found = [path for path, array in arrays.items() if not np.isfinite(np.asarray(array)).all()]
+    if not found:
+        return None
+    named = ", ".join([*found[:3], *["..."] * (len(found) > 3)])
+    return f"has NaN or infinity in {len(found)} of its {len(arrays)} arrays: {named}"
 
 
 def read_checkpoint(run: Path, step: int | None = None, *, metric: str = "AP") -> tuple[dict[str, Any], int]:
