@@ -9,8 +9,9 @@ import jax
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
-from vitjax.families.identify import detector_tensors, told_by
-from vitjax.formats.tables import from_published, renamed_norms
+from vitjax.families.huggingface.folder import timm_file
+from vitjax.families.identify import sorted_out
+from vitjax.formats.tables import TensorFile, from_published, renamed_norms
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.adapt import Adapted, adapt, is_class_bias
 from vitjax.runs.backbones import require_backbone
@@ -41,24 +42,24 @@ def read_weights(source: str | Path) -> Weights:
         PublishedError: the names are not those of a known family.
     """
     found = find(source)
-    if found.kind == "file":
-        return _read_published(found.path)
+    file = timm_file(found.path) if found.kind == "huggingface" else None
+    if file is not None or found.kind == "file":
+        return _published(file or read_tensors(found.path))
     if found.kind == "run" and not is_run(found.path):
         return Weights(read_checkpoint(found.path, found.step)[0], None)
-    file = read_model(found.path, step=found.step).without_masks()
-    return Weights(file.variables, file.classes)
+    model = read_model(found.path, step=found.step).without_masks()
+    return Weights(model.variables, model.classes)
 
 
-def _read_published(path: Path) -> Weights:
+def _published(file: TensorFile) -> Weights:
     """Files may hold a part of a model only, a backbone say."""
-    tensors, _ = detector_tensors(read_tensors(path).tensors)
-    family, _, table = told_by(tensors)
+    (family, _, table), tensors, notes = sorted_out(file, masks=False)
     variables = from_published(tensors, table=table)
     heads = [leaf for path, leaf in flatten(variables).items() if is_class_bias(path)]
     if not heads:
-        return Weights(variables, None)
+        return Weights(variables, None, notes)
     no_object = getattr(family.model, "scores", None) == "softmax"  # one column more
-    return Weights(variables, family.classes(len(heads[0]) - no_object))
+    return Weights(variables, family.classes(len(heads[0]) - no_object), notes)
 
 
 def initialize_from(

@@ -11,7 +11,7 @@ from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
 from vitjax.families.huggingface import hub
-from vitjax.families.huggingface.folder import is_folder, read_folder
+from vitjax.families.huggingface.folder import WEIGHTS, is_folder, read_folder
 from vitjax.families.identify import identify
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
@@ -35,8 +35,9 @@ def find(source: str | Path) -> Found:
         DataError: there is nothing of the kind.
     """
     path = Path(source)
-    if path.is_file():
-        return Found("file", path)
+    if path.is_file():  # weights of transformers are nothing without the settings beside them
+        beside = path.name in WEIGHTS and is_folder(path.parent)
+        return Found("huggingface", path.parent) if beside else Found("file", path)
     run, step = run_and_step(path)
     if is_run(run) or checkpoints_of(run).is_dir():
         return Found("run", run, step)
