@@ -13,18 +13,22 @@ from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.task import Task
 from vitjax.ops.images import images_of
-from vitjax.placement import compile_predict_step, place_batch
+from vitjax.placement import Precision, compile_predict_step, matmul_precision, place_batch
 from vitjax.prediction import Answer
 from vitjax.structs import Batch
 
 PredictStep = Callable[[dict[str, Any], Batch], Any]
 
 
-def make_predict_step(task: Task) -> PredictStep:
-    """The function from (variables, batch) to what the task makes of the model's answer; nothing is compiled."""
+def make_predict_step(task: Task, precision: Precision | None = None) -> PredictStep:
+    """The function from (variables, batch) to what the task makes of the model's answer; nothing is compiled.
+
+    Its float32 matrix products are of the precision, or of JAX's own setting.
+    """
 
     def step(variables: dict[str, Any], batch: Batch) -> Any:
-        return task.finish(task.model.apply(variables, images_of(batch), train=False), batch)
+        with matmul_precision(precision):
+            return task.finish(task.model.apply(variables, images_of(batch), train=False), batch)
 
     return step
 
@@ -32,11 +36,11 @@ def make_predict_step(task: Task) -> PredictStep:
 class Sweep:
     """A task's compiled prediction step, ready to run over sources with any variables of the model."""
 
-    def __init__(self, task: Task, mesh: Mesh) -> None:
+    def __init__(self, task: Task, mesh: Mesh, precision: Precision | None = None) -> None:
         """Compiles nothing yet; the first batch of each bucket does."""
         self.task = task
         self._mesh = mesh
-        self._step = compile_predict_step(make_predict_step(task), mesh)
+        self._step = compile_predict_step(make_predict_step(task, precision), mesh)
 
     def __call__(
         self, variables: dict[str, Any], source: Source, *, batch_size: int, multiple: int = 32, workers: int = 0

@@ -5,13 +5,14 @@ import difflib
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import flax.linen as nn
 from jax.sharding import Mesh
 
 from vitjax.data.source import Classes, Source
 from vitjax.errors import FieldError
+from vitjax.placement import Precision
 from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
 
@@ -103,7 +104,7 @@ class Experiment(ABC):
     """Start from random weights where the recipe starts from pre-trained ones; those that are frozen stay random."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
-    matmul_precision: Literal["default", "high", "highest"] = "default"
+    matmul_precision: Precision = "default"
     """Precision of float32 matrix products on accelerators."""
     seed: int = 0
     """Decides initial weights, data order, augmentation and dropout."""

@@ -125,4 +125,5 @@ def write_official(file: ModelFile, path: Path) -> None:
 def _read_run(run: Path, step: int | None) -> ModelFile:
     experiment, classes = read_run(run)
     variables, chosen = read_checkpoint(run, step, metric=experiment.score)
-    return ModelFile(experiment.model, variables, classes, experiment.resize, experiment.postprocess, step=chosen)
+    parts = (experiment.model, variables, classes, experiment.resize, experiment.postprocess)
+    return ModelFile(*parts, step=chosen, matmul_precision=experiment.matmul_precision)

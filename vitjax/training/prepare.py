@@ -127,7 +127,7 @@ def prepare(experiment: Experiment) -> Prepared:
         transformation=transformation,
         train_step=compile_train_step(step, mesh),
         learning_rate=optimizer.learning_rates(total_steps, plan.steps_per_epoch),
-        sweep=Sweep(experiment.task, mesh),
+        sweep=Sweep(experiment.task, mesh, experiment.matmul_precision),
     )
 
 
