@@ -58,7 +58,17 @@ def test_an_average_in_the_same_dictionary_is_taken(average):
         found = identify(TensorFile(state, {}))
         assert_same(found, "detr")
         word = average if average.count(".") == 1 else "model_ema.module."
-        assert found.notes[0] == f"note: the weights under {word!r} are taken, and not those under {mixed[1]!r}"
+        assert (
+            found.notes[0]
+            == f"note: the averaged weights (EMA) under {word!r} are taken, and not those under {mixed[1]!r}"
+        )
+
+
+def test_counters_of_an_average_are_left_behind():
+    state = under("model.", STATES["detr"]) | {"ema.n_averaged": np.array(3)} | under("ema.module.", STATES["detr"])
+    found = identify(TensorFile(state, {}))
+    assert_same(found, "detr")
+    assert found.notes[0] == "note: 1 tensors beside the model are left behind"
 
 
 def test_a_detector_that_is_called_detr_has_no_masks():

@@ -70,8 +70,9 @@ def test_another_backbone_is_named_with_the_one_that_is_wanted(there, here, name
 
 def test_how_many_arrays_find_no_place_is_said():
     more = len(shapes("R101")) - len(shapes("R50"))
-    assert f"{more} of its arrays find no place and 0 of those here" in said("R101", "R50")
-    assert f"0 of its arrays find no place and {more} of those here" in said("R50", "R101")
+    assert f"ResNet-50: {more} of its arrays find no place, such as backbone/stage_3/block_" in said("R101", "R50")
+    assert f"ResNet-101: {more} of those here would stay random, such as backbone/stage_3/" in said("R50", "R101")
+    assert " of its arrays find no place and " in said("R50", "S")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from vitjax.backbones.resnet import ResNet
+from vitjax.detection.detr import DETR
 from vitjax.errors import FieldError
 from vitjax.recipes import detr_coco
 from vitjax.runs.configs import load_config, names
@@ -64,5 +65,27 @@ def test_what_starts_random_at_its_users_word_is_said():
     assert notes_on_start(thawed) == ("note: weights start random; this recipe starts from pre-trained ones",)
 
 
+def test_frozen_norms_that_come_from_nowhere_are_said():
+    model = DETR(backbone=ResNet(18))
+    assert "batch norms are frozen and come from nowhere" in notes_on_start(Detection(model=model))[0]
+    assert notes_on_start(Detection(model=model, init_from="resnet18.pth")) == ()
+
+
 def test_a_backbone_that_nobody_has_published_asks_for_no_file_by_name():
     assert detr_coco(ResNet(50, width=32)).pretrained is None and detr_coco(ResNet(18)).pretrained is None
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("weights/resnet50-11ad3fa6.pth", True),
+        ("timm/resnet50.a1_in1k", True),
+        ("weights/resnet50-0676ba61.pth", False),
+        ("timm/resnet50.tv_in1k", False),
+        ("my_backbone.pth", False),
+        ("runs/mine", False),
+    ],
+)
+def test_weights_that_are_others_by_their_name_are_said_to_be(name, other):
+    said = notes_on_start(dataclasses.replace(load_config("detr_resnet50_coco").experiment, init_from=name))
+    assert ["are other weights; this recipe starts from torchvision's V1" in line for line in said] == [True] * other

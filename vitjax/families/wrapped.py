@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from vitjax.families.family import Notes, Tensors
-from vitjax.formats.checkpoint import is_average
+from vitjax.formats.checkpoint import COUNTERS, is_average
 from vitjax.formats.tables import Arrays
 
-# What trainers keep beside a model: losses, metrics, and the numbers that images are normalised with.
+# What trainers keep beside a model: losses, metrics, the numbers that images are normalised with, and counters.
 _BESIDE = re.compile(
     r"(\w+_)?(criterion|matcher|loss|losses|loss_fn|metric|metrics|postprocessor|postprocessors)\..+"
     r"|(train|val|valid|test)_\w+\..+|(pixel_)?(mean|std)"
+    rf"|(.+\.)?({'|'.join(COUNTERS)})"
 )
 _DEEPEST = 4  # words before a name
 _LEAST = 0.2  # of all names begin with what may stand before those of a model
@@ -33,7 +34,8 @@ def unwrapped(tensors: Tensors, known: Callable[[Iterable[str]], int]) -> tuple[
         return model, tuple(notes)
     others = [prefix for prefix in counts if counts[prefix] == counts[best] and not prefix.startswith(best)]
     others = [prefix for prefix in others if not best.startswith(prefix)]
-    notes += [f"note: the weights under {best!r} are taken, and not those under {other!r}" for other in others]
+    kind = "averaged weights (EMA)" if is_average(best) else "weights"
+    notes += [f"note: the {kind} under {best!r} are taken, and not those under {other!r}" for other in others]
     rest = {name: model[name] for name in model if not name.startswith((best, *others))}
     return {**_under(model, best), **rest}, tuple(notes)
 

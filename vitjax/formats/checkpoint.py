@@ -14,7 +14,8 @@ from vitjax.formats.tables import TensorFile
 _STATES = ("model", "state_dict", "model_state_dict", "module", "net", "shadow", "student")
 _SETTINGS = ("args", "config", "cfg")
 _WRAPPERS = ("module.", "_orig_mod.")  # of data parallel and of torch.compile, which no model calls a part
-_COUNTERS = ("n_averaged", "num_updates", "steps", "step", "initted", "decay")  # of those who average weights
+COUNTERS = ("n_averaged", "num_updates", "steps", "step", "initted", "decay")
+"""Numbers of those who average weights, which stand among the tensors."""
 _LEVELS = 4  # of mappings, the outermost first, down to the tensors
 _MOST_SETTINGS = 100_000  # values; a few bytes of a file can stand for any number of them
 
@@ -62,14 +63,14 @@ def state_in(content: Mapping[Any, Any]) -> dict[str, np.ndarray]:
 def _have_all(state: Mapping[str, np.ndarray], prefix: str) -> bool:
     """Whether all names begin so, besides those of counters."""
     rest = [name for name in state if not name.startswith(prefix)]
-    return len(rest) < len(state) and all(name in _COUNTERS for name in rest)
+    return len(rest) < len(state) and all(name in COUNTERS for name in rest)
 
 
 def _with_average(
     last: dict[str, np.ndarray], key: str, average: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The averaged weights where they are of the same model, with what they lack; and what is said of the choice."""
-    average = {name: array for name, array in average.items() if name not in _COUNTERS}
+    average = {name: array for name, array in average.items() if name not in COUNTERS}
     shapes, others = (Counter(array.shape for array in state.values()) for state in (average, last))
     fits = all(name in last and last[name].shape == array.shape for name, array in average.items())
     if last and not fits and shapes != others:

@@ -39,10 +39,11 @@ def require_backbone(source: object, given: Mapping[str, Any], wanted: Mapping[s
     there, here = called(theirs), called(ours)
     if not placeless and (not missing or called(used) == here):  # what a user's own class adds may start anew
         return
+    counts = {"of its arrays find no place": len(placeless), "of those here would stay random": len(missing)}
+    said = " and ".join(f"{count} {words}" for words, count in counts.items() if count)
     raise DataError(
-        f"{source} looks like {there}, and the backbone here is {here}: {len(placeless)} of its arrays find no place "
-        f"and {len(missing)} of those here would stay random, such as backbone/{(placeless or missing)[0]}. "
-        f"Give weights of {here}, or train a model that has the other."
+        f"{source} looks like {there}, and the backbone here is {here}: {said}, such as "
+        f"backbone/{(placeless or missing)[0]}. Give weights of {here}, or train a model that has the other."
     )
 
 

@@ -1,7 +1,12 @@
 """Whether a new run has the weights to start from that it needs; told before any data is opened."""
 
+import re
+from pathlib import Path
+
 from vitjax.errors import FieldError
 from vitjax.runs.experiment import Experiment
+
+_PUBLISHED = re.compile(r"resnet\d+-[0-9a-f]{8}\.pth|timm/resnet.+")  # torchvision's files, timm's repositories
 
 
 def frozen_patterns(experiment: Experiment) -> tuple[str, ...]:
@@ -29,10 +34,21 @@ def require_start(experiment: Experiment) -> None:
 
 
 def notes_on_start(experiment: Experiment) -> tuple[str, ...]:
-    """Lines for people on a new run that starts from random weights where it should not."""
+    """Lines for people on a new run that starts from random weights where it should not, or from others by name."""
+    if experiment.init_from:
+        given = experiment.init_from
+        name = given if given.startswith("timm/") else Path(given).name
+        others = experiment.pretrained and _PUBLISHED.fullmatch(name) and name not in experiment.pretrained
+        return (f"note: {name} are other weights; this recipe starts from {experiment.pretrained}",) if others else ()
     if frozen_patterns(experiment):
         return (
             "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
             "or train everything with --optimizer.frozen (no patterns) and --model.backbone.norm group",
         )
-    return ("note: weights start random; this recipe starts from pre-trained ones",) if experiment.pretrained else ()
+    if experiment.pretrained:
+        return ("note: weights start random; this recipe starts from pre-trained ones",)
+    if getattr(getattr(experiment.model, "backbone", None), "norm", None) == "frozen_batch":
+        return (
+            "note: the backbone's batch norms are frozen and come from nowhere; train with --model.backbone.norm group",
+        )
+    return ()

@@ -159,9 +159,10 @@ def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str
         return draw(), notes_on_start(experiment)
     from vitjax.runs.initial import initialize_from  # which knows every family and format
 
-    return initialize_from(
+    variables, notes = initialize_from(
         experiment.init_from,
         draw,
         classes=classes if experiment.match_classes else None,
         frozen=None if experiment.from_scratch else lambda path: experiment.optimizer.multiplier(path) == 0,
     )
+    return variables, (*notes_on_start(experiment), *notes)

@@ -12,8 +12,8 @@ from vitjax.ops.images import DEVIATION, MEAN
 
 
 def is_timm(config: Settings) -> bool:
-    """Whether config.json is timm's, which has no `model_type` but an `architecture`."""
-    return "model_type" not in config and isinstance(config.get("architecture"), str)
+    """Whether config.json is timm's, which names an `architecture`."""
+    return config.get("model_type", "timm_wrapper") == "timm_wrapper" and isinstance(config.get("architecture"), str)
 
 
 def crop_in(config: Settings) -> tuple[CenterCrop, tuple[str, ...]]:
