@@ -1,9 +1,14 @@
 """CrossFormer++-H on ImageNet-1k at 224 x 224.
 
+    python train.py crossformer_pp_huge_imagenet --data.root /data/imagenet
+
+The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2023 (CrossFormer++), with the recipe of CrossFormer.
 Published: top-1 84.9
 Measured here: not measured
 """
+
+import dataclasses
 
 from vitjax import Experiment
 from vitjax.backbones import crossformer_pp_huge
@@ -12,4 +17,4 @@ from vitjax.recipes import crossformer_imagenet
 
 def experiment() -> Experiment:
     """The run."""
-    return crossformer_imagenet(crossformer_pp_huge())
+    return dataclasses.replace(crossformer_imagenet(crossformer_pp_huge()), micro_batches=2)

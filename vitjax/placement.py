@@ -1,7 +1,9 @@
 """The only file that knows devices: mesh, placement and compilation."""
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -9,6 +11,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vitjax.errors import FieldError
 from vitjax.structs import Assignment, Predictions, Targets
+
+Precision = Literal["default", "high", "highest"]
+"""Of float32 matrix products on accelerators; CPUs compute them in full always."""
 
 
 def data_mesh() -> Mesh:
@@ -43,16 +48,16 @@ def place_state(state: Any, mesh: Mesh) -> Any:
     return jax.device_put(state, replicated(mesh))
 
 
-def compile_train_step(step: Callable, mesh: Mesh) -> Callable:
-    """The step compiled for the mesh; the state given to it is consumed."""
-    whole = replicated(mesh)
-    return jax.jit(step, in_shardings=(whole, divided(mesh)), out_shardings=(whole, whole), donate_argnums=0)
+def compiled(
+    function: Callable, mesh: Mesh, *, batches: Collection[int] = (), consumed: tuple[int, ...] = ()
+) -> Callable:
+    """The function compiled for the mesh: the arguments `batches` are divided, all else is whole, what it gives too.
 
-
-def compile_predict_step(step: Callable, mesh: Mesh) -> Callable:
-    """The prediction step compiled for the mesh; detections come back whole."""
-    whole = replicated(mesh)
-    return jax.jit(step, in_shardings=(whole, divided(mesh)), out_shardings=whole)
+    What is given as the arguments `consumed` must not be used again.
+    """
+    arguments = range(len(inspect.signature(function).parameters))
+    placements = tuple(divided(mesh) if place in batches else replicated(mesh) for place in arguments)
+    return jax.jit(function, in_shardings=placements, out_shardings=replicated(mesh), donate_argnums=consumed)
 
 
 def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions, Targets], Assignment]:
@@ -64,3 +69,8 @@ def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions
         return matching
     layered, batched = PartitionSpec(None, "data"), PartitionSpec("data")
     return jax.shard_map(matching, mesh=mesh, in_specs=(layered, batched), out_specs=layered, check_vma=False)
+
+
+def matmul_precision(precision: Precision | None) -> contextlib.AbstractContextManager:
+    """Within it, float32 matrix products that are traced have this precision; with None that of JAX's own setting."""
+    return contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision)

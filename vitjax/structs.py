@@ -7,6 +7,7 @@ model are cxcywh relative to the unpadded image, in [0, 1]; boxes for people are
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
@@ -46,15 +47,19 @@ class ClassTargets:
 
 @struct.dataclass
 class Mean:
-    """A sum and what it is to be divided by, per layer of predictions: means over devices or batches stay exact."""
+    """A sum and what it is to be divided by, per layer of predictions: means over devices or batches stay exact.
+
+    Both add up over the parts of a batch; it is divided by `least` where the count of the whole is smaller.
+    """
 
     total: Float[Array, "*layers"]
     count: Float[Array, "*layers"]
+    least: float = struct.field(pytree_node=False, default=0.0)
 
     @property
     def value(self) -> Float[Array, "*layers"]:
-        """The mean; NaN where nothing was counted."""
-        return self.total / self.count
+        """The mean; NaN where nothing was counted and `least` is 0."""
+        return self.total / jnp.maximum(self.count, self.least)
 
 
 Terms = dict[str, Mean]

@@ -201,6 +201,14 @@ def test_the_latest_and_the_best_stay(tmp_path):
         assert store.steps() == (2, 6, 7)
 
 
+def test_steps_that_are_to_be_kept_stay_whatever_comes_later(tmp_path):
+    with Store(tmp_path, keep_last=1, keep_best=0, keep=(2, 9)) as store:
+        for step in range(1, 5):
+            store.save(step, {"x": np.float32(step)})
+            store.annotate(step, {"AP": 0.1 * step})
+        assert store.steps() == (2, 4)
+
+
 def test_a_metric_that_is_missing_or_not_finite_is_never_best(tmp_path):
     with Store(tmp_path) as store:
         store.save(1, {"x": 1}, metrics={"AP": float("nan")})

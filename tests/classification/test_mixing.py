@@ -5,6 +5,7 @@ import pytest
 
 from vitjax.classification.mixing import Mixing
 from vitjax.structs import ClassTargets, Images
+from vitjax.tasks.classification import Classification
 
 BATCH, HEIGHT, WIDTH = 4, 12, 10
 PIXELS = np.random.default_rng(0).normal(size=(BATCH, HEIGHT, WIDTH, 3)).astype(np.float32)
@@ -80,6 +81,27 @@ def test_without_cutmix_batches_are_only_blended_and_padding_and_invalid_partner
     blend = kept[:, None, None, None] * PIXELS[0, :6] + (1 - kept)[:, None, None, None] * PIXELS[3, :6]
     np.testing.assert_allclose(pixels[:, 0, :6], blend, atol=1e-5)
     np.testing.assert_allclose(1 - probabilities[:, 3, 3], (1 - kept) / 2, atol=1e-6)
+
+
+def test_each_group_has_a_draw_of_its_own_and_partners_inside_it():
+    pixels, probabilities = mixed(Mixing(group=2))
+    swapped = [1, 0, 3, 2]
+    kept = probabilities[:, [0, 2], [0, 2]]
+    wanted = np.repeat(kept, 2, axis=1)[..., None]
+    np.testing.assert_allclose(probabilities, wanted * LABELS + (1 - wanted) * LABELS[swapped], atol=1e-6)
+    assert abs(np.corrcoef(kept.T)[0, 1]) < 0.2
+    cut = ((pixels == PIXELS) | (pixels == PIXELS[swapped])).all((2, 3, 4))
+    assert np.mean(cut[:, 0] != cut[:, 2]) == pytest.approx(0.5, abs=0.1) and (cut[:, 0] == cut[:, 1]).all()
+
+
+def test_a_group_as_large_as_the_batch_or_larger_is_the_batch():
+    for group in (BATCH, 2 * BATCH):
+        for found, wanted in zip(mixed(Mixing(group=group), draws=5), mixed(Mixing(), draws=5), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match=r"mixing.group must divide .*; got 3 and 4"):
+        mixed(Mixing(group=3))
+    with pytest.raises(ValueError, match=r"mixing.group must divide .*; got 3 and 16"):
+        Classification(mixing=Mixing(group=3))
 
 
 def test_probability_zero_gives_back_the_very_batch():

@@ -89,6 +89,34 @@ def test_published_augmentation_on_photographs_wastes_at_most_a_fifth_in_twelve_
     assert sum(plan(step).bucket == plan.buckets[-1] for step in range(plan.steps_per_epoch)) <= 3
 
 
+def between_steps(plan):
+    """The share of the variance of the log area that lies between the steps of an epoch, and the padding."""
+    parts = [plan(part) for part in range(plan.steps_per_epoch * plan.parts)]
+    outputs = [part.cuts.output for part in parts]
+    areas = np.log(np.concatenate(outputs).prod(1, dtype=np.float64)).reshape(plan.steps_per_epoch, -1)
+    wasted = [padding(output, part.bucket) for output, part in zip(outputs, parts, strict=True)]
+    return areas.mean(1).var() / areas.var(), np.mean(wasted)
+
+
+def test_parts_with_buckets_of_their_own_make_steps_nearly_as_independent_as_one_bucket_does_and_pad_little():
+    """Independent images of 64 have a 64th of the variance between steps."""
+    sizes = photo_sizes(64 * 40)
+    (alike, little), (mixed, as_little), (independent, much) = (
+        between_steps(TrainPlan(sizes, 64, Augmentation(), **fields))
+        for fields in ({}, {"parts": 8}, {"max_buckets": 1})
+    )
+    assert alike > 0.8 and mixed < 0.2 and independent < 0.03
+    assert little < 0.2 and as_little < 0.2 and much > 0.4
+
+
+def test_the_parts_of_an_epoch_see_every_record_once():
+    plan = TrainPlan(photo_sizes(103), 8, SMALL, parts=4)
+    steps = plan.steps_per_epoch * plan.parts
+    records = np.concatenate([plan(part).records for part in range(steps, 2 * steps)])
+    assert plan.steps_per_epoch == 12 and len(plan(0).records) == 2
+    assert len(records) == 96 and len(set(records.tolist())) == 96
+
+
 def test_images_of_one_size_are_never_padded():
     plan = TrainPlan(np.full((100, 2), 64, np.int32), 16, Augmentation(sizes=(), crop=0.0))
     assert plan.buckets == ((64, 64),) and all(plan(step).bucket == (64, 64) for step in range(20))

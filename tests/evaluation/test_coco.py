@@ -123,6 +123,12 @@ def test_the_class_scores_average_to_the_score_of_all():
     scores = evaluate_boxes(*random_scene(5))
     assert np.nanmean([row.AP for row in scores.per_class]) == pytest.approx(scores.summary["AP"])
     assert np.nanmean([row.AP50 for row in scores.per_class]) == pytest.approx(scores.summary["AP50"])
+    assert scores.by_class == {f"AP/{row.name}": row.AP for row in scores.per_class}
+    precision = scores.arrays["precision"]
+    axes = [len(scores.arrays[name]) for name in ("iou", "recall_levels", "classes", "areas", "detections")]
+    assert list(precision.shape) == axes and scores.arrays["scores"].shape == precision.shape
+    found = precision[:, :, :, scores.arrays["areas"].tolist().index("all"), -1]
+    assert found[found > -1].mean() == pytest.approx(scores.summary["AP"], abs=1e-6)
 
 
 def test_results_on_a_crowd_are_neither_hits_nor_misses():

@@ -153,7 +153,9 @@ def test_the_clip_leaves_small_gradients_as_they_are():
 
 
 def test_step_schedule_drops_at_the_beginning_of_the_epoch():
-    scale = jax.jit(StepSchedule(drop_epochs=(2, 3.5), factor=0.1).scale(50, 10))
+    schedule = StepSchedule(drop_epochs=(2, 3.5), factor=0.1)
+    assert schedule.drops(10) == (20, 35) and CosineSchedule().drops(10) == ()
+    scale = jax.jit(schedule.scale(50, 10))
     found = [float(scale(step)) for step in (0, 19, 20, 34, 35, 1000)]
     np.testing.assert_allclose(found, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 

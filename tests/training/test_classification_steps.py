@@ -16,13 +16,13 @@ from vitjax.classification.mixing import Mixing
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop
 from vitjax.inference.sweep import make_predict_step
-from vitjax.placement import compile_train_step, data_mesh, place_batch, place_state
+from vitjax.placement import data_mesh, place_batch, place_state
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Images, Targets
 from vitjax.tasks.classification import ImageClassifier, class_targets_of, classification_objective
 from vitjax.tasks.objective import STATISTICS
 from vitjax.training.state import initial_state, variables_of
-from vitjax.training.steps import make_train_step
+from vitjax.training.steps import divided_rows, make_train_step
 
 OPTIMIZER = AdamW(learning_rate=1e-2, eps=1e-3, clip_norm=1.0)
 OFF = (Mixing(probability=0.0), Erasing(probability=0.0))
@@ -69,13 +69,12 @@ def trained(*, devices=1, steps=1, mixing=OFF[0], erasing=OFF[1], micro_batches=
     first = jax.tree.map(jnp.array, variables())
     transformation = OPTIMIZER.transformation(first["params"], total_steps=10, steps_per_epoch=5)
     objective = classification_objective(MODEL, CrossEntropy(), mixing, erasing)
-    step = make_train_step(objective, OPTIMIZER, transformation, micro_batches=micro_batches, average=average)
     alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
     mesh = data_mesh() if devices == 2 else alone
     state = place_state(initial_state(first, OPTIMIZER, transformation, 0, average=average is not None), mesh)
-    compiled = compile_train_step(step, mesh)
+    step = make_train_step(objective, OPTIMIZER, transformation, mesh, average=average)
     for _ in range(steps):
-        state, metrics = compiled(state, place_batch(batch_of(), mesh))
+        state, metrics = step(state, [place_batch(part, mesh) for part in divided_rows(batch_of(), micro_batches)])
     return state, {name: float(value) for name, value in metrics.items()}
 
 
@@ -129,6 +128,7 @@ def test_an_image_without_a_label_does_not_count():
 
 def test_ranks_are_the_best_classes_with_their_probabilities():
     batch = jax.tree.map(jnp.asarray, batch_of())
-    ranking = make_predict_step(ImageClassifier(MODEL, CenterCrop(), TopClasses(2)))(variables(), batch)
+    ranking, terms = make_predict_step(ImageClassifier(MODEL, CenterCrop(), TopClasses(2)))(variables(), batch)
+    assert terms == {}
     assert ranking.labels.shape == (8, 2) and (ranking.scores[:, 0] >= ranking.scores[:, 1]).all()
     assert ((ranking.scores.sum(1) > 0.5) & (ranking.scores.sum(1) <= 1)).all()

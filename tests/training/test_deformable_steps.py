@@ -14,7 +14,7 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.matcher import match
-from vitjax.placement import compile_train_step, data_mesh, matching_per_device, place_batch, place_state
+from vitjax.placement import data_mesh, matching_per_device, place_batch, place_state
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Images, Targets
 from vitjax.tasks.detection import detection_objective
@@ -70,11 +70,9 @@ def steps():
         alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
         mesh = data_mesh() if devices == 2 else alone
         matching = matching_per_device(functools.partial(match, LOSS.cost), mesh)
-        step = compile_train_step(
-            make_train_step(detection_objective(MODEL, LOSS, matching), OPTIMIZER, transformation), mesh
-        )
+        step = jax.jit(make_train_step(detection_objective(MODEL, LOSS, matching), OPTIMIZER, transformation, mesh))
         state = initial_state(jax.tree.map(jnp.array, variables), OPTIMIZER, transformation, seed=0)
-        inputs = place_state(state, mesh), place_batch(batch(), mesh)
+        inputs = place_state(state, mesh), [place_batch(batch(), mesh)]
         compiled = step.lower(*inputs).compile()
         found[devices] = (compiled.as_text(), *compiled(*inputs))
     return found

@@ -4,12 +4,15 @@ import dataclasses
 import itertools
 import types
 
+import numpy as np
 import pytest
 from inference.test_sweep import Coloured
 
 from vitjax.classification.classifier import Classifier
 from vitjax.data.crops import RandomCrop
 from vitjax.placement import data_mesh
+from vitjax.runs.optimizer import AdamW, StepSchedule
+from vitjax.structs import Mean
 from vitjax.tasks.classification import Classification
 from vitjax.training import loop
 from vitjax.training.prepare import Prepared
@@ -24,7 +27,7 @@ class Kept:
     """A store that notes what it is given."""
 
     def __init__(self):
-        self.saved, self.scores, self.images = [], {}, []
+        self.saved, self.scores, self.images, self.parts = [], {}, [], set()
 
     def save(self, step, state, *, notes):
         assert state == step and notes["classes"]["names"] == SOURCE.classes.names
@@ -55,26 +58,32 @@ class Logged(dict):
 class Sweeping:
     """What is predicted does not matter here."""
 
+    scores = types.SimpleNamespace(summary={"top1": 0.5}, by_class={"IoU/cat": 0.25}, arrays={"precision": np.ones(2)})
     task = types.SimpleNamespace(
         about=types.SimpleNamespace(headline=("top1",)),
-        evaluate=lambda answers, source: types.SimpleNamespace(scores=types.SimpleNamespace(summary={"top1": 0.5})),
+        evaluate=lambda answers, source: types.SimpleNamespace(scores=Sweeping.scores),
     )
 
-    def __call__(self, variables, source, *, batch_size, workers):
+    def __call__(self, variables, source, *, batch_size, workers, terms):
+        terms += [{"box": Mean(np.array([9.0, total]), np.array([2.0, 2.0]))} for total in (1.0, 2.0)]
+        terms[-1] |= {"cardinality_error": Mean(np.ones(2), np.ones(2))}
+        terms[0] |= {"cardinality_error": Mean(np.ones(2), np.ones(2))}
         return iter(())
 
 
 @pytest.fixture
-def turned(monkeypatch):
+def turned(monkeypatch, tmp_path):
     """A run of six steps, whose state is its step, from a step on, and until a signal comes in a step."""
     monkeypatch.setattr(loop, "variables_of", lambda state, optimizer: {})
+    monkeypatch.setattr(loop, "place_batch", lambda batch, mesh: batch)
 
     def turn(start=0, until=None, store=None, log=None, **fields):
         store, log, signals = Kept() if store is None else store, Logged() if log is None else log, []
 
-        def train_step(state, batch):
+        def train_step(state, parts):
             signals.extend([2] if state + 1 == until else [])
-            store.images.append(batch.records.tolist())
+            store.images.append([record for part in parts for record in part.records.tolist()])
+            store.parts.add(len(parts))
             return state + 1, {"loss": 2.0, "gradient_norm": 1.0}
 
         experiment = dataclasses.replace(EXPERIMENT, **fields)
@@ -82,7 +91,8 @@ def turned(monkeypatch):
         run = nothing | {"experiment": experiment, "mesh": data_mesh(), "plan": experiment.plan(SOURCE)}
         run |= {"train_source": SOURCE, "evaluation_source": SOURCE, "total_steps": 6, "sweep": Sweeping()}
         run |= {"train_step": train_step, "learning_rate": lambda step: 0.5**step}
-        state, step = loop._Turning(Prepared(**run), store, log, signals)(start, start)
+        run |= {"optimizer": experiment.optimizer, "total": lambda terms: 5 * terms["box"].value.sum()}
+        state, step = loop._Turning(Prepared(**run), store, tmp_path, log, signals)(start, start)
         assert state == step
         return step, store, log
 
@@ -93,8 +103,26 @@ def test_a_run_logs_saves_and_scores_every_so_often_and_at_its_end(turned, capsy
     step, store, log = turned()
     assert step == 6 and store.saved == [2, 3, 4, 6] and list(store.scores) == [3, 6]
     assert list(log) == [(2, "train"), (3, "val"), (4, "train"), (6, "train"), (6, "val")]
-    assert log[3, "val"] == {"top1": 0.5} and log[2, "train"]["loss"] == 2.0
+    assert log[3, "val"]["top1"] == 0.5 and log[2, "train"]["loss"] == 2.0
     assert "step 3: top1 0.500" in capsys.readouterr().out
+
+
+def test_scores_have_the_losses_and_the_classes_beside_them_and_arrays_are_files(turned, tmp_path):
+    """Sums are divided once: 18 / 4 in the first layer, 3 / 4 in the last; what counts empty rows is left out."""
+    _, store, _ = turned()
+    assert store.scores[6] == {"top1": 0.5, "loss": 5 * (4.5 + 0.75), "box": 0.75, "IoU/cat": 0.25}
+    assert np.load(tmp_path / "report" / "precision_recall.npz")["precision"].tolist() == [1, 1]
+
+
+def test_the_checkpoint_before_a_drop_of_the_learning_rate_is_saved_where_that_is_asked_for(turned):
+    optimizer = AdamW(schedule=StepSchedule((1 / 3, 5 / 3)))
+    assert turned(optimizer=optimizer)[1].saved == [2, 3, 4, 6]
+    assert turned(optimizer=optimizer, keep_before_drops=True)[1].saved == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_step_in_parts_sees_the_images_of_the_whole(turned):
+    (_, whole, _), (_, parts, _) = turned(), turned(micro_batches=2)
+    assert (whole.parts, parts.parts) == ({1}, {2}) and parts.images == whole.images
 
 
 def test_the_learning_rate_that_is_logged_is_that_of_the_step_that_was_made(turned):

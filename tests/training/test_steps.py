@@ -1,5 +1,6 @@
 """One step of a tiny DETR: on one device and on two, with a part of it frozen, and what it says about itself."""
 
+import dataclasses
 import functools
 import re
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from quick import drawn
 from vitjax.backbones.resnet import ResNet
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
+from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Mean, SetLoss
 from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass
@@ -22,7 +24,6 @@ from vitjax.inference.sweep import make_predict_step
 from vitjax.ops.images import images_of
 from vitjax.placement import (
     check_batch_size,
-    compile_train_step,
     data_mesh,
     matching_per_device,
     place_batch,
@@ -32,7 +33,7 @@ from vitjax.runs.optimizer import AdamW
 from vitjax.structs import ANSWER, Batch, Images, Predictions, PredictionSet, Targets
 from vitjax.tasks.detection import Detector, detection_objective
 from vitjax.training.state import initial_state
-from vitjax.training.steps import make_train_step, metrics_of
+from vitjax.training.steps import divided_rows, make_train_step, metrics_of
 
 MODEL = DETR(
     backbone=ResNet(depth=18, width=8, stage_blocks=(1, 1)),
@@ -45,8 +46,11 @@ MODEL = DETR(
     feed_forward=32,
     dropout=0.2,
 )
+STEADY = MODEL.clone(dropout=0.0)
 # A large eps keeps the update smooth in the gradient: Adam would turn rounding of a zero gradient into a whole step.
 OPTIMIZER = AdamW(learning_rate=1e-2, eps=1e-3, clip_norm=1.0, frozen=("^backbone/stem", "^backbone/stage_1/"))
+
+LOSS = SetLoss()
 
 
 def batch_of(seed=0):
@@ -76,22 +80,25 @@ def state_of(optimizer=OPTIMIZER, step=0):
     return state.replace(step=jnp.int32(step)), transformation
 
 
-def step_of(mesh=None, optimizer=OPTIMIZER):
-    loss = SetLoss()
-    matching = functools.partial(match, loss.cost)
-    matching = matching if mesh is None else matching_per_device(matching, mesh)
-    return make_train_step(detection_objective(MODEL, loss, matching), optimizer, state_of(optimizer)[1])
+def step_of(mesh, optimizer=OPTIMIZER, loss=LOSS, model=MODEL):
+    objective = detection_objective(model, loss, matching_per_device(functools.partial(match, loss.cost), mesh))
+    return make_train_step(objective, optimizer, state_of(optimizer)[1], mesh)
+
+
+def alone():
+    """The mesh of one device."""
+    return jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="module")
 def train():
     """By number of devices: a fresh state and batch through one compiled step, and what comes out."""
-    meshes = {1: jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1]), 2: data_mesh()}
-    steps = {count: compile_train_step(step_of(mesh), mesh) for count, mesh in meshes.items()}
+    meshes = {1: alone(), 2: data_mesh()}
+    steps = {count: step_of(mesh) for count, mesh in meshes.items()}
 
     def run(devices, *, step=0, seed=0):
         mesh = meshes[devices]
-        state, metrics = steps[devices](place_state(state_of(step=step)[0], mesh), place_batch(batch_of(seed), mesh))
+        state, metrics = steps[devices](place_state(state_of(step=step)[0], mesh), [place_batch(batch_of(seed), mesh)])
         return SimpleNamespace(state=state, metrics={name: float(value) for name, value in metrics.items()})
 
     yield run
@@ -137,8 +144,8 @@ def test_frozen_parameters_and_statistics_are_untouched_and_have_no_optimizer_st
 
 def test_gradients_of_frozen_convolutions_are_not_computed():
     def convolutions(optimizer):
-        step, (state, _) = step_of(optimizer=optimizer), state_of(optimizer)
-        return str(jax.make_jaxpr(step)(state, jax.tree.map(jnp.asarray, batch_of()))).count("conv_general_dilated[")
+        step, (state, _) = step_of(alone(), optimizer), state_of(optimizer)
+        return str(jax.make_jaxpr(step)(state, [jax.tree.map(jnp.asarray, batch_of())])).count("conv_general_dilated[")
 
     # Five of the stem and two stages forward; back, the gradients of the last stage's two kernels and one between them.
     assert convolutions(AdamW()) > convolutions(OPTIMIZER) == 5 + 2 + 1
@@ -165,6 +172,63 @@ def test_metrics_are_means_and_the_last_layer_has_the_plain_name():
     assert found == {"box": 2.5, "box_0": 3.0, "box_1": 4.0, "class_error": 100.0}
 
 
+def numbers(metrics):
+    return {name: float(value) for name, value in metrics.items()}
+
+
+@pytest.mark.parametrize("loss", [SetLoss(), SetLoss(no_object=1.0)])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_step_in_parts_is_the_step_of_the_whole_however_its_objects_are_shared_out(loss, devices):
+    """The parts have 5 objects and 1, so that each by itself would divide by another number."""
+    mesh = alone() if devices == 1 else data_mesh()
+    step, batch = step_of(mesh, loss=loss, model=STEADY), batch_of()
+    parts = [place_batch(part, mesh) for part in divided_rows(batch, 2)]
+    assert [int(part.targets.valid.sum()) for part in parts] == [5, 1]
+    whole, metrics = step(place_state(state_of()[0], mesh), [place_batch(batch, mesh)])
+    divided, others = step(place_state(state_of()[0], mesh), parts)
+    assert numbers(metrics) == pytest.approx(numbers(others), rel=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole.trainable, divided.trainable)
+
+
+def test_parts_of_unlike_sizes_make_one_step():
+    """The same images with more padding, which cannot be seen."""
+    mesh, batch = alone(), batch_of()
+    step = step_of(mesh, model=STEADY)
+    first, second = divided_rows(batch, 2)
+    padded = dataclasses.replace(second, pixels=np.pad(second.pixels, ((0, 0), (0, 16), (0, 32), (0, 0))))
+    one, metrics = step(place_state(state_of()[0], mesh), [first, second])
+    other, others = step(place_state(state_of()[0], mesh), [first, padded])
+    assert numbers(metrics) == pytest.approx(numbers(others), rel=1e-3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.trainable, other.trainable)
+
+
+def test_nothing_of_the_model_is_computed_to_count_the_objects():
+    objective = detection_objective(MODEL, LOSS, functools.partial(match, LOSS.cost))
+
+    def count(variables, batch):
+        terms = objective.evaluate(variables, batch, jax.random.key(0)).terms
+        return {name: mean.count for name, mean in terms.items() if name in ("class", "box", "giou")}
+
+    program = jax.jit(count).lower(variables(), jax.tree.map(jnp.asarray, batch_of())).compile().as_text()
+    assert not re.findall(r"convolution|dot\(|while", program)
+
+
+def test_the_loss_in_evaluation_does_not_count_rows_without_an_image():
+    batch, images = batch_of(), 3
+    filled = dataclasses.replace(batch, records=np.where(np.arange(4) < images, batch.records, -1))
+    valid = filled.targets.valid & (filled.records >= 0)[:, None]
+    filled = dataclasses.replace(filled, targets=dataclasses.replace(filled.targets, valid=valid))
+    for loss in (SetLoss(), FocalSetLoss()):
+        objective = detection_objective(MODEL, loss, functools.partial(match, loss.cost))
+        few = jax.tree.map(lambda x: x[:images], filled)
+        found, wanted = (
+            objective.validate(MODEL.apply(variables(), images_of(batch), train=False), batch)
+            for batch in (jax.tree.map(jnp.asarray, each) for each in (filled, few))
+        )
+        for name in ("class", "box", "giou", "class_error"):
+            np.testing.assert_allclose(found[name].value, wanted[name].value, rtol=1e-5)
+
+
 def test_images_of_a_batch_are_valid_inside_their_sizes_and_zero_outside():
     images = images_of(jax.tree.map(jnp.asarray, batch_of()))
     assert images.valid.sum((1, 2)).tolist() == [32 * 48, 20 * 48, 32 * 31, 25 * 40]
@@ -184,7 +248,7 @@ class Answer(nn.Module):
 
 
 def test_predictions_are_those_of_the_last_layer_in_pixels_of_the_original_image():
-    found = make_predict_step(Detector(Answer(), Resize(), BestClass()))({}, jax.tree.map(jnp.asarray, batch_of()))
+    found, _ = make_predict_step(Detector(Answer(), Resize(), BestClass()))({}, jax.tree.map(jnp.asarray, batch_of()))
     heights, widths = 2 * batch_of().sizes.T
     np.testing.assert_allclose(found.boxes[:, 0], np.stack([0 * widths, 0 * heights, widths, heights], 1), atol=1e-4)
     assert (found.labels == 1).all()

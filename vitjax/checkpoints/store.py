@@ -9,7 +9,7 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Store:
-    """The checkpoints in one folder: the latest `keep_last` and the best `keep_best` by `metric` stay.
+    """The checkpoints in one folder: the latest `keep_last`, the best `keep_best` by `metric` and all of `keep`.
 
     A metric that is missing or not finite is never best. Nothing is written before the first `save`, which also clears
     away what a killed run left half written. With several processes all of them make the same calls. Use it in a
@@ -50,7 +50,13 @@ class Store:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, keep_last: int = 1, keep_best: int = 1, metric: str = "AP"
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep_last: int = 1,
+        keep_best: int = 1,
+        metric: str = "AP",
+        keep: Collection[int] = (),
     ) -> None:
         """Raises a FieldError for a remote folder, and where nothing would be kept."""
         if keep_last < 1 or keep_best < 0:
@@ -60,6 +66,7 @@ class Store:
         self.directory = Path(directory).expanduser().absolute()
         self._keep_last, self._keep_best = keep_last, keep_best
         self._metric = metric
+        self._keep = frozenset(keep)
         self._manager: ocp.CheckpointManager | None = None
         self._metrics_of_run: dict[int, dict[str, float]] = {}
         self._damaged: set[int] = set()
@@ -283,7 +290,7 @@ class Store:
 
     def _kept(self, steps: Sequence[int]) -> set[int]:
         best = self._ranked(steps)[-self._keep_best :] if self._keep_best else []
-        return {*sorted(steps)[-self._keep_last :], *best}
+        return {*sorted(steps)[-self._keep_last :], *best, *self._keep.intersection(steps)}
 
     def _writer(self) -> ocp.CheckpointManager:
         """Orbax's manager, of a folder in which every step can be read as far as is known."""

@@ -3,9 +3,10 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from vitjax.errors import VitjaxError
 
@@ -73,15 +74,20 @@ def _is_about_the_disk(error: OSError, folder: Path) -> bool:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes the text to the path; a file that is there stays as it is until the new one is whole on the disk.
+    """Writes the text to the path as `replace_file` does."""
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Lets `write` make the file; one that is there stays as it is until the new one is whole on the disk.
 
     Raises:
         OSError: it cannot be written, as on a full disk; what was there stays.
     """
     fresh = path.with_name(f"{path.name}.part")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with fresh.open("wb") as file:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

@@ -14,10 +14,10 @@ from vitjax.structs import ClassTargets, Images
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """Mixup or cutmix of a whole batch, one draw for all its images.
+    """Mixup or cutmix of the images of a batch, one draw for each group of them.
 
     An image keeps Beta(alpha, alpha) of itself; the rest comes from its partner, the image at the same place from the
-    end. Mixup blends all pixels, cutmix cuts out one box, which may reach over the edge.
+    end of the group. Mixup blends all pixels, cutmix cuts out one box, which may reach over the edge.
 
     Sources: Zhang et al. 2018 (mixup); Yun et al. 2019 (cutmix); timm, Mixup in mode 'batch'.
     """
@@ -30,6 +30,8 @@ class Mixing:
     """How often a batch is mixed at all; 0 mixes nothing, and costs nothing."""
     cutmix_share: float = 0.5
     """How often a batch that is mixed is cut rather than blended."""
+    group: int | None = None
+    """Images that share a draw, 128 where each of a recipe's GPUs drew for its own; None is all of a batch."""
 
     def __post_init__(self) -> None:
         """Raises a FieldError for an alpha that is no number from 0, or a share that is not in [0, 1]."""
@@ -39,6 +41,8 @@ class Mixing:
         for name in ("probability", "cutmix_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FieldError(f"{name} is a share, from 0 to 1; got {getattr(self, name)}.")
+        if self.group is not None and self.group < 2:
+            raise FieldError(f"group is how many images are mixed with one another, at least 2; got {self.group}.")
         if self.probability and not self.mixup and not self.cutmix:
             raise FieldError("mixup and cutmix are both 0, so there is no way to mix; set probability to 0 instead.")
 
@@ -47,9 +51,33 @@ class Mixing:
 
         A partner comes in only where both images have pixels, and not at all where either is not valid as a target.
         The targets are shared as the pixels of each image really are.
+
+        Raises:
+            FieldError: the batch does not divide into groups.
         """
         if self.probability == 0:
             return images, targets
+        count = self.groups(len(targets.valid))
+        if count == 1:
+            return self._mixed(key, images, targets)
+        apart = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (images, targets))
+        mixed = jax.vmap(self._mixed)(jax.random.split(key, count), *apart)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mixed)
+
+    def groups(self, rows: int) -> int:
+        """How many groups so many images are; fewer than a group has are one.
+
+        Raises:
+            FieldError: they do not divide into groups.
+        """
+        if self.group is None or rows <= self.group:
+            return 1
+        if rows % self.group:
+            raise FieldError(f"mixing.group must divide the images mixed at a time; got {self.group} and {rows}.")
+        return rows // self.group
+
+    def _mixed(self, key: Array, images: Images, targets: ClassTargets) -> tuple[Images, ClassTargets]:
+        """One group mixed."""
         region, strength = self._draw(key, *images.valid.shape[1:])
         whole = targets.valid & targets.valid[::-1]
         mixed = region & images.valid & images.valid[::-1] & whole[:, None, None]

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -39,6 +40,8 @@ class PredictArguments:
     """Processes that read images; 0 does it in a thread."""
     step: int | None = None
     """Checkpoint to use; the best one if left out."""
+    matmul_precision: Literal["default", "high", "highest"] | None = None
+    """Precision of float32 matrix products on accelerators; that of the run, or JAX's default, if left out."""
 
 
 def run(words: list[str]) -> None:
@@ -55,7 +58,7 @@ def run(words: list[str]) -> None:
     options = {name: getattr(given, name) for name in ("every", "csv", "batch_size", "workers")}
     tell = functools.partial(print, flush=True)
     with writing(Path(given.out), "--out"):
-        predictor = load(given.model, step=given.step)
+        predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision)
         saved = save(predictor, paths, Path(given.out), asked=asked, tell=tell, **options)
     skipped = [f"skipped, cannot be read: {name}" for name in saved.unreadable]
     for line in (*predictor.task.summary(saved.drawn, asked), *skipped, *saved.notes):

@@ -7,6 +7,7 @@ same answer.
 import dataclasses
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -57,6 +58,7 @@ class CropTrainPlan:
     batch_size: int
     crop: RandomCrop
     seed: int = 0
+    parts: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""

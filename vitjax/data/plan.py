@@ -80,6 +80,8 @@ class TrainPlan:
 
     What is left when the records do not divide by the batch size is dropped, differently in every epoch; fewer records
     than one batch are repeated, each time cut differently, until it is full. `sizes` is (height, width) of each record.
+
+    With several `parts` the plan is of parts: each of them has a bucket of its own, and so many in a row are a step.
     """
 
     sizes: Int[np.ndarray, "records 2"]
@@ -88,11 +90,12 @@ class TrainPlan:
     seed: int = 0
     multiple: int = 32
     max_buckets: int = 12
+    parts: int = 1
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""
         require_trainable(len(self.sizes), self.batch_size, self.seed)
-        require_positive(multiple=self.multiple, max_buckets=self.max_buckets)
+        require_positive(multiple=self.multiple, max_buckets=self.max_buckets, parts=self.parts)
 
     @property
     def length(self) -> None:
@@ -114,9 +117,9 @@ class TrainPlan:
         """Every (height, width) that a step can have, small to large."""
         return _as_tuples(self.ladder)
 
-    def __call__(self, step: int) -> StepPlan:
-        """The plan of a step; steps count on from epoch to epoch."""
-        number, place = divmod(step, self.steps_per_epoch)
+    def __call__(self, part: int) -> StepPlan:
+        """The plan of a part of a step, `part` // `parts`; both count on from epoch to epoch."""
+        number, place = divmod(part, self.steps_per_epoch * self.parts)
         records, geometries, batches, rungs = _epoch(self, number)
         slots = batches[place]
         return StepPlan(records[slots], geometries.take(slots), self.buckets[rungs[place]], replaces=True)
@@ -128,7 +131,7 @@ def _epoch(plan: TrainPlan, number: int) -> tuple[np.ndarray, Geometries, np.nda
     rng = np.random.default_rng([plan.seed, number])
     records = shuffled(rng, len(plan.sizes), plan.steps_per_epoch * plan.batch_size)
     geometries = draw(plan.augmentation, rng, plan.sizes[records])
-    batches, rungs = deal(geometries.output, plan.ladder, plan.batch_size)
+    batches, rungs = deal(geometries.output, plan.ladder, plan.batch_size // plan.parts)
     order = rng.permutation(len(batches))
     return records, geometries, batches[order], rungs[order]
 

@@ -38,8 +38,8 @@ class DeformableDecoderLayer(TransformerLayer):
         cross_attention = DeformableAttention(self.heads, self.levels, self.points, self.dtype, name="cross_attention")
 
         def among(y: Array) -> Array:
-            located = y + position
-            return self_attention(located, located, y, valid, pairs, train=train)
+            # Summed twice: their gradients then add up in the order that every run so far has had.
+            return self_attention(y + position, y + position, y, valid, pairs, train=train)
 
         def across(y: Array) -> Array:
             return cross_attention(y + position, reference, memory.tokens, memory.valid, memory.shapes)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from vitjax.detection.loss import Loss, at_least_one_object, paired
+from vitjax.detection.loss import Loss, paired, per_object
 from vitjax.detection.matcher import FocalCost
 from vitjax.structs import Mean, Targets
 
@@ -41,7 +41,7 @@ class FocalSetLoss(Loss):
         focal = focal if counts is None else jnp.where(counts[..., None], focal, 0)
         # In two steps, which the division keeps apart: one sum over all of them rounds ten times as badly on CPUs.
         total = focal.mean(-1).sum() * focal.shape[-1]
-        return Mean(total, at_least_one_object(targets))
+        return per_object(total, targets)
 
 
 def sigmoid_focal(

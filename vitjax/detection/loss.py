@@ -78,10 +78,13 @@ class SetLoss(Loss):
         if counts is not None:
             something, nothing = something & counts, nothing & counts
         surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits), wanted[..., None], axis=-1)[..., 0]
-        # Counted, not summed up: hundreds of weights of 0.1 add up with a bias of many float32 roundings.
-        found = something.sum(dtype=jnp.float32) + self.no_object * nothing.sum(dtype=jnp.float32)
         surprises = jnp.where(something, surprise, 0).sum() + self.no_object * jnp.where(nothing, surprise, 0).sum()
-        return Mean(surprises, found)
+        # From the targets alone, so that it is known before the matching. Hundreds of weights of 0.1 would add up with
+        # a bias of many float32 roundings.
+        queries_of_each = logits.shape[1] if counts is None else counts.sum(1)
+        matched = jnp.minimum(targets.valid.sum(1), queries_of_each)
+        left = (queries_of_each - matched).sum(dtype=jnp.float32)
+        return Mean(surprises, matched.sum(dtype=jnp.float32) + self.no_object * left)
 
 
 def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
@@ -144,10 +147,10 @@ def box_terms(
     matched = jnp.take_along_axis(boxes, jnp.maximum(queries, 0)[..., None], axis=1)
     distance = jnp.abs(matched - targets.boxes).sum(-1)
     overlap = generalized_iou(xyxy_from_cxcywh(matched), xyxy_from_cxcywh(targets.boxes))
-    pairs, at_least_one = paired(targets, queries), at_least_one_object(targets)
+    pairs = paired(targets, queries)
     return {
-        "box": Mean(jnp.where(pairs, distance, 0).sum(), at_least_one),
-        "giou": Mean(jnp.where(pairs, 1 - overlap, 0).sum(), at_least_one),
+        "box": per_object(jnp.where(pairs, distance, 0).sum(), targets),
+        "giou": per_object(jnp.where(pairs, 1 - overlap, 0).sum(), targets),
     }
 
 
@@ -174,9 +177,10 @@ def _unmatched(targets: Targets, queries: Int[Array, "layers batch objects"]) ->
     return Mean(left, jnp.full_like(left, queries.shape[1]))
 
 
-def at_least_one_object(targets: Targets) -> Float[Array, ""]:
-    """The number of objects in the batch, or 1 if there are none."""
-    return jnp.maximum(targets.valid.sum(dtype=jnp.float32), 1.0)
+def per_object(total: Float[Array, "*layers"], targets: Targets) -> Mean:
+    """A sum over the objects of the batch, to be divided by how many there are, or by 1 if there are none."""
+    count = targets.valid.sum(dtype=jnp.float32)
+    return Mean(total, jnp.broadcast_to(count, jnp.shape(total)), least=1.0)
 
 
 def weighted_sum(terms: Terms, weights: dict[str, float]) -> Float[Array, ""]:

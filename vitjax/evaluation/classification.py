@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class ClassScores:
     per_class: tuple[ClassAccuracy, ...]
     confusions: tuple[Confusion, ...]
     images: int
+
+    by_class: ClassVar[dict[str, float]] = {}
+    arrays: ClassVar[dict[str, np.ndarray]] = {}
 
     def table(self) -> str:
         """Text, shares in per cent: every class or the least accurate of many, then all, then the worst confusions."""

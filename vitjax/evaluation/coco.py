@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +35,21 @@ class CocoScores:
 
     summary: dict[str, float]
     per_class: tuple[ClassScore, ...]
+    curves: dict[str, np.ndarray] = field(repr=False)
     ignored: int = 0
+
+    @property
+    def by_class(self) -> dict[str, float]:
+        """The AP of every class."""
+        return {f"AP/{row.name}": row.AP for row in self.per_class}
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """pycocotools' `precision` and `scores` (IoU, recall, class, area, detections) and `recall`, and their axes.
+
+        The entry of `scores` is the least score with which that recall is reached; -1 is where there are no objects.
+        """
+        return self.curves
 
     def table(self) -> str:
         """Text: a row for every class and one for all, then the twelve numbers; "-" where there is nothing to score."""
@@ -76,7 +90,11 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
         ClassScore(names[key], _mean(precision[:, :, rank - 1]), _mean(precision[0, :, rank - 1]), objects[rank])
         for key, rank in categories.items()
     )
-    return CocoScores(summary, rows, ignored=len(results) - len(found))
+    curves = {name: evaluation.eval[name].astype(np.float32) for name in ("precision", "scores", "recall")}
+    axes = {"iou": evaluation.params.iouThrs, "recall_levels": evaluation.params.recThrs}
+    axes |= {"classes": np.array([row.name for row in rows]), "areas": np.array(evaluation.params.areaRngLbl)}
+    curves |= axes | {"detections": np.array(evaluation.params.maxDets)}
+    return CocoScores(summary, rows, curves, ignored=len(results) - len(found))
 
 
 def to_results(

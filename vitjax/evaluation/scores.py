@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 
 @runtime_checkable
 class Scores(Protocol):
@@ -11,6 +13,16 @@ class Scores(Protocol):
     @property
     def summary(self) -> dict[str, float]:
         """The scores by name."""
+        ...
+
+    @property
+    def by_class(self) -> dict[str, float]:
+        """A score of every class, by its own name and that of the class ("AP/cat"); none where they are too many."""
+        ...
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a file of arrays has besides, by name; none as a rule."""
         ...
 
     def table(self) -> str:

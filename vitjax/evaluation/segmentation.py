@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -32,6 +32,12 @@ class SegmentationScores:
     summary: dict[str, float]
     per_class: tuple[ClassOverlap, ...]
     pixels: int
+    arrays: ClassVar[dict[str, np.ndarray]] = {}
+
+    @property
+    def by_class(self) -> dict[str, float]:
+        """The IoU of every class."""
+        return {f"IoU/{row.name}": row.iou for row in self.per_class}
 
     def table(self) -> str:
         """Text, shares in per cent: every class, then the mean and the accuracy."""

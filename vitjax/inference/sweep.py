@@ -13,18 +13,24 @@ from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.task import Task
 from vitjax.ops.images import images_of
-from vitjax.placement import compile_predict_step, place_batch
+from vitjax.placement import Precision, compiled, matmul_precision, place_batch
 from vitjax.prediction import Answer
-from vitjax.structs import Batch
+from vitjax.structs import Batch, Terms
 
-PredictStep = Callable[[dict[str, Any], Batch], Any]
+PredictStep = Callable[[dict[str, Any], Batch], tuple[Any, Terms]]
+Validate = Callable[[Any, Batch], Terms]
 
 
-def make_predict_step(task: Task) -> PredictStep:
-    """The function from (variables, batch) to what the task makes of the model's answer; nothing is compiled."""
+def make_predict_step(task: Task, precision: Precision | None = None, validate: Validate | None = None) -> PredictStep:
+    """The function from (variables, batch) to what the task makes of the model's answer, and the terms of its loss.
 
-    def step(variables: dict[str, Any], batch: Batch) -> Any:
-        return task.finish(task.model.apply(variables, images_of(batch), train=False), batch)
+    Nothing is compiled. Float32 matrix products are of the precision, or of JAX's own setting.
+    """
+
+    def step(variables: dict[str, Any], batch: Batch) -> tuple[Any, Terms]:
+        with matmul_precision(precision):
+            answer = task.model.apply(variables, images_of(batch), train=False)
+            return task.finish(answer, batch), {} if validate is None else validate(answer, batch)
 
     return step
 
@@ -32,38 +38,54 @@ def make_predict_step(task: Task) -> PredictStep:
 class Sweep:
     """A task's compiled prediction step, ready to run over sources with any variables of the model."""
 
-    def __init__(self, task: Task, mesh: Mesh) -> None:
-        """Compiles nothing yet; the first batch of each bucket does."""
+    def __init__(
+        self, task: Task, mesh: Mesh, precision: Precision | None = None, *, validate: Validate | None = None
+    ) -> None:
+        """Compiles nothing yet; the first batch of each bucket does. `validate` gives the terms of a loss."""
         self.task = task
         self._mesh = mesh
-        self._step = compile_predict_step(make_predict_step(task), mesh)
+        self._validates = validate is not None
+        self._step = compiled(make_predict_step(task, precision, validate), mesh, batches=(1,))
 
     def __call__(
-        self, variables: dict[str, Any], source: Source, *, batch_size: int, multiple: int = 32, workers: int = 0
+        self,
+        variables: dict[str, Any],
+        source: Source,
+        *,
+        batch_size: int,
+        multiple: int = 32,
+        workers: int = 0,
+        terms: list[Terms] | None = None,
     ) -> Iterator[Answer]:
         """The answer for each record once, in the order of the batches, of about `batch_size` images.
 
         Images of different sizes are padded to sides that are a multiple of `multiple`. The device works on the next
-        batch while the host reads this one's answer.
+        batch while the host reads this one's answer. The terms of the loss of every batch are put into `terms`.
         """
         if len(source) == 0:
             return
         batch_size = min(batch_size, (self.task.images_per_device or batch_size) * self._mesh.size)
         batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         plan = self.task.plan(source, batch_size, multiple=multiple)
-        waiting: list[tuple[Batch, Any]] = []
+        waiting: list[tuple[Batch, tuple[Any, Terms]]] = []
+        terms = [] if terms is None else terms
         for batch in batches(source, plan, max_objects=max(source.max_objects, 1), workers=workers):
-            # Label maps stay on the host: no step needs them, and a batch of broken images has none, which would be
-            # compiled anew.
-            placed = place_batch(dataclasses.replace(batch, label_maps=None), self._mesh)
-            waiting.append((batch, self._step(variables, placed)))
+            waiting.append((batch, self._step(variables, self._placed(batch))))
             if len(waiting) > 1:
-                yield from self._answers(*waiting.pop(0), source.classes)
-        for batch, rows in waiting:
-            yield from self._answers(batch, rows, source.classes)
+                yield from self._answers(*waiting.pop(0), source.classes, terms)
+        for batch, found in waiting:
+            yield from self._answers(batch, found, source.classes, terms)
 
-    def _answers(self, batch: Batch, rows: Any, classes: Classes) -> Iterator[Answer]:
-        rows = jax.device_get(rows)
+    def _placed(self, batch: Batch) -> Batch:
+        """The batch on the devices; label maps stay on the host where there is no loss, which alone needs them."""
+        kept = batch if self._validates else dataclasses.replace(batch, label_maps=None)
+        return place_batch(kept, self._mesh)
+
+    def _answers(
+        self, batch: Batch, found: tuple[Any, Terms], classes: Classes, terms: list[Terms]
+    ) -> Iterator[Answer]:
+        rows, of_batch = jax.device_get(found)
+        terms.append(of_batch)
         for row, (record, broken) in enumerate(zip(batch.records.tolist(), batch.broken.tolist(), strict=True)):
             truth = np.asarray(batch.targets.labels[row][batch.targets.valid[row]])
             if record >= 0:

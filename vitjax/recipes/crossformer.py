@@ -15,14 +15,15 @@ from vitjax.tasks.classification import Classification
 def crossformer_imagenet(backbone: CrossFormer) -> Classification:
     """A CrossFormer trained on ImageNet-1k from random weights, 300 epochs at 224 x 224.
 
-    Source: Wang et al. 2022, section 4.1, and the official config.py (base learning rate for 512 images a step).
+    Source: Wang et al. 2022, section 4.1, and the official config.py (base learning rate for 512 images a step; each of
+    8 GPUs mixes its own 128).
     """
     return Classification(
         model=Classifier(backbone=backbone, num_classes=1000),
         data=TfdsLabels(),
         augmentation=RandomCrop(),
         erasing=Erasing(),
-        mixing=Mixing(),
+        mixing=Mixing(group=128),
         resize=CenterCrop(),
         loss=CrossEntropy(smoothing=0.1),
         postprocess=TopClasses(),

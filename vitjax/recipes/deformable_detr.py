@@ -10,13 +10,13 @@ from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
-from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN
+from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN, pretrained_for
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
 from vitjax.tasks.detection import Detection
 
 
 def deformable_detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN, **changes: Any) -> Detection:
-    """Deformable DETR trained on COCO, 50 epochs, 32 images a step; changes are those of the model.
+    """Deformable DETR trained on COCO, 50 epochs, 32 images a step in 4 parts; changes are those of the model.
 
     Source: Zhu et al. 2021, section 5 and the official main.py.
     """
@@ -29,8 +29,11 @@ def deformable_detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNE
         optimizer=_optimizer(model, frozen),
         epochs=50,
         batch_size=32,
+        micro_batches=4,
+        keep_before_drops=True,
         evaluate_every=1,
         save_every=1,
+        pretrained=pretrained_for(backbone),
         workers=8,
     )
 
@@ -48,6 +51,7 @@ def deformable_detr_finetune(
         optimizer=_optimizer(model, frozen),
         epochs=50,
         batch_size=4,
+        micro_batches=2,
         workers=4,
     )
 

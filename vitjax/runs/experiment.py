@@ -5,13 +5,14 @@ import difflib
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import flax.linen as nn
 from jax.sharding import Mesh
 
 from vitjax.data.source import Classes, Source
 from vitjax.errors import FieldError
+from vitjax.placement import Precision
 from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
 
@@ -72,7 +73,8 @@ class Experiment(ABC):
     batch_size: int = 16
     """Images per step over all devices."""
     micro_batches: int = 1
-    """Parts of a batch whose gradients are computed one after the other and averaged: less memory for more time."""
+    """Parts of a batch whose gradients are computed one after the other: less memory for more time, and the same step,
+    for every part is divided by the counts of the whole batch."""
     average: float | None = None
     """Decay of a running mean of the parameters (EMA, 0.9999 for long runs), which then is what is evaluated and used;
     None keeps none."""
@@ -91,14 +93,21 @@ class Experiment(ABC):
     """Latest checkpoints kept."""
     keep_best: int = 1
     """Best checkpoints kept."""
+    keep_before_drops: bool = False
+    """Keep the checkpoint before each drop of the learning rate, too."""
     init_from: str | None = None
     """Weights to start from: a run folder, a published .pth, .safetensors or .npz file, or a Hugging Face folder or
     repository. Queries are made to fit; other parameters of another shape, such as the class head, start anew."""
     match_classes: bool = False
     """With init_from, take the class head for the classes that have the same name there."""
+    pretrained: str | None = None
+    """The weights that the recipe starts from, and the flag that gives them, in words; a new run is refused without
+    init_from. None asks for no weights, where no parameters are frozen."""
+    from_scratch: bool = False
+    """Start from random weights where the recipe starts from pre-trained ones; those that are frozen stay random."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
-    matmul_precision: Literal["default", "high", "highest"] = "default"
+    matmul_precision: Precision = "default"
     """Precision of float32 matrix products on accelerators."""
     seed: int = 0
     """Decides initial weights, data order, augmentation and dropout."""

@@ -42,9 +42,13 @@ class StepSchedule:
         for epoch in self.drop_epochs:
             require_number("drop_epochs", epoch, AT_LEAST_0)
 
+    def drops(self, steps_per_epoch: int) -> tuple[int, ...]:
+        """The steps at whose beginning the learning rate falls, which are those nearest to the epochs."""
+        return tuple(round(epoch * steps_per_epoch) for epoch in self.drop_epochs)
+
     def scale(self, total_steps: int, steps_per_epoch: int) -> Rate:
-        """Multiplier of the base learning rate by step; drops fall on the step nearest to their epoch."""
-        drops = jnp.asarray([round(epoch * steps_per_epoch) for epoch in self.drop_epochs], jnp.int32)
+        """Multiplier of the base learning rate by step."""
+        drops = jnp.asarray(self.drops(steps_per_epoch), jnp.int32)
 
         def multiplier(step: Any) -> Array:
             passed = jnp.sum(step >= drops)
@@ -75,6 +79,10 @@ class CosineSchedule:
         """Raises a FieldError for a number that means nothing."""
         wishes = dict.fromkeys(("warmup_epochs", "warmup_start", "final"), AT_LEAST_0)
         require(self, {"warmup_steps": COUNT, **wishes})
+
+    def drops(self, steps_per_epoch: int) -> tuple[int, ...]:
+        """None: it falls all the time."""
+        return ()
 
     def scale(self, total_steps: int, steps_per_epoch: int) -> Rate:
         """Multiplier of the base learning rate by step; `final` from total_steps on."""

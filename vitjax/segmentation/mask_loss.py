@@ -8,9 +8,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from vitjax.detection.focal_loss import sigmoid_focal
-from vitjax.detection.loss import at_least_one_object, paired, weighted_sum
+from vitjax.detection.loss import paired, per_object, weighted_sum
 from vitjax.ops.resize import resize_bilinear
-from vitjax.structs import Mean, Targets, Terms
+from vitjax.structs import Targets, Terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +48,8 @@ class MaskLoss:
         probability = jax.nn.sigmoid(logits)
         shared, both = (probability * truth).sum(-1), probability.sum(-1) + truth.sum(-1)
         losses = {"mask": focal, "dice": 1 - (2 * shared + 1) / (both + 1)}
-        count = at_least_one_object(targets)[None]
-        return {name: Mean(jnp.where(paired(targets, queries), x, 0).sum()[None], count) for name, x in losses.items()}
+        pairs = paired(targets, queries)
+        return {name: per_object(jnp.where(pairs, x, 0).sum()[None], targets) for name, x in losses.items()}
 
     def total(self, terms: Terms) -> Float[Array, ""]:
         """The weighted sum that is minimised, besides the loss of classes and boxes."""

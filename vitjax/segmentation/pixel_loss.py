@@ -43,7 +43,7 @@ class PixelCrossEntropy:
         terms = {f"cross_entropy_{i}": _entropy(output, labels) for i, output in enumerate(logits.outputs)}
         main = terms.pop("cross_entropy_0")
         wrong = (logits.outputs[0].argmax(-1) != labels) & (labels != NO_LABEL)
-        missed = {"pixel_error": Mean(100 * wrong.sum(dtype=jnp.float32)[None], main.count)}
+        missed = {"pixel_error": Mean(100 * wrong.sum(dtype=jnp.float32)[None], main.count, least=1.0)}
         second = {} if logits.auxiliary is None else {"auxiliary": _entropy(logits.auxiliary, labels)}
         return {"cross_entropy": main, **terms, **second, **missed}
 
@@ -61,5 +61,4 @@ def _entropy(logits: Float[Array, "batch height width classes"], labels: UInt8[A
     chosen = (jax.nn.one_hot(labels, logits.shape[-1]) * logits).sum(-1)
     entropy = jax.nn.logsumexp(logits, axis=-1) - chosen
     # Without any label the mean is 0, and not a NaN that would end the run.
-    count = jnp.maximum(known.sum(dtype=jnp.float32), 1)
-    return Mean(jnp.where(known, entropy, 0).sum()[None], count[None])
+    return Mean(jnp.where(known, entropy, 0).sum()[None], known.sum(dtype=jnp.float32)[None], least=1.0)

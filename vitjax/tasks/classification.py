@@ -35,7 +35,7 @@ from vitjax.inference.task import About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Recognition, name_of, names_of
 from vitjax.runs.experiment import Experiment
-from vitjax.structs import Batch, ClassTargets, Ranking
+from vitjax.structs import Batch, ClassTargets, Ranking, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
 
 
@@ -165,6 +165,7 @@ class Classification(Experiment):
     def __post_init__(self) -> None:
         """Raises a FieldError where parts do not go together, or a number means nothing."""
         super().__post_init__()
+        self.mixing.groups(self.batch_size // self.micro_batches)
         if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
             raise FieldError(
                 f"RecurrentAttention goes with PolicyLoss, and both with nothing else; got {type(self.model).__name__} "
@@ -190,16 +191,20 @@ def classification_objective(
 ) -> Objective:
     """The loss of a classifier on images that are partly erased and mixed with one another."""
 
-    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
+    def evaluate(variables: dict[str, Any], batch: Batch, key: Array) -> Evaluated:
         erase, mix, dropout = jax.random.split(key, 3)
         targets = class_targets_of(batch, model.num_classes)
         images, targets = mixing(mix, erasing(erase, images_of(batch)), targets)
         # The answer is logits, or what the model's own loss takes.
         answer, changed = forward(model, variables, images, {"dropout": dropout})
-        terms = loss(answer, targets)
-        return loss.total(terms), Evaluated(terms, changed)
+        return Evaluated(loss(answer, targets), changed)
 
-    return objective
+    def validate(logits: Array, batch: Batch) -> Terms:
+        return plain(logits, class_targets_of(batch, model.num_classes))
+
+    # In evaluation there are logits and true labels, whatever is done to them in training.
+    plain = CrossEntropy(smoothing=0.0)
+    return Objective(evaluate, validate, loss.total)
 
 
 def class_targets_of(batch: Batch, num_classes: int) -> ClassTargets:

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_masks
 from vitjax.data.coco import CocoFolder
 from vitjax.data.digits import Digits
 from vitjax.data.label_names import COCO
-from vitjax.data.plan import EvaluationPlan, TrainPlan
+from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import Classes, Sample, SizedSource
 from vitjax.data.tfds import TfdsCoco
 from vitjax.data.transforms import Augmentation, Resize
@@ -41,9 +41,18 @@ from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.placement import matching_per_device
 from vitjax.prediction import Answer, Prediction, names_of
-from vitjax.runs.experiment import Experiment
-from vitjax.structs import Assignment, Batch, MaskDetections, MaskPredictions, Predictions, Targets
+from vitjax.structs import (
+    Assignment,
+    Batch,
+    MaskDetections,
+    MaskPredictions,
+    Predictions,
+    PredictionSet,
+    Targets,
+    Terms,
+)
 from vitjax.tasks.objective import Evaluated, Objective, forward
+from vitjax.tasks.sized import SizedExperiment
 
 Match = Callable[[Predictions, Targets], Assignment]
 
@@ -184,7 +193,7 @@ def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Detection(Experiment):
+class Detection(SizedExperiment):
     """Everything that decides a detector's run; a config file's `experiment()` returns one."""
 
     kind: ClassVar[str] = "detection"
@@ -225,10 +234,6 @@ class Detection(Experiment):
         note = note_on_queries(getattr(self.model, "num_queries", source.max_objects), source.max_objects)
         return () if note is None else (note,)
 
-    def plan(self, source: SizedSource) -> TrainPlan:
-        """Buckets of image sizes."""
-        return TrainPlan(source.sizes, self.batch_size, self.augmentation, self.seed)
-
     def objective(self, mesh: Mesh) -> Objective:
         """The set loss after matching, which each device does for its own images.
 
@@ -250,16 +255,31 @@ def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Object
     """
     takes_targets = getattr(model, "takes_targets", False)
 
-    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
+    def terms_of(predictions: Predictions, batch: Batch) -> Terms:
+        return loss(predictions, batch.targets, matching(predictions, batch.targets))
+
+    def evaluate(variables: dict[str, Any], batch: Batch, key: Array) -> Evaluated:
         given, rngs = {}, {"dropout": key}
         if takes_targets:
             given = {"targets": batch.targets}
             rngs = dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
         predictions, changed = forward(model, variables, images_of(batch), rngs, **given)
-        terms = loss(predictions, batch.targets, matching(predictions, batch.targets))
-        return loss.total(terms), Evaluated(terms, changed)
+        return Evaluated(terms_of(predictions, batch), changed)
 
-    return objective
+    def validate(predictions: Predictions, batch: Batch) -> Terms:
+        return terms_of(_of_rows(predictions, batch.records >= 0), batch)
+
+    return Objective(evaluate, validate, loss.total)
+
+
+def _of_rows(predictions: Predictions, rows: Bool[Array, " batch"]) -> Predictions:
+    """The predictions of some images of a batch; the queries of the others do not count."""
+
+    def of_rows(one: PredictionSet) -> PredictionSet:
+        counts = jnp.broadcast_to(rows[:, None], one.logits.shape[:3])
+        return dataclasses.replace(one, valid=counts if one.valid is None else counts & one.valid)
+
+    return Predictions({name: of_rows(one) for name, one in predictions.sets.items()})
 
 
 def _makes_masks(model: nn.Module) -> bool:

@@ -1,5 +1,6 @@
-"""What a training step minimises: from variables, a batch and a random key to a loss and its terms."""
+"""What a training step minimises: from variables, a batch and a random key to the terms of a loss."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,13 +15,22 @@ STATISTICS = "batch_stats"
 
 
 class Evaluated(NamedTuple):
-    """Besides the loss: its terms, and the collections of variables that the forward pass has changed."""
+    """The terms of the loss, and the collections of variables that the forward pass has changed."""
 
     terms: Terms
     changed: dict[str, Any]
 
 
-Objective = Callable[[dict[str, Any], Batch, Array], tuple[Float[Array, ""], Evaluated]]
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A loss in two halves, between which whoever has only a part of a batch can put the counts of the whole."""
+
+    evaluate: Callable[[dict[str, Any], Batch, Array], Evaluated]
+    """From variables, batch and random key to terms, as in training."""
+    validate: Callable[[Any, Batch], Terms]
+    """The terms of what the model answers in evaluation; rows without a record count for nothing."""
+    total: Callable[[Terms], Float[Array, ""]]
+    """What is minimised: linear in the means of the terms."""
 
 
 def forward(

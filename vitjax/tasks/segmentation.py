@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
@@ -13,8 +14,8 @@ from PIL import Image as Pillow
 
 from vitjax.data.digit_maps import DigitMaps
 from vitjax.data.label_map_folder import LabelMapFolder
-from vitjax.data.plan import EvaluationPlan, TrainPlan
-from vitjax.data.source import Classes, LabelMapSource, Sample, SizedSource
+from vitjax.data.plan import EvaluationPlan
+from vitjax.data.source import NO_LABEL, Classes, LabelMapSource, Sample, SizedSource
 from vitjax.data.transforms import Augmentation, Resize, resize_labels
 from vitjax.drawing.boxes import enlarged
 from vitjax.drawing.label_maps import draw_label_map, label_picture, legend, with_legend
@@ -25,12 +26,12 @@ from vitjax.inference.results import Origin, Results
 from vitjax.inference.task import About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Labelling, labelling
-from vitjax.runs.experiment import Experiment
 from vitjax.segmentation.label_map import BestLabel
 from vitjax.segmentation.pixel_loss import PixelCrossEntropy
 from vitjax.segmentation.segmenter import Segmenter
-from vitjax.structs import Batch, LabelMaps
+from vitjax.structs import Batch, LabelMaps, PixelLogits, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
+from vitjax.tasks.sized import SizedExperiment
 
 LABELS = "labels"
 """The folder of the label maps."""
@@ -134,7 +135,7 @@ class PixelLabeller:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmentation(Experiment):
+class Segmentation(SizedExperiment):
     """Everything that decides a segmentation model's run; a config file's `experiment()` returns one."""
 
     kind: ClassVar[str] = "segmentation"
@@ -158,10 +159,6 @@ class Segmentation(Experiment):
         """A folder of label maps."""
         return LabelMapFolder()
 
-    def plan(self, source: SizedSource) -> TrainPlan:
-        """Buckets of image sizes."""
-        return TrainPlan(source.sizes, self.batch_size, self.augmentation, self.seed)
-
     def objective(self, mesh: Mesh) -> Objective:
         """Cross entropy of every labelled pixel."""
         return segmentation_objective(self.model, self.loss)
@@ -170,10 +167,13 @@ class Segmentation(Experiment):
 def segmentation_objective(model: nn.Module, loss: PixelCrossEntropy) -> Objective:
     """The loss of a segmentation model on every labelled pixel."""
 
-    def objective(variables: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-        logits, changed = forward(model, variables, images_of(batch), {"dropout": key})
-        labels: Any = batch.label_maps  # a segmentation source has them
-        terms = loss(logits, labels)
-        return loss.total(terms), Evaluated(terms, changed)
+    def terms_of(logits: PixelLogits, batch: Batch) -> Terms:
+        # In evaluation a batch has none where not one of its images could be read.
+        unknown = jnp.full(logits.outputs.shape[1:4], NO_LABEL, jnp.uint8)
+        return loss(logits, unknown if batch.label_maps is None else batch.label_maps)
 
-    return objective
+    def evaluate(variables: dict[str, Any], batch: Batch, key: Array) -> Evaluated:
+        logits, changed = forward(model, variables, images_of(batch), {"dropout": key})
+        return Evaluated(terms_of(logits, batch), changed)
+
+    return Objective(evaluate, terms_of, loss.total)

@@ -8,7 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
 
+from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
 from vitjax.data.loader import batches
@@ -18,14 +20,18 @@ from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.open_run import open_run
 from vitjax.runs.run_folder import checkpoints_of
-from vitjax.structs import Batch
+from vitjax.runs.start import require_start
+from vitjax.structs import Batch, Terms
 from vitjax.training.prepare import Prepared, prepare
-from vitjax.training.report import MetricsLog, Progress, plot_curves, write_summary
+from vitjax.training.report import MetricsLog, Progress, plot_curves, write_arrays, write_summary
 from vitjax.training.state import TrainState, variables_of
+from vitjax.training.steps import divided_rows
 from vitjax.training.watch import Watch
 
 # Processes start anew for every evaluation, which takes seconds; fewer images than this are not worth another one.
 _IMAGES_PER_WORKER = 2000
+# Terms that count rows, of which the last batch of an evaluation has some without an image.
+_OF_ROWS = ("cardinality_error", "unmatched")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,8 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
 
     Raises:
         CannotWrite: `workdir` cannot be written.
-        DataError: the data cannot be trained on.
+        DataError: the data cannot be trained on, or there are no such weights to start from.
+        FieldError: fields contradict each other, or weights to start from are missing.
         AnotherRun: `workdir` holds a run that this one is not; it is left as it is.
         RunInUse: another process trains into `workdir`.
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
@@ -57,6 +64,8 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
 
 def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outcome:
     began = time.monotonic()
+    if not steps_in(checkpoints_of(workdir)):
+        _require_weights(experiment)
     run = prepare(experiment)
     print(run.headline(), flush=True)
     with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
@@ -66,18 +75,28 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outc
             keep_last=experiment.keep_last,
             keep_best=experiment.keep_best,
             metric=experiment.score,
+            keep=run.drops,
         )
         with checkpoints as store:
             state, start = _begin(store, run)
             opened.record()
             with MetricsLog(workdir) as log, _interruption() as signals:
                 log.truncate(start)
-                state, step = _Turning(run, store, log, signals)(state, start)
+                state, step = _Turning(run, store, workdir, log, signals)(state, start)
             last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
         outcome = Outcome(step, run.total_steps, last, best)
         if signal.SIGTERM not in signals:
             _report(run, state, workdir, outcome, time.monotonic() - began)
     return outcome
+
+
+def _require_weights(experiment: Experiment) -> None:
+    """Raises an error now, before the data are read, where a new run has nothing to start from."""
+    require_start(experiment)
+    if experiment.init_from:
+        from vitjax.runs.read_model import find  # which knows every family
+
+        find(experiment.init_from)
 
 
 def _begin(store: Store, run: Prepared) -> tuple[TrainState, int]:
@@ -100,6 +119,7 @@ class _Turning:
 
     run: Prepared
     store: Store
+    workdir: Path
     log: MetricsLog
     signals: Sequence[int]
 
@@ -113,15 +133,15 @@ class _Turning:
             if self._is_scored(start) and not self.store.metrics(start):
                 self._score(start, state, progress)  # the run was ended before it could
             self._log_scores(start)
-            for step, batch in enumerate(loader, start=start + 1):
-                state, metrics = run.train_step(state, place_batch(batch, run.mesh))
-                watch.add(step, batch, metrics)
+            for step, parts in enumerate(loader, start=start + 1):
+                state, metrics = run.train_step(state, [place_batch(part, run.mesh) for part in parts])
+                watch.add(step, parts, metrics)
                 progress.update(step, loss=watch.last_loss, images=run.experiment.batch_size)
                 last = step == total or bool(self.signals)
                 if step % run.experiment.log_every == 0 or last:
                     rate = float(run.learning_rate(step - 1))
                     self.log.write(step, "train", {**watch.averages(), "learning_rate": rate})
-                if self._is_scored(step) or step % run.every(run.experiment.save_every) == 0 or last:
+                if self._is_scored(step) or self._is_saved(step) or last:
                     watch.settle()
                     self._save(step, state)
                 if self._is_scored(step) and not self.signals:
@@ -132,20 +152,27 @@ class _Turning:
         self._tell_end(step, watch)
         return state, step
 
-    def _loader(self, start: int) -> Generator[Batch, None, None]:
-        run = self.run
-        return batches(
+    def _loader(self, start: int) -> Generator[list[Batch], None, None]:
+        """The parts of every step: as the plan has them, or every so many rows of one batch."""
+        run, together = self.run, self.run.plan.parts
+        reads = batches(
             run.train_source,
             run.plan,
             max_objects=max(1, run.train_source.max_objects),
-            start_step=start,
-            steps=run.total_steps - start,
+            start_step=start * together,
+            steps=(run.total_steps - start) * together,
             workers=run.experiment.workers,
         )
+        with closing(reads):
+            for step in zip(*[reads] * together, strict=True):
+                yield [part for read in step for part in divided_rows(read, run.experiment.micro_batches // together)]
 
     def _is_scored(self, step: int) -> bool:
         every = self.run.every(self.run.experiment.evaluate_every)
         return step > 0 and (step % every == 0 or step == self.run.total_steps)
+
+    def _is_saved(self, step: int) -> bool:
+        return step % self.run.every(self.run.experiment.save_every) == 0 or step in self.run.drops
 
     def _save(self, step: int, state: TrainState) -> None:
         self.store.save(step, state, notes={"classes": dataclasses.asdict(self.run.train_source.classes)})
@@ -153,8 +180,9 @@ class _Turning:
     def _score(self, step: int, state: TrainState, progress: Progress) -> None:
         """Scores a state that is saved, and on disk: whatever happens meanwhile, nothing is lost."""
         self.store.wait()
-        scores = _evaluate(self.run, state)
+        scores, arrays = _evaluate(self.run, state)
         self.store.annotate(step, scores)
+        write_arrays(self.workdir, arrays)
         names = self.run.sweep.task.about.headline
         progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names))
 
@@ -172,12 +200,22 @@ class _Turning:
             print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
 
 
-def _evaluate(run: Prepared, state: TrainState) -> dict[str, float]:
+def _evaluate(run: Prepared, state: TrainState) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Scores, losses and scores by class, and the arrays of a curve where the task has such."""
     variables = variables_of(state, run.experiment.optimizer)
     source, batch_size = run.evaluation_source, run.evaluation_batch_size
     workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
-    answers = run.sweep(variables, source, batch_size=batch_size, workers=workers)
-    return run.sweep.task.evaluate(answers, source).scores.summary
+    terms: list[Terms] = []
+    answers = run.sweep(variables, source, batch_size=batch_size, workers=workers, terms=terms)
+    scores = run.sweep.task.evaluate(answers, source).scores
+    return {**scores.summary, **_losses(run, terms), **scores.by_class}, scores.arrays
+
+
+def _losses(run: Prepared, terms: Sequence[Terms]) -> dict[str, float]:
+    """The loss on the evaluation split, and the means of its terms in the last layer."""
+    whole = jax.tree.map(lambda *batches: np.sum(batches, axis=0), *terms)
+    last = {name: float(mean.value[-1]) for name, mean in whole.items() if not name.endswith(_OF_ROWS)}
+    return {"loss": float(run.total(whole)), **last}
 
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:

@@ -14,15 +14,15 @@ from vitjax.data.source import Classes, Source
 from vitjax.inference.sweep import Sweep
 from vitjax.placement import (
     check_batch_size,
-    compile_train_step,
     data_mesh,
     place_state,
     replicated,
 )
 from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.optimizer import AdamW
+from vitjax.runs.start import notes_on_start, require_start
 from vitjax.training.state import TrainState, initial_state, initial_variables
-from vitjax.training.steps import make_train_step
+from vitjax.training.steps import Step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Prepared:
     shapes: TrainState
     optimizer: AdamW
     transformation: optax.GradientTransformation
-    train_step: Callable
+    train_step: Step
     learning_rate: Callable
     sweep: Sweep
+    total: Callable
 
     @property
     def state(self) -> TrainState:
@@ -64,6 +65,12 @@ class Prepared:
     def evaluation_batch_size(self) -> int:
         """Images per evaluation step."""
         return self.experiment.evaluation_batch_size or self.experiment.batch_size
+
+    @functools.cached_property
+    def drops(self) -> tuple[int, ...]:
+        """The steps after which the learning rate drops, where the checkpoints from before are kept."""
+        schedule: Any = self.optimizer.schedule
+        return schedule.drops(self.plan.steps_per_epoch) if self.experiment.keep_before_drops else ()
 
     def every(self, epochs: float) -> int:
         """Steps of so many epochs, at least one."""
@@ -107,13 +114,7 @@ def prepare(experiment: Experiment) -> Prepared:
     variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
-    step = make_train_step(
-        objective,
-        optimizer,
-        transformation,
-        micro_batches=experiment.micro_batches,
-        average=experiment.average,
-    )
+    step = make_train_step(objective, optimizer, transformation, mesh, average=experiment.average)
     return Prepared(
         experiment=experiment,
         mesh=mesh,
@@ -124,9 +125,10 @@ def prepare(experiment: Experiment) -> Prepared:
         shapes=_shapes(experiment, variables, optimizer, transformation, mesh),
         optimizer=optimizer,
         transformation=transformation,
-        train_step=compile_train_step(step, mesh),
+        train_step=step,
         learning_rate=optimizer.learning_rates(total_steps, plan.steps_per_epoch),
-        sweep=Sweep(experiment.task, mesh),
+        sweep=Sweep(experiment.task, mesh, experiment.matmul_precision, validate=objective.validate),
+        total=objective.total,
     )
 
 
@@ -152,14 +154,16 @@ def _shapes(
 
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables before the first step, and notes on where they come from."""
-    variables = initial_variables(experiment.model, experiment.seed)
-    if experiment.init_from:
-        from vitjax.runs.initial import initialize_from  # which knows every family and format
+    draw = functools.partial(initial_variables, experiment.model, experiment.seed)
+    if not experiment.init_from:
+        require_start(experiment)
+        return draw(), notes_on_start(experiment)
+    from vitjax.runs.initial import initialize_from  # which knows every family and format
 
-        return initialize_from(experiment.init_from, variables, classes=classes if experiment.match_classes else None)
-    if experiment.optimizer.frozen:
-        return variables, (
-            "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
-            "or train everything with --optimizer.frozen (no patterns) and --model.backbone.norm group",
-        )
-    return variables, ()
+    variables, notes = initialize_from(
+        experiment.init_from,
+        draw,
+        classes=classes if experiment.match_classes else None,
+        frozen=None if experiment.from_scratch else lambda path: experiment.optimizer.multiplier(path) == 0,
+    )
+    return variables, (*notes_on_start(experiment), *notes)

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
+import numpy as np
 from tqdm import tqdm
 
-from vitjax.checkpoints.writing import replace_text
+from vitjax.checkpoints.writing import replace_file, replace_text
 from vitjax.errors import VitjaxError
 
 TOTAL = "loss"
@@ -318,6 +319,14 @@ def write_summary(
     summary = _plain({"last": last, "best": best, **extras})
     replace_text(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return path
+
+
+def write_arrays(workdir: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes `report/precision_recall.npz`, where there are any."""
+    if arrays:
+        path = workdir / "report" / "precision_recall.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def _plain(value: Any) -> Any:

@@ -1,21 +1,29 @@
-"""One training step as a pure function; `vitjax.placement` compiles it."""
+"""One training step, at once or in parts, as pure functions; `vitjax.placement` compiles them."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import operator
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array, lax
+from jax import Array
+from jax.sharding import Mesh
 
+from vitjax.placement import compiled
 from vitjax.runs.optimizer import AdamW
-from vitjax.structs import LOGGED, Batch, Mean, Terms
+from vitjax.structs import LOGGED, Batch, PyTree, Terms
 from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import TrainState, averaged
 
+Metrics = dict[str, Array]
+Step = Callable[[TrainState, Sequence[Batch]], tuple[TrainState, Metrics]]
+"""From a state and the parts of a batch, which are one or more, to the next state and scalar metrics."""
 
-def metrics_of(terms: Terms) -> dict[str, Array]:
+
+def metrics_of(terms: Terms) -> Metrics:
     """One scalar per term: `box` for the last decoder layer, `box_0`, `box_1`, ... for those before it."""
     metrics = {}
     for name, mean in terms.items():
@@ -26,34 +34,93 @@ def metrics_of(terms: Terms) -> dict[str, Array]:
     return metrics
 
 
+def divided_rows(batch: Batch, parts: int) -> list[Batch]:
+    """A batch on the host in parts: rows 0, parts, 2 parts, ..., then 1, ..., so that each device has its own rows."""
+    return [jax.tree.map(operator.itemgetter(slice(part, None, parts)), batch) for part in range(parts)]
+
+
 def make_train_step(
     objective: Objective,
     optimizer: AdamW,
     transformation: optax.GradientTransformation,
+    mesh: Mesh,
     *,
-    micro_batches: int = 1,
     average: float | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """The function from (state, batch) to (next state, scalar metrics); gradients of the trainable subset only.
+) -> Step:
+    """The compiled step that moves the trainable subset; `average` is the decay of the running mean of parameters.
 
-    With several micro-batches their gradients are computed one after the other and averaged: memory for one of them is
-    enough. Each has a loss and random numbers of its own. `average` is the decay of the running mean of parameters.
+    Of a batch in parts the gradients are computed part by part and added up, and memory for one part is enough. Every
+    mean of the loss is divided by the count of the whole batch, so the parts together are the step of the whole; they
+    may be of different sizes. Each has random numbers of its own, and sees the statistics that the one before it left.
     """
+    pieces = _Pieces(objective, optimizer, transformation, average)
+    whole = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,))
+    count = compiled(pieces.count, mesh, batches=(1,))
+    nothing = compiled(pieces.nothing, mesh)
+    add = compiled(pieces.add, mesh, batches=(2,), consumed=(0,))
+    summed = compiled(_sum, mesh)
+    apply = compiled(pieces.apply, mesh, consumed=(0,))
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        key = jax.random.fold_in(state.key, state.step)
+    def step(state: TrainState, parts: Sequence[Batch]) -> tuple[TrainState, Metrics]:
+        if len(parts) == 1:
+            return whole(state, parts[0])
+        counts = reduce(summed, [count(state, part, jnp.int32(place)) for place, part in enumerate(parts)])
+        gathered, terms = nothing(state), []
+        for place, part in enumerate(parts):
+            gathered, found = add(gathered, state, part, jnp.int32(place), counts)
+            terms.append(found)
+        return apply(state, gathered, reduce(summed, terms))
 
-        def loss(trainable: Any, constants: Any, batch: Batch, key: Array) -> tuple[Array, Evaluated]:
-            return objective({"params": optimizer.merge(trainable, state.frozen), **constants}, batch, key)
+    return step
 
-        gradient = jax.value_and_grad(loss, has_aux=True)
-        if micro_batches == 1:
-            (total, (terms, changed)), gradients = gradient(state.trainable, state.constants, batch, key)
-            constants = {**state.constants, **changed}
-        else:
-            total, terms, constants, gradients = _accumulate(gradient, state, batch, key, micro_batches)
-        updates, optimizer_state = transformation.update(gradients, state.optimizer, state.trainable)
-        metrics = {"loss": total, **metrics_of(terms), "gradient_norm": optax.tree.norm(gradients)}
+
+class _Gathered(NamedTuple):
+    """The gradients of some parts added up, and the collections as the last of them left them."""
+
+    gradients: PyTree
+    constants: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pieces:
+    """What a step is made of."""
+
+    objective: Objective
+    optimizer: AdamW
+    transformation: optax.GradientTransformation
+    average: float | None
+
+    def whole(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """The step on a whole batch."""
+        return self.apply(state, *self._gradients(state, state.constants, batch, _key(state)))
+
+    def count(self, state: TrainState, batch: Batch, place: Array) -> dict[str, Array]:
+        """What the means of a part are divided by.
+
+        As a rule the targets alone tell, and nothing of the model is left in the compiled program.
+        """
+        variables = self._variables(state, state.trainable, state.constants)
+        evaluated = self.objective.evaluate(variables, batch, jax.random.fold_in(_key(state), place))
+        return {name: mean.count for name, mean in evaluated.terms.items()}
+
+    def nothing(self, state: TrainState) -> _Gathered:
+        """What is gathered before the first part."""
+        return _Gathered(jax.tree.map(jnp.zeros_like, state.trainable), state.constants)
+
+    def add(
+        self, gathered: _Gathered, state: TrainState, batch: Batch, place: Array, counts: dict[str, Array]
+    ) -> tuple[_Gathered, Terms]:
+        """What is gathered after one more part, and the terms of the part."""
+        key = jax.random.fold_in(_key(state), place)
+        new, terms = self._gradients(state, gathered.constants, batch, key, counts)
+        return new._replace(gradients=_sum(gathered.gradients, new.gradients)), terms
+
+    def apply(self, state: TrainState, gathered: _Gathered, terms: Terms) -> tuple[TrainState, Metrics]:
+        """The next state, and what is told of the step."""
+        gradients, constants = gathered
+        updates, optimizer_state = self.transformation.update(gradients, state.optimizer, state.trainable)
+        norm = optax.tree.norm(gradients)
+        metrics = {"loss": self.objective.total(terms), **metrics_of(terms), "gradient_norm": norm}
         trainable = optax.apply_updates(state.trainable, updates)
         following = dataclasses.replace(
             state,
@@ -61,30 +128,33 @@ def make_train_step(
             trainable=trainable,
             constants=constants,
             optimizer=optimizer_state,
-            average=None if average is None else averaged(state.average, trainable, state.step, average),
+            average=None if self.average is None else averaged(state.average, trainable, state.step, self.average),
         )
         return following, metrics
 
-    return step
+    def _variables(self, state: TrainState, trainable: PyTree, constants: PyTree) -> dict[str, Any]:
+        return {"params": self.optimizer.merge(trainable, state.frozen), **constants}
+
+    def _gradients(
+        self, state: TrainState, constants: PyTree, batch: Batch, key: Array, counts: dict[str, Array] | None = None
+    ) -> tuple[_Gathered, Terms]:
+        """Those of the trainable subset, as far as this batch goes; `counts` are those of the whole."""
+
+        def loss(trainable: PyTree) -> tuple[Array, Evaluated]:
+            evaluated = self.objective.evaluate(self._variables(state, trainable, constants), batch, key)
+            terms = evaluated.terms
+            if counts is not None:
+                terms = {name: dataclasses.replace(mean, count=counts[name]) for name, mean in terms.items()}
+            return self.objective.total(terms), evaluated
+
+        gradients, (terms, changed) = jax.grad(loss, has_aux=True)(state.trainable)
+        return _Gathered(gradients, {**constants, **changed}), terms
 
 
-def _accumulate(
-    gradient: Callable, state: TrainState, batch: Batch, key: Array, micro_batches: int
-) -> tuple[Array, Terms, Any, Any]:
-    """Mean loss, summed terms, last constants and mean gradients of the micro-batches, one at a time."""
+def _key(state: TrainState) -> Array:
+    """The random numbers of the step."""
+    return jax.random.fold_in(state.key, state.step)
 
-    def split(rows: Array) -> Array:
-        # Part i has the rows i, i + micro_batches, ..., so that each device keeps its own rows of every part.
-        return jnp.moveaxis(rows.reshape(-1, micro_batches, *rows.shape[1:]), 1, 0)
 
-    def add(carried: tuple[Any, Any], one: tuple[Batch, Array]) -> tuple[tuple[Any, Any], tuple[Array, Terms]]:
-        constants, gathered = carried
-        (total, (terms, changed)), gradients = gradient(state.trainable, constants, *one)
-        gathered = jax.tree.map(lambda sum_, new: sum_ + new / micro_batches, gathered, gradients)
-        return ({**constants, **changed}, gathered), (total, terms)
-
-    nothing = jax.tree.map(jnp.zeros_like, state.trainable)
-    parts = (jax.tree.map(split, batch), jax.random.split(key, micro_batches))
-    (constants, gradients), (totals, terms) = lax.scan(add, (state.constants, nothing), parts)
-    summed = {name: Mean(mean.total.sum(0), mean.count.sum(0)) for name, mean in terms.items()}
-    return totals.mean(), summed, constants, gradients
+def _sum(one: PyTree, other: PyTree) -> Any:
+    return jax.tree.map(jnp.add, one, other)

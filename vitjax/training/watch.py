@@ -29,14 +29,14 @@ class Watch:
         self.broken: set[int] = set()
         self.last_loss = math.nan
 
-    def add(self, step: int, batch: Batch, metrics: Any) -> None:
-        """Takes the scalars of a step, which may still be under way; checks those of the step before.
+    def add(self, step: int, parts: Sequence[Batch], metrics: Any) -> None:
+        """Takes the scalars of a step on these parts, which may be under way; checks those of the step before.
 
         Raises:
             NonFiniteLoss: the loss or the gradient of a step was not finite.
         """
-        self.broken.update(int(record) for record in batch.broken if record >= 0)
-        self._pending.append((step, batch.records.tolist(), metrics))
+        self.broken.update(int(record) for part in parts for record in part.broken if record >= 0)
+        self._pending.append((step, [record for part in parts for record in part.records.tolist()], metrics))
         self._settle(self._delay)
 
     def averages(self) -> dict[str, float]:
