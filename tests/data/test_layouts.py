@@ -87,6 +87,14 @@ def test_a_folder_is_read_in_its_layout_with_the_same_images_and_boxes(tmp_path,
     }
 
 
+@pytest.mark.parametrize(("write", "kind"), [(coco, CocoFolder), (yolo, YoloFolder), (voc, VocFolder)])
+@pytest.mark.parametrize("other", [CocoFolder, YoloFolder, VocFolder])
+def test_a_source_of_any_layout_goes_to_a_folder_of_another(tmp_path, write, kind, other):
+    saved(tmp_path, write)
+    data, notes = in_its_layout(other(str(tmp_path)))
+    assert data == kind(str(tmp_path)) and bool(notes) == (kind is not other)
+
+
 @pytest.mark.parametrize("write", [yolo, voc])
 def test_their_ground_truth_is_scored_by_the_rules_of_coco(tmp_path, write):
     source = in_its_layout(saved(tmp_path, write))[0].open("train")
@@ -148,3 +156,4 @@ def test_labels_follow_the_names_where_the_layout_numbers_classes_for_itself(tmp
     assert named_as(source, data, Classes(("cell", "dust"), (1, 2))) is source
     assert named_as(source, data, Classes(("cell", "clot", "clot"), (1, 2, 3))) is source
     assert named_as(source, CocoFolder(), wanted) is source
+    assert named_as(source, CocoFolder(), wanted, moved=True).classes == wanted

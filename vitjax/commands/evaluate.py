@@ -31,7 +31,7 @@ def _evaluate(asked: Any) -> None:
     data, notes = in_its_layout(asked.data)
     source = data.open(data.split)
     predictor = load(asked.model, step=asked.step, matmul_precision=asked.matmul_precision)
-    source = named_as(source, data, predictor.classes)
+    source = named_as(source, data, predictor.classes, moved=bool(notes))
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
     print("\n".join([*notes, heading, *source.problems]), flush=True)

@@ -56,19 +56,25 @@ def inside(root: Path) -> str:
     return "" if found is None else f"Data lie in a folder of it: try --data.root {found}. "
 
 
-def named_as(source: Any, data: Any, classes: Classes) -> Any:
-    """The source with the labels of `classes` by name, where the layout of its data numbers classes for itself."""
-    return source.named_as(classes) if isinstance(data, YoloFolder | VocFolder) else source
+def named_as(source: Any, data: Any, classes: Classes, *, moved: bool = False) -> Any:
+    """The source with the labels of `classes` by name, where the layout of its data numbers classes for itself.
+
+    So it is where data have `moved` to another layout than that which gave `classes` their ids.
+    """
+    return source.named_as(classes) if moved or isinstance(data, YoloFolder | VocFolder) else source
 
 
 def in_its_layout(data: Any) -> tuple[Any, tuple[str, ...]]:
-    """The source for the layout that the root of a CocoFolder has, with its splits, and a line that says so.
+    """The source for the layout that the root of a source is in, with its splits, and a line that says so.
 
-    A folder in COCO format, one in no known layout, and any other source stay what they are.
+    A source stays what it is where its root has its own layout, or none that is known, or it is none of these.
     """
-    root = Path(data.root).expanduser() if type(data) is CocoFolder and data.root else None
-    layout = None if root is None or not root.exists() else layout_of(root)
-    if layout is None or layout.source is CocoFolder:
+    own = next((layout for layout in LAYOUTS if layout.source is type(data)), None)
+    root = Path(data.root).expanduser() if own is not None and data.root else None
+    if own is None or root is None or not root.exists() or own.splits(root):
+        return data, ()
+    layout = layout_of(root)
+    if layout is None:
         return data, ()
     fields = {field.name for field in dataclasses.fields(layout.source)}
     shared = {name: value for name, value in vars(data).items() if name in fields}
