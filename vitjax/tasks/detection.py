@@ -36,7 +36,6 @@ from vitjax.evaluation import detection
 from vitjax.evaluation.coco import METRICS
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
-from vitjax.inference.suppression import suppress
 from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.placement import matching_per_device
@@ -122,8 +121,11 @@ class Detector:
 
     def kept(self, prediction: Prediction, asked: Asked) -> Prediction:
         """The best boxes, after suppression."""
-        every = prediction.best_first()
-        left = every if asked.nms is None else suppress(every, asked.nms)
+        left = prediction.best_first()
+        if asked.nms is not None:
+            from vitjax.inference.suppression import suppress  # which no training needs
+
+            left = suppress(left, asked.nms)
         return left if asked.top is None else left.take(np.arange(min(asked.top, len(left))))
 
     def shown(self, kept: Prediction, asked: Asked) -> Prediction:

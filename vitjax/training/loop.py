@@ -14,7 +14,6 @@ from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
 from vitjax.data.loader import batches
-from vitjax.inference.page import draw_page
 from vitjax.placement import place_batch
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
@@ -224,6 +223,8 @@ def _metrics(store: Store, step: int | None) -> dict[str, float]:
 
 def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, seconds: float) -> None:
     """Curves, a page of predictions and the summary, under `report/`."""
+    from vitjax.inference.page import draw_page  # which only the end of a run needs
+
     variables = variables_of(state, run.experiment.optimizer)
     pictures = plot_curves(workdir, *run.sweep.task.about.curves)
     page = workdir / "report" / "predictions.png"
