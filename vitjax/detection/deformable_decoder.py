@@ -86,8 +86,7 @@ class DeformableDecoder(nn.Module):
         """The queries and the cxcywh boxes after every layer, with one box head for each.
 
         `reference` is (x, y) or cxcywh in [0, 1] of the unpadded image. A `position` that is a function is made anew
-        for every layer, from its references in [0, 1] of the padded finest level. Queries see the `valid` ones, and of
-        them those that `pairs` lets them.
+        for every layer, from its references. Queries see the `valid` ones, and of them those that `pairs` lets them.
         """
         layer = nn.remat(DeformableDecoderLayer, static_argnums=7) if self.remat else DeformableDecoderLayer
         sizes = (self.heads, self.feed_forward, self.dropout, False, self.dtype, self.levels, self.points)
@@ -97,7 +96,7 @@ class DeformableDecoder(nn.Module):
         before = reference  # what a box is predicted from
         for i in range(self.layers):
             padded = reference[:, :, None] * jnp.tile(memory.ratios, reference.shape[-1] // 2)[:, None]
-            located = position(padded[:, :, 0]) if callable(position) else position
+            located = position(reference) if callable(position) else position
             x = layer(*sizes, name=f"layer_{i}")(x, located, padded, memory, valid, pairs, train)
             change = box_heads[i](x.astype(jnp.float32))
             queries.append(x if norm is None else norm(x))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import flax.linen as nn
@@ -140,7 +141,7 @@ class DINO(nn.Module):
         )
         queries, boxes = decoder(
             start.content.astype(self.dtype),
-            QueryPosition(self.channels, self.dtype, name="query_position"),
+            self._position(memory),
             start.reference,
             memory,
             [box_head] * self.decoder_layers,
@@ -176,10 +177,17 @@ class DINO(nn.Module):
             content = jnp.broadcast_to(self.param("query_embedding", xavier, shape), tokens.shape)
         return Start(content, lax.stop_gradient(proposals.boxes[0]), valid), proposals
 
+    def _position(self, memory: Memory) -> Callable[[Boxes], Queries]:
+        """What the place of a query adds to it; in the published code boxes are those of the padded finest level."""
+        locate = QueryPosition(self.channels, self.dtype, name="query_position")
+        if self.padding == "exact":
+            return locate
+        return lambda boxes: locate(boxes * jnp.tile(memory.ratios[:, None, 0], 2))
+
     def _label_embedding(self) -> Float[Array, "labels channels"]:
         """What a denoising query asks for, by its label; the published code has a row more, which nothing uses."""
         shape = ((self.labels or self.num_classes or 0) + 1, self.channels)
-        return self.param("label_embedding", nn.initializers.normal(1.0), shape)
+        return jnp.asarray(self.param("label_embedding", nn.initializers.normal(1.0), shape))
 
     def _joined(
         self,
@@ -246,7 +254,7 @@ class QueryPosition(nn.Module):
 
     @nn.compact
     def __call__(self, boxes: Boxes) -> Queries:
-        """From cxcywh in [0, 1] of the padded finest level."""
+        """From cxcywh in [0, 1]."""
         x = sine_of_boxes(boxes[..., jnp.array([1, 0, 2, 3])], self.channels // 2)
         for i in range(2):
             xavier, bias = nn.initializers.xavier_uniform(), torch_bias(x.shape[-1])

@@ -1,4 +1,4 @@
-"""Where a deformable detector samples an image: for one query or one pixel, on every level, with the attention weights."""
+"""Where a deformable detector samples an image: for a query or a pixel, on every level, with the attention weights."""
 
 import dataclasses
 import itertools
