@@ -55,9 +55,9 @@ def experiment_of(variant: str, seed: int, epochs: float, evaluate_every: float)
 
 
 def start(variant: str, seed: int, options: argparse.Namespace) -> float:
-    """Trains one run in a process of its own, unless it is there; gives its seconds."""
-    run = options.runs / f"{variant}_{seed}"
-    if (run / "report" / "summary.json").exists():
+    """Trains one run in a process of its own, unless it is there or time is up; gives its seconds."""
+    run, left = options.runs / f"{variant}_{seed}", options.until - time.monotonic()
+    if left <= 0 or (run / "report" / "summary.json").exists():
         return 0.0
     run.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, __file__, "--runs", str(options.runs), "--one", variant, str(seed)]
@@ -65,11 +65,15 @@ def start(variant: str, seed: int, options: argparse.Namespace) -> float:
     kept = {"JAX_COMPILATION_CACHE_DIR": str(options.runs.resolve() / "compiled"), **os.environ}
     began = time.monotonic()
     with (run.parent / f"{run.name}.log").open("w") as log:
-        done = subprocess.run(
-            words, env={**kept, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, stdout=log, stderr=subprocess.STDOUT
-        )
+        streams: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT}
+        try:
+            environment = {**kept, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+            failed = subprocess.run(words, env=environment, timeout=min(left, 1e6), **streams).returncode
+            how = "FAILED, see its log," if failed else "done"
+        except subprocess.TimeoutExpired:
+            how = "stopped, time is up,"
     seconds = time.monotonic() - began
-    print(f"{run.name}: {'done' if done.returncode == 0 else 'FAILED, see its log,'} in {seconds:.0f} s", flush=True)
+    print(f"{run.name}: {how} in {seconds:.0f} s", flush=True)
     return seconds
 
 
@@ -136,6 +140,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
     parser.add_argument("--epochs", type=float, default=1.5, help="as in the quickstart (default: %(default)s)")
     parser.add_argument("--evaluate-every", type=float, default=0.125, help="epochs (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="when to stop and tell what there is")
     parser.add_argument("--out", type=Path, help="picture; scores.png in the folder of the runs if left out")
     parser.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -147,13 +152,14 @@ def main() -> None:
         train(run, options.runs / f"{variant}_{seed}")
         return
     began = time.monotonic()
+    options.until = began + 60 * options.minutes
     with ThreadPoolExecutor(options.jobs) as pool:
         pairs = [(variant, seed) for seed in options.seeds for variant in options.only]
         seconds = list(pool.map(lambda pair: start(*pair, options), pairs))
     scores = scores_of(options.runs, options.only, options.seeds)
     took = {f"{variant}_{seed}": round(one, 1) for (variant, seed), one in zip(pairs, seconds, strict=True) if one}
     told = {"scores": scores, "seconds": took, "jobs": options.jobs, "epochs": options.epochs}
-    (options.runs / "scores.json").write_text(json.dumps(told, indent=1))
+    (options.runs / "scores.json").write_text(json.dumps(told))
     draw(scores, options.out or options.runs / "scores.png")
     print(table(scores))
     print(f"{time.monotonic() - began:.0f} s in all")

@@ -94,9 +94,8 @@ def test_the_matching_has_the_epsilon_too():
     one = PREDICTIONS.sets[ANSWER]
     arguments = (one.logits[0, 0], one.boxes[0, 0], TARGETS.boxes[0], TARGETS.labels[0])
     found, plain = LOSS.cost(*arguments), FocalSetLoss().cost(*arguments)
-    pairs = [
-        [giou(a, b) for b in np.asarray(TARGETS.boxes[0], np.float64)] for a in np.asarray(one.boxes[0, 0], np.float64)
-    ]
+    boxes, wanted = (np.asarray(x, np.float64) for x in (one.boxes[0, 0], TARGETS.boxes[0]))
+    pairs = [[giou(a, b) for b in wanted] for a in boxes]
     distance = np.abs(boxes[:, None] - wanted).sum(-1)
     worth = np.asarray(LOSS.cost.worth(one.logits[0, 0]))[:, np.asarray(TARGETS.labels[0])]
     np.testing.assert_allclose(found, 5 * distance - 2 * np.array(pairs) - 2 * worth, atol=1e-4)
