@@ -78,7 +78,7 @@ def slots_of(valid: Bool[Array, "batch objects"], number: int, groups: int | Non
     )
 
 
-def draw_noise(key: Array, shape: tuple[int, int], classes: int) -> Noise:
+def draw_noise(key: Array, shape: tuple[int, ...], classes: int) -> Noise:
     """Noise for (batch, slots), of so many classes."""
     chance, label, sign, part = jax.random.split(key, 4)
     return Noise(

@@ -119,7 +119,7 @@ def project(model: OnLevels, feature: Feature, level: int, stride: int = 1, imag
 
 
 def _flat(
-    model: OnLevels, features: list[Feature], position: dict[str, float]
+    model: OnLevels, features: list[Feature], position: dict[str, Any]
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """Values, positions and validity of every level as rows of tokens."""
     channels = model.channels

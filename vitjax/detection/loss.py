@@ -38,9 +38,9 @@ class Loss(ABC):
     """Weight of one minus the generalised IoU of matched boxes."""
 
     @staticmethod
-    def sum(terms: Float[Array, "*shape"]) -> Float[Array, ""]:
+    def sum(x: Float[Array, "batch objects"]) -> Float[Array, ""]:
         """How the terms of boxes are added up."""
-        return terms.sum()
+        return x.sum()
 
     @abstractmethod
     def of_classes(self, logits: Array, counts: Array | None, targets: Targets, queries: Array) -> Mean:
