@@ -26,6 +26,7 @@ from vitjax.data.transforms import Augmentation, Resize
 from vitjax.data.voc import VocFolder
 from vitjax.data.yolo import YoloFolder
 from vitjax.detection.detr import DETR
+from vitjax.detection.dino_loss import DINOLoss
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Loss, SetLoss
 from vitjax.detection.matcher import match, note_on_queries
@@ -209,7 +210,7 @@ class Detection(SizedExperiment):
     """What is done to training images."""
     resize: Resize = dataclasses.field(default_factory=Resize)
     """What is done to images in evaluation and prediction."""
-    loss: SetLoss | FocalSetLoss = dataclasses.field(default_factory=SetLoss)
+    loss: SetLoss | FocalSetLoss | DINOLoss = dataclasses.field(default_factory=SetLoss)
     """What is minimised."""
     postprocess: BestClass | TopDetections = dataclasses.field(default_factory=BestClass)
     """How predictions become detections."""
