@@ -286,6 +286,7 @@ def test_bfloat16_predicts_in_float32_and_stays_close():
         ({"denoising": -1}, "denoising must be at least 0; got -1"),
         ({"denoising_groups": 0}, "denoising_groups must be at least 1; got 0"),
         ({"denoising_images": 0}, "denoising_images must be at least 1; got 0"),
+        ({"box_noise": -0.1}, "box_noise must be at least 0; got -0.1"),
         ({"levels": 1}, "backbone_levels must be 1 to levels=1; got 2"),
         ({"levels": 4, "backbone_levels": 3}, "the backbone gives 2 maps; backbone_levels=3"),
     ],

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -122,33 +122,16 @@ class DINO(nn.Module):
         self._check()
         memory = encode(self, images, train=train, temperature=TEMPERATURE)
         start, proposals = self._queries(memory)
-        slots = None
         embedding = self._label_embedding()
+        slots = None
         if train and targets is not None and self.denoising:
             slots = slots_of(targets.valid, self.denoising, self.denoising_groups, self.denoising_images)
             start = self._joined(slots, targets, noise, embedding, start)
         keep(self, initial_reference=start.reference)
-        class_head, box_head = class_head_of(self.num_classes or 0), box_head_of(self.channels)
-        decoder = DeformableDecoder(
-            self.decoder_layers,
-            points=self.decoder_points,
-            refine=True,
-            look_forward_twice=self.look_forward_twice,
-            norm=True,
-            epsilon=EPSILON,
-            **sizes_of(self),
-            name="decoder",
-        )
-        queries, boxes = decoder(
-            start.content.astype(self.dtype),
-            self._position(memory),
-            start.reference,
-            memory,
-            [box_head] * self.decoder_layers,
-            valid=start.valid,
-            pairs=start.pairs,
-            train=train,
-        )
+        class_head, box_heads = class_head_of(self.num_classes or 0), [box_head_of(self.channels)] * self.decoder_layers
+        among: dict[str, Any] = {"valid": start.valid, "pairs": start.pairs, "train": train}
+        content, position = start.content.astype(self.dtype), self._position(memory)
+        queries, boxes = self._decoder()(content, position, start.reference, memory, box_heads, **among)
         keep(self, queries=queries)
         sets = _sets(class_head(queries.astype(jnp.float32)), boxes, start.valid, slots)
         return Predictions({**sets, "proposal": proposals})
@@ -161,6 +144,7 @@ class DINO(nn.Module):
         if self.labels is not None and self.labels < self.num_classes:
             raise FieldError(f"labels must be at least num_classes={self.num_classes}, or None; got {self.labels}.")
         least = {"num_queries": 1, "denoising": 0, "denoising_images": 1, "denoising_groups": 1}
+        least |= {"label_noise": 0, "box_noise": 0}
         for name, number in least.items():
             value = getattr(self, name)
             if value is not None and value < number:
@@ -176,6 +160,18 @@ class DINO(nn.Module):
             xavier, shape = nn.initializers.xavier_uniform(), (self.num_queries, self.channels)
             content = jnp.broadcast_to(self.param("query_embedding", xavier, shape), tokens.shape)
         return Start(content, lax.stop_gradient(proposals.boxes[0]), valid), proposals
+
+    def _decoder(self) -> DeformableDecoder:
+        return DeformableDecoder(
+            self.decoder_layers,
+            points=self.decoder_points,
+            refine=True,
+            look_forward_twice=self.look_forward_twice,
+            norm=True,
+            epsilon=EPSILON,
+            **sizes_of(self),
+            name="decoder",
+        )
 
     def _position(self, memory: Memory) -> Callable[[Boxes], Queries]:
         """What the place of a query adds to it; in the published code boxes are those of the padded finest level."""
