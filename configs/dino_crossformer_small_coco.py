@@ -1,7 +1,9 @@
 """DINO with a CrossFormer-S and four levels on COCO, 12 epochs.
 
+    python train.py dino_crossformer_small_coco --data.root /data/coco --init-from crossformer-s.pth
+
+The weights are those that the authors of CrossFormer trained on ImageNet.
 Source: the recipe of Zhang et al. 2022 with the backbone of Wang et al. 2022; nobody has published the two together.
-Start from ImageNet weights of the backbone: --init-from crossformer-s.safetensors (published names).
 Published: none for this combination
 Measured here: not measured
 """

@@ -1,6 +1,7 @@
 """DINO: whole models with and without denoising, and training trajectories."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -183,7 +184,7 @@ def at_some_rounding(case: Case, model: DINO, compute: Callable[[Case, DINO, Any
     Gradients jump where a pre-activation or a sampling point is within rounding of a kink, and a trajectory then goes
     another way. Which side the official float32 is on is chance, as it is here, and one case in some has such a place:
     in `train_dino_tiny_w256/seed_a` one of 24,576 numbers before a ReLU is 1.5e-6, where float32 rounds by 0.9e-6.
-    Weights are changed as for the noise floors of the manifests, by a relative 6e-8.
+    Weights are changed as for the noise floors of the manifests, by a relative 6e-8. A case that needs it is warned of.
     """
     variables = variables_of(case, model)
     first = compute(case, model, variables)
@@ -192,6 +193,9 @@ def at_some_rounding(case: Case, model: DINO, compute: Callable[[Case, DINO, Any
             return first
         found = compute(case, model, _near(variables, np.random.default_rng(seed)))
         if all(row.ratio <= 1 for row in compare(case, found)):
+            missed = max(row.ratio for row in compare(case, first))
+            told = f"misses by {missed:.3g} times the tolerance, and passes with the last bits of its weights changed"
+            warnings.warn(f"{case.id} {told} (draw {seed})", stacklevel=2)
             return found
     return first
 
