@@ -104,3 +104,12 @@ def test_a_folder_in_another_layout_is_read_in_it_and_its_faults_are_told(tmp_pa
     assert told.err.startswith(f"error: {tmp_path / 'data.yaml'} has no split 'val'; there are: train. ")
     assert main(["doctor", str(tmp_path / "data.yaml"), "--split", "train"]) == 1
     assert "YOLO's layout, 1 split (train)" in capsys.readouterr().out
+
+
+def test_a_path_that_may_not_be_used_is_told_in_one_line(monkeypatch, capsys):
+    let_doctor_run(monkeypatch, "raise PermissionError(13, 'Permission denied', '/secret/a.jpg')", PACKAGE / "a.py")
+    assert main(["doctor", "x"]) == 1
+    assert capsys.readouterr().err.startswith("error: /secret/a.jpg cannot be used: Permission denied. Name another")
+    let_doctor_run(monkeypatch, "raise PermissionError(13, 'Permission denied')", PACKAGE / "a.py")
+    with pytest.raises(PermissionError):  # of no path, so nobody would know what to mend
+        main(["doctor", "x"])

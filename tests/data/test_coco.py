@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import os
 import pickle
 
 import numpy as np
@@ -300,3 +301,17 @@ def test_no_usable_image_is_an_error_with_the_reasons(tmp_path):
 def test_an_image_without_annotations_stays(tmp_path):
     source = save(tmp_path, [image(1), image(2)], [annotation(1, 2)]).open("train")
     assert len(source) == 2 and source[0].boxes.shape == (0, 4) and np.array_equal(source[0].labels, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among files")
+def test_a_pipe_in_place_of_an_image_is_left_out_and_not_waited_for(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train").mkdir()
+    os.mkfifo(tmp_path / "train" / "a.jpg")
+    Image.new("RGB", (40, 30)).save(tmp_path / "train" / "b.jpg")
+    images = [{"id": number, "file_name": name} for number, name in enumerate(("a.jpg", "b.jpg"))]
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "area": 81, "iscrowd": 0}]
+    document = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(document))
+    source = CocoFolder(str(tmp_path)).open("train")
+    assert source.names == ("b.jpg",) and "It is a pipe or a device" in source.problems[0]

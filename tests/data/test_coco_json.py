@@ -185,3 +185,22 @@ def test_annotation_ids_that_pycocotools_goes_wrong_over_are_counted():
     table, said = annotations(BOX, BOX, BOX | {"id": 0}, {key: BOX[key] for key in ("image_id", "category_id", "bbox")})
     assert len(table.records) == 4
     assert "whose id is missing, 0 or taken: 3 (first: id 5 of image_id 1)" in said
+
+
+def test_ids_of_thousands_of_digits_are_words():
+    long, tally = "7" * 5000, Tally()
+    (image,) = read_images([{"id": long, "file_name": "a.jpg"}], tally)
+    assert image.key == long and len(image_ids([image], tally)) == 1
+    assert all(len(line) < 700 for line in tally.lines("f"))
+
+
+def test_a_side_that_no_image_has_is_not_known():
+    entries = [{"id": 1, "file_name": "a.jpg", "width": 1e300, "height": 30}]
+    assert read_images(entries, Tally())[0].size is None
+
+
+def test_no_categories_are_told_with_what_was_left_out():
+    tally = Tally()
+    tally.add("left out images", "a.xml")
+    with pytest.raises(DataError, match=r"lists no categories\. Counted: left out images: 1 \(first: a.xml\)\. Add"):
+        read_classes([], "contiguous", PATH, tally)

@@ -198,3 +198,15 @@ def test_deep_colours_are_the_same_as_a_file_as_an_image_and_as_an_array(suffix,
     data = cv2.imencode(suffix, stored)[1].tobytes()
     image = decode(data, "deep")
     assert np.array_equal(image, as_rgb(pixels)) and np.array_equal(image, decoded(Image.open(io.BytesIO(data))))
+
+
+def test_cmyk_is_mixed_alike_in_a_file_and_in_a_picture():
+    inks = np.random.default_rng(1).integers(0, 256, (8, 8, 4), np.uint8)
+    for kind in ("JPEG", "TIFF"):
+        data = encoded(Image.fromarray(inks, "CMYK"), kind)
+        assert np.array_equal(decode(data, "a"), decoded(Image.open(io.BytesIO(data))))
+
+
+def test_postscript_is_refused_since_showing_it_would_run_it():
+    with pytest.raises(DataError, match=r"a\.jpg is PostScript, a program"):
+        read_size(io.BytesIO(encoded(PICTURE, "EPS")), "a.jpg")

@@ -1,3 +1,4 @@
+import time
 import unicodedata
 
 import pytest
@@ -32,6 +33,7 @@ def found(root, folder, *written):
         ("s3://bucket/a/b.jpg", ("a", "b.jpg")),
         ("/data/local-files/?d=a/b.jpg", ("a", "b.jpg")),
         ("http://[no address/b.jpg", ("http:", "[no address", "b.jpg")),
+        ("D:a.jpg", ("a.jpg",)),
         ("..", ()),
     ],
 )
@@ -153,3 +155,35 @@ def test_folders_are_listed_once_however_many_images_they_hold(tmp_path, monkeyp
     written = [unicodedata.normalize("NFD", f"{number}.JPG") for number in range(300)]
     assert len(found(tmp_path, "train", *written)[0]) == 300
     assert len(calls) <= 2
+
+
+def test_absolute_paths_that_are_there_need_no_folder(tmp_path):
+    laid(tmp_path, "elsewhere/a.jpg", "train/b.jpg", "images/b.jpg", "annotations/t.json")
+    tally, written = Tally(), [str(tmp_path / "elsewhere/a.jpg")]
+    folder = find_folder(tmp_path, "train", tmp_path / "annotations/t.json", written, tally)
+    assert not tally.kinds and [path for _, path in found_images(tmp_path, folder, written, tally)] == written
+
+
+def test_a_path_of_thousands_of_parts_takes_no_longer_than_its_end(tmp_path):
+    laid(tmp_path, "train/a.jpg", *(f"d{number}/b.jpg" for number in range(20)))
+    written = [f"{'x/' * 5000}{number}/a.jpg" for number in range(32)]
+    started = time.process_time()
+    assert find_folder(tmp_path, "train", tmp_path / "t.json", written, Tally()) == tmp_path / "train"
+    assert time.process_time() - started < 5
+
+
+def test_links_to_their_own_folder_do_not_double_what_is_looked_for(tmp_path):
+    laid(tmp_path, "train/a.jpg")
+    for name in ("b b", "B b"):
+        (tmp_path / "train" / name).symlink_to(".")
+    started = time.process_time()
+    found(tmp_path, "train", f"{'b%20b/' * 40}a.jpg")
+    assert time.process_time() - started < 5
+
+
+def test_what_is_told_of_a_name_is_one_line_that_can_be_written(tmp_path):
+    laid(tmp_path, "train/a.jpg")
+    tally = Tally()
+    list(found_images(tmp_path, tmp_path / "train", ["x\n\x1b[31m\ud800.jpg"], tally))
+    (line,) = tally.lines("t.json")
+    assert line.encode() and line.isprintable() and r"x\n\x1b[31m\ud800.jpg" in line

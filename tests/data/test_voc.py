@@ -1,4 +1,5 @@
 import pickle
+import shutil
 
 import pytest
 from PIL import Image
@@ -136,3 +137,26 @@ def test_what_cannot_be_trained_on_is_an_error_with_its_cause(tmp_path):
     save(tmp_path, {"a": scene()})
     with pytest.raises(DataError, match="lists no categories"):
         source.open("train")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gbk", "shift_jis"])
+def test_xml_of_more_than_one_byte_a_letter_is_read(tmp_path, encoding):
+    save(tmp_path, {"a": ""})
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{scene(thing("日本"))}'
+    (tmp_path / "Annotations/a.xml").write_bytes(text.encode(encoding))
+    source = VocFolder(str(tmp_path)).open("train")
+    assert source.problems == () and source.classes.names == ("日本",) and len(source[0].boxes) == 1
+
+
+def test_a_doctype_that_declares_nothing_is_read(tmp_path):
+    text = f'<!DOCTYPE annotation SYSTEM "voc.dtd">{scene(thing())}'
+    assert len(save(tmp_path, {"a": text}).open("train")[0].boxes) == 1
+
+
+@pytest.mark.parametrize(("images", "xml"), [("JPEGImages", "Annotations"), ("images", "annotations")])
+def test_without_lists_all_images_are_to_be_trained_on(tmp_path, images, xml):
+    folder = save(tmp_path, {"a": scene(thing()), "b": scene()}, images=images, xml=xml)
+    shutil.rmtree(tmp_path / "ImageSets")
+    assert voc_splits(tmp_path) == ("train",) and folder.open("train").names == ("a.png", "b.png")
+    with pytest.raises(DataError, match=r"no list ImageSets/Main/val\.txt; there are: train"):
+        folder.open("val")

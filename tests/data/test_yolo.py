@@ -213,3 +213,22 @@ def test_a_folder_without_labels_or_names_is_none(tmp_path):
     save(tmp_path, {"a": "0 0.5 0.5 0.5 0.5"}, None)
     with pytest.raises(DataError, match="says nowhere what its classes are called"):
         YoloFolder(str(tmp_path)).open("train")
+
+
+def test_another_number_of_classes_than_names_is_said(tmp_path):
+    source = save(tmp_path, {"a": "1 0.5 0.5 0.25 0.5"}, YAML + "nc: 5\n").open("train")
+    assert "nc has another number: 1 (first: nc 5, names 2)" in source.problems[0]
+    assert save(tmp_path, {"a": "1 0.5 0.5 0.25 0.5"}, YAML + "nc: 2\n").open("train").problems == ()
+
+
+@pytest.mark.parametrize("yaml", ["nc: NUMBER\n", "names: {? NUMBER : cell}\n"])
+def test_numbers_of_thousands_of_digits_are_none(tmp_path, yaml):
+    folder = save(tmp_path, {"a": "0 0.5 0.5 0.25 0.5"}, yaml.replace("NUMBER", "7" * 5000) + "train: images/train\n")
+    with pytest.raises(DataError, match="neither a list of names nor numbers"):
+        folder.open("train")
+
+
+def test_a_whole_disk_is_no_folder_of_images(tmp_path):
+    folder = save(tmp_path, {"a": "0 0.5 0.5 0.25 0.5"}, "path: /\ntrain: /\nval: /\nnames: [cell]\n")
+    with pytest.raises(DataError, match="has train: /, which is the whole disk"):
+        folder.open("train")

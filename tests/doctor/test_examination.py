@@ -387,3 +387,9 @@ def test_nothing_but_crowds_has_its_cause(tmp_path):
     save(tmp_path, images, [each | {"iscrowd": 1} for each in boxes])
     finding = found(tmp_path, "there is no box that can be trained on")
     assert finding.severity == "error" and finding.wish.startswith("All 40 annotations have iscrowd 1")
+
+
+def test_data_one_folder_deeper_are_named(tmp_path):
+    save(tmp_path / "inner", *clean())
+    findings = examine(str(tmp_path)).findings
+    assert findings[0].severity == "error" and f"try --data.root {tmp_path / 'inner'}" in findings[0].text

@@ -1,5 +1,6 @@
 """The command line: `vitjax train | evaluate | predict | ...`, each command a file here with a function `run`."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ COMMANDS = {
     "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
 }
 
+_CLOSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)  # what the system says of a path that is named
 _CONFIG = (
     "Every command takes --config FILE, the config of a run that is made with classes of one's own; it is run for them."
 )
@@ -60,6 +62,12 @@ def _run(name: str, words: list[str]) -> int:
         return command.run(_without_config(words)) or 0
     except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None or error.errno not in _CLOSED:
+            raise
+        wish = "Name another, or change who may use it"
+        print(f"error: {str(error.filename)[:200]} cannot be used: {error.strerror}. {wish}.", file=sys.stderr)
         return 1
 
 

@@ -20,7 +20,7 @@ from vitjax.data.coco_json import (
 )
 from vitjax.data.decode import decode, is_turned, read_size
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import in_threads, read_bytes
+from vitjax.data.folder import in_threads, open_file, read_bytes
 from vitjax.data.image_paths import find_folder, found_images
 from vitjax.data.source import Sample
 
@@ -146,7 +146,7 @@ def _header(folder: Path, image: ListedImage, check: bool) -> tuple[tuple[int, i
         return image.size, False
     path = folder / image.file_name
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = read_size(file, str(path))
             upright = (size[1], size[0])
             if image.size == upright != size and is_turned(file, str(path)):

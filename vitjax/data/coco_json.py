@@ -12,6 +12,7 @@ import numpy as np
 
 from vitjax.data.annotations import Annotations
 from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import read_bytes
 from vitjax.data.source import Classes
 
 Key = int | str | None  # an id as found; None is what cannot be one
@@ -19,6 +20,8 @@ Labels = Literal["contiguous", "category_id"]
 LEFT_OUT = -1  # in place of a record: the image is listed, but not used
 
 _MAX_CATEGORY_ID = 9_999
+_MOST_DIGITS = 100  # of an id that is written as a text; Python does not make numbers of thousands
+_LONGEST = 2**31  # pixels of a side; what is said to be longer is taken from the file
 _FORMS: tuple[tuple[str, set[str], str], ...] = (  # what they are, keys that they have, and one that they lack
     ("COCO results, which a model has predicted and nobody has labelled", {"image_id", "category_id", "score"}, ""),
     ("a labelme file, of one image", {"shapes", "imagePath"}, ""),
@@ -49,12 +52,11 @@ def read_instances(path: Path) -> dict[str, Any]:
         DataError: the file cannot be read, is not JSON, or lacks one of the lists.
     """
     wish = "Export the data again as COCO instances (object detection)"
+    content = read_bytes(path)
     try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:  # not JSON, or not text
-        raise DataError(f"{path} is not valid JSON: {error}. {wish}.") from error
+        raise DataError(f"{path} is not valid JSON: {error}; it begins with {content[:20]!r}. {wish}.") from error
     if not isinstance(document, dict):
         raise DataError(
             f"{path} holds a JSON {type(document).__name__}, not an object with images. {_form(document)}{wish}."
@@ -92,7 +94,8 @@ def read_classes(entries: list, labels: Labels, path: Path, tally: Tally) -> tup
         else:
             names[key] = str(entry.get("name") or f"category {key}")
     if not names:
-        raise DataError(f"{path} lists no categories. Add those that the annotations refer to.")
+        counted = " ".join([f"{path} lists no categories.", *(f"{line}." for line in tally.lines("Counted"))])
+        raise DataError(f"{counted} Add those that the annotations refer to.")
     ids = _numbers(names, "category", tally)
     by_id = sorted((number, names[key]) for key, number in ids.items())
     if labels == "contiguous":
@@ -213,7 +216,8 @@ def _image(entry: Any) -> ListedImage | None:
     if key is None or not isinstance(file_name, str) or not file_name:
         return None
     height, width = _number(entry.get("height")), _number(entry.get("width"))
-    return ListedImage(key, file_name, (int(height), int(width)) if height >= 1 and width >= 1 else None)
+    known = 1 <= height < _LONGEST and 1 <= width < _LONGEST
+    return ListedImage(key, file_name, (int(height), int(width)) if known else None)
 
 
 def _key(value: Any) -> Key:
@@ -223,7 +227,8 @@ def _key(value: Any) -> Key:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     if isinstance(value, str) and value:
-        return int(value) if value.isdecimal() and str(int(value)) == value else value
+        whole = len(value) <= _MOST_DIGITS and value.isdecimal() and str(int(value)) == value
+        return int(value) if whole else value
     return None
 
 

@@ -121,6 +121,8 @@ def _open(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:
         raise DataError(f"{name} is no image: it begins with {start!r}. {_FIX}.") from error
     except Exception as error:  # the readers of broken headers raise anything, from SyntaxError to struct.error
         raise DataError(f"{name} has a broken header ({error}). {_FIX}.") from error
+    if header.format == "EPS":
+        raise DataError(f"{name} is PostScript, a program that draws an image. {_FIX}.")
     limit, pixels = Image.MAX_IMAGE_PIXELS, header.width * header.height
     if limit is not None and pixels > limit:
         raise DataError(f"{name} is too large: {pixels:,} pixels, the limit is {limit:,}. Make it smaller.")
@@ -137,9 +139,9 @@ def _with_pillow(header: Image.Image, name: str) -> UInt8[np.ndarray, "height wi
 
 
 def _is_deep(header: Image.Image) -> bool:
-    """Whether the pixels are numbers that OpenCV would round or refuse: float, 32-bit, or 16-bit in a TIFF."""
+    """Whether OpenCV would round or refuse the pixels, float, 32-bit or 16-bit in a TIFF, or mix CMYK unlike Pillow."""
     bits = getattr(header, "tag_v2", {}).get(_BITS, (8,))
-    return header.mode in ("I", "F") or max(bits, default=8) > 8
+    return header.mode in ("I", "F", "CMYK") or max(bits, default=8) > 8
 
 
 def _pixels(picture: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:

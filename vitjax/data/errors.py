@@ -12,6 +12,9 @@ class DataError(VitjaxError):
     """
 
 
+_LONGEST = 500  # characters of an example
+
+
 @dataclass(frozen=True)
 class Tally:
     """Counts what was skipped or mended, by kind, with the first example of each kind."""
@@ -20,13 +23,18 @@ class Tally:
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Counts `count` more of a kind; the example is kept if it is the first."""
-        before, first = self.kinds.get(kind, (0, example))
+        before, first = self.kinds.get(kind, (0, in_one_line(example[:_LONGEST])))
         if count:
             self.kinds[kind] = (before + count, first)
 
     def lines(self, where: str) -> tuple[str, ...]:
         """One line for people about every kind, beginning with the file it is about."""
         return tuple(f"{where}: {kind}: {count} (first: {first})" for kind, (count, first) in self.kinds.items())
+
+
+def in_one_line(text: str) -> str:
+    """The text with everything escaped that would break the line, steer a terminal, or cannot be written out at all."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def require_positive(**values: int) -> None:

@@ -1,7 +1,11 @@
 """What folders of data have in common: their root, the names of splits, and many small files on a slow disk."""
 
+import errno
+import os
+import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +43,23 @@ def data_root(root: str, wish: str) -> Path:
     return path
 
 
+def open_file(path: Path) -> BufferedReader:
+    """An ordinary file, opened for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or a device, of which there may never be an end.
+    """
+    file = open(path, "rb", opener=_without_waiting)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "It is a pipe or a device, not a file")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe is waited for until somebody writes to it
+
+
 def read_bytes(path: Path, wish: str = "") -> bytes:
     """What is in a file.
 
@@ -46,7 +67,8 @@ def read_bytes(path: Path, wish: str = "") -> bytes:
         DataError: it cannot be read; the sentence is followed by the wish.
     """
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. {wish}".rstrip()) from error
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import VALIDATION, aliases, data_root, in_threads, read_bytes
+from vitjax.data.folder import VALIDATION, aliases, data_root, in_threads, open_file, read_bytes
 from vitjax.data.memory import SUFFIXES
 from vitjax.data.source import Classes, Sample, labelled
 
@@ -233,7 +233,7 @@ def _readable(folder: Path, images: Mapping[str, list[str]], tally: Tally) -> di
 def _fault(path: Path) -> str | None:
     """Why the header of an image cannot be read; None where it can."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             read_size(file, str(path))
     except DataError as error:
         return str(error)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from vitjax.data.errors import DataError, Tally
+from vitjax.data.errors import DataError, Tally, in_one_line
 from vitjax.data.folder import VALIDATION, aliases
 
 FOLDERS = ("{}", "{}2017", "images/{}", "images/{}2017", "{}/images", "{}/data", "data/{}", "images", "data", ".")
 """Where the images of a split usually lie."""
 
 _PROBES = 32  # images looked for in every folder that might be the right one
+_DEEPEST = 64  # parts of a path, from its end, that are looked for
+_ALIKE = 64  # paths that are followed at once; links to their own folder would double them at every part
 _SPLITS = {"train", "training", "test", "testing", *VALIDATION}
 _MISSING = "left out images whose file is missing"
 _TASK_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
@@ -55,7 +57,7 @@ class Finder:
         parts = parts_of(written)
         shorter = (*parts[:-1], _TASK_PREFIX.sub("", parts[-1], count=1)) if parts else ()
         for path in dict.fromkeys((parts, shorter)):
-            for dropped in range(len(path)):
+            for dropped in range(max(0, len(path) - _DEEPEST), len(path)):
                 if found := self._follow(folder, path[dropped:]):
                     return [Place(each, dropped, _how(written, path, dropped, each)) for each in found]
         return []
@@ -63,7 +65,7 @@ class Finder:
     def _follow(self, folder: str, parts: Sequence[str]) -> list[str]:
         paths = [folder]
         for part in parts:
-            paths = [os.path.join(path, name) for path in paths for name in self._named(path, part)]
+            paths = [os.path.join(path, name) for path in paths for name in self._named(path, part)][:_ALIKE]
         return [os.path.relpath(path, folder) for path in paths]
 
     def _named(self, folder: str, name: str) -> list[str]:
@@ -99,8 +101,8 @@ def parts_of(written: str) -> tuple[str, ...]:
             text = parse_qs(url.query).get("d", [url.path])[0]  # ?d= is how Label Studio names local files
         except ValueError:  # brackets that are no address
             pass
-    parts = re.split(r"[\\/]+", text)
-    return tuple(part for part in parts if part not in ("", ".", "..") and not re.fullmatch("[A-Za-z]:", part))
+    parts = re.split(r"[\\/]+", re.sub("^[A-Za-z]:", "", text))
+    return tuple(part for part in parts if part not in ("", ".", ".."))
 
 
 def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], tally: Tally) -> Path:
@@ -114,6 +116,8 @@ def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], t
     """
     probes = written[:: max(1, len(written) // _PROBES)]
     usual = [root / pattern.format(name) for name in aliases(split) for pattern in FOLDERS]
+    usual = [folder for folder in usual if folder.is_dir()]
+    whole = all(os.path.isabs(name) and os.path.isfile(name) for name in probes)  # which no folder is needed for
     finder = Finder(root)
 
     def as_written(folder: Path, name: str) -> int:
@@ -131,7 +135,7 @@ def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], t
                 good = [folder for folder in found if 2 * _count(found[folder]) >= best]
                 chosen = max(good, key=lambda folder: sum(found[folder]) / _count(found[folder]))
                 others = [each for each in good if found[each] == found[chosen] and not each.samefile(chosen)]
-                if others:
+                if others and not whole:
                     kind = "took images from the first of several folders that have them"
                     tally.add(kind, f"{chosen}, not {others[0]}")
                 return chosen
@@ -232,4 +236,4 @@ def _plain(name: str) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 200 else f"{name[:200]}..."
+    return in_one_line(name if len(name) <= 200 else f"{name[:200]}...")

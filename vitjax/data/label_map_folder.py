@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import in_threads, read_bytes
+from vitjax.data.folder import in_threads, open_file, read_bytes
 from vitjax.data.memory import SUFFIXES
 from vitjax.data.source import NO_LABEL, Classes, Sample, mapped
 from vitjax.errors import VitjaxError
@@ -146,7 +146,7 @@ def _look(path: Path) -> _Looked:
     if not _map_of(path).is_file():
         return _Looked(None, "left out images without a label map", path.name)
     try:
-        with path.open("rb") as image, _map_of(path).open("rb") as labels:
+        with open_file(path) as image, open_file(_map_of(path)) as labels:
             size, other = read_size(image, str(path)), read_size(labels, str(_map_of(path)))
             labels.seek(0)
             start = labels.read(_START)

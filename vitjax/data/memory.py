@@ -11,6 +11,7 @@ from PIL import Image
 
 from vitjax.data.decode import ARRAYS, as_rgb, decode, decoded, read_upright_size
 from vitjax.data.errors import DataError
+from vitjax.data.folder import open_file, read_bytes
 from vitjax.data.source import Classes, Sample, Source
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -89,7 +90,7 @@ class Pictures:
     def __getitem__(self, record: int) -> Sample:
         """The decoded image, without objects."""
         picture = self._pictures[record]
-        image = decode(picture.read_bytes(), str(picture), orient=True) if isinstance(picture, Path) else picture
+        image = decode(read_bytes(picture), str(picture), orient=True) if isinstance(picture, Path) else picture
         return Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
     def name(self, record: int) -> str:
@@ -113,7 +114,7 @@ def _size(picture: Path | np.ndarray) -> tuple[int, int]:
     if isinstance(picture, np.ndarray):
         return picture.shape[0], picture.shape[1]
     try:
-        with picture.open("rb") as file:
+        with open_file(picture) as file:
             return read_upright_size(file, str(picture))
     except OSError as error:
         raise DataError(f"{picture} cannot be opened: {error.strerror}.") from error

@@ -1,5 +1,6 @@
 """The lists and XML files of Pascal VOC's layout."""
 
+import itertools
 import math
 import os
 import re
@@ -16,6 +17,7 @@ from vitjax.data.voc import WISH
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _OF_A_CLASS = re.compile(r".+_(train|val|trainval|test)")  # lists of VOC that say which images have a class
+_MANY_BYTES = re.compile(rb"""<\?xml[^>]*encoding=["'](gb\w+|big5|euc[-_]\w+|shift[-_]jis)""", re.IGNORECASE)
 _MOST_BYTES = 2**24  # of an XML file
 _NEARLY_ALL = 0.95
 
@@ -96,7 +98,16 @@ def _splits(root: Path) -> dict[str, _Split]:
         stems = sorted(path.stem for path in folder.glob("*.xml")) if folder.is_dir() else []
         if stems and any(name in stems for name in _by_stem(folder)):
             found[folder.name] = _Split(folder, folder, folder, stems)
-    return found
+    return found or _without_lists(root)
+
+
+def _without_lists(root: Path) -> dict[str, _Split]:
+    """All images as one split to train on, where nobody has divided them."""
+    for scenes, folder in itertools.product(("Annotations", "annotations"), ("JPEGImages", "images")):
+        stems = sorted(path.stem for path in (root / scenes).glob("*.xml"))
+        if stems and (root / folder).is_dir():
+            return {"train": _Split(root / scenes, root / folder, root / scenes, stems)}
+    return {}
 
 
 def _homes(root: Path) -> list[Path]:
@@ -133,9 +144,13 @@ def _scene(path: Path) -> "_Scene | str":
     """What an XML file says, or why it cannot be read."""
     try:
         data = read_bytes(path)
-        if len(data) > _MOST_BYTES or b"\0" in data or re.search(rb"<!(doctype|entity)", data, re.IGNORECASE):
-            return f"{path} is no plain XML: it declares entities, is in UTF-16, or has more than {_MOST_BYTES:,} bytes"
-        tree = ElementTree.fromstring(data)
+        declared = _MANY_BYTES.match(data)  # which the parser does not know
+        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else declared and declared[1].decode()
+        data = data.decode(encoding).encode() if encoding else data
+        if len(data) > _MOST_BYTES or b"\0" in data or re.search(rb"<!(doctype[^<>[]*\[|entity)", data, re.IGNORECASE):
+            wish = f"declares entities, is in UTF-16 without a mark, or has more than {_MOST_BYTES:,} bytes"
+            return f"{path} is no plain XML: it {wish}"
+        tree = ElementTree.fromstring(data, ElementTree.XMLParser(encoding="utf-8" if encoding else None))
     except DataError as error:
         return str(error)
     except (ElementTree.ParseError, ValueError, LookupError) as error:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from vitjax.data.annotated_files import Listing
 from vitjax.data.decode import read_upright_size
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import aliases, in_threads, read_bytes
+from vitjax.data.folder import aliases, in_threads, open_file, read_bytes
 from vitjax.data.yolo_set import images_of, read_set
 
 _MANY_PIXELS = 0.5  # the share of boxes with coordinates above 1 from which on none of them is relative
@@ -36,6 +36,10 @@ def read_yolo(root: Path, split: str, tally: Tally) -> Listing:
         DataError: as `YoloFolder.open`, as far as it shows without a look at the boxes as a whole.
     """
     about = read_set(root)
+    if about.told and about.told != str(len(about.names)):
+        tally.add(
+            "took the classes of names, of which nc has another number", f"nc {about.told}, names {len(about.names)}"
+        )
     home = about.path if about.path.is_dir() else about.path.parent
     key = next((name for name in aliases(split) if name in about.splits), None)
     if key is None:
@@ -79,7 +83,7 @@ class _Labels:
     def read(self, image: Path) -> _Label:
         """What is known of an image and its label file."""
         try:
-            with image.open("rb") as file:
+            with open_file(image) as file:
                 size = read_upright_size(file, str(image))
         except (DataError, OSError) as error:
             return _Label(None, [], [("left out images that cannot be read", str(error))], False)

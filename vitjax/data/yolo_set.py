@@ -28,6 +28,8 @@ class YoloSet(NamedTuple):
     splits: dict[str, list[str]]
     base: Path
     keypoints: bool
+    told: str = ""
+    """How many classes there are, as it is written; "" where it is not."""
 
 
 def read_set(root: Path) -> YoloSet:
@@ -54,7 +56,7 @@ def read_set(root: Path) -> YoloSet:
         for key in ("train", *VALIDATION, "test")
         if (value := content.get(key))
     }
-    return YoloSet(path, _names(content, path), splits, home / base, "kpt_shape" in content)
+    return YoloSet(path, _names(content, path), splits, home / base, "kpt_shape" in content, _text(content.get("nc")))
 
 
 def yolo_splits(root: Path) -> tuple[str, ...]:
@@ -74,9 +76,10 @@ def images_of(home: Path, about: YoloSet, split: str, entry: str, tally: Tally) 
         DataError: it is not there.
     """
     path = _where(home, about.base, entry)
-    if path is None:
+    if path is None or path.resolve() == Path(path.anchor or os.sep):  # nobody's images are the whole disk
+        fault = "the whole disk" if path else "not there"
         raise DataError(
-            f"{about.path} has {split}: {entry}, which is not there: looked for it in {about.base}, and for its end in "
+            f"{about.path} has {split}: {entry}, which is {fault}: looked for it in {about.base}, and for its end in "
             f"{home}. Correct it, or `path`."
         )
     if path.is_dir():
@@ -125,11 +128,15 @@ def _names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
     names, count = content.get("names") or {}, _text(content.get("nc"))
     pairs = list(enumerate(names)) if isinstance(names, list) else []
     pairs = list(names.items()) if isinstance(names, dict) else pairs
-    if not pairs and count.isdecimal() and int(count) <= _MOST_CLASSES:
+    if not pairs and len(count) < 6 and count.isdecimal() and int(count) <= _MOST_CLASSES:
         pairs = [(number, f"class {number}") for number in range(int(count))]
-    if not pairs or not all(str(number).isdecimal() and isinstance(name, str) for number, name in pairs):
+    if not pairs or not all(_is_number(number) and isinstance(name, str) for number, name in pairs):
         raise DataError(f"{path} has names that are neither a list of names nor numbers with names.")
     return {int(number): name for number, name in sorted(pairs, key=lambda pair: int(pair[0]))}
+
+
+def _is_number(key: Any) -> bool:
+    return len(str(key)) < 10 and str(key).isdecimal()
 
 
 def _pairs(root: Path) -> dict[str, list[str]]:

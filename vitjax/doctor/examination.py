@@ -13,7 +13,7 @@ from vitjax.data.annotations import Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
-from vitjax.data.layouts import Layout, layout_of
+from vitjax.data.layouts import Layout, inside, layout_of
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
@@ -76,7 +76,10 @@ def examine(
         wish = "Name a folder in COCO format, or one with a folder of images for each class."
         return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
     if layout is None:
-        return examine_folder(folder, split, decode=decode)
+        found = examine_folder(folder, split, decode=decode)
+        if any(each.severity == "error" for each in found.findings) and (hint := inside(folder)):
+            return replace(found, findings=(Finding("annotations", "error", hint.strip()), *found.findings))
+        return found
     names = layout.splits(folder)
     chosen = names if split is None else (split,)
     splits = [

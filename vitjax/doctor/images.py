@@ -14,7 +14,7 @@ from PIL import Image
 
 from vitjax.data.decode import decode
 from vitjax.data.errors import DataError
-from vitjax.data.folder import in_threads
+from vitjax.data.folder import in_threads, open_file
 from vitjax.doctor.report import Finding, several
 
 _AT_ONCE = 64  # files that a thread reads in one go
@@ -108,7 +108,7 @@ def look_for_leaks(splits: Mapping[str, Files]) -> Iterator[Finding]:
 
 def _facts(path: Path) -> Facts | None:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             header = Image.open(file)
             if Image.MAX_IMAGE_PIXELS and header.width * header.height > Image.MAX_IMAGE_PIXELS:
                 return None
@@ -161,6 +161,6 @@ def _shared(one: Files, other: Files) -> Iterator[str]:
 
 def _digest(path: Path, length: int, most: int) -> bytes:
     """The hash of so many bytes from the middle of a file."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(max(0, (length - most) // 2))
         return hashlib.blake2b(file.read(most), digest_size=16).digest()

@@ -12,6 +12,7 @@ import safetensors
 from safetensors.numpy import save
 
 from vitjax.data.errors import DataError
+from vitjax.data.folder import open_file
 from vitjax.formats.checkpoint import model_of, state_in
 from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, write_pth
 from vitjax.formats.tables import TensorFile
@@ -34,7 +35,7 @@ def read_tensors(path: Path) -> TensorFile:
         DataError: it is none of these, it is damaged or names what may be harmful, or there are no tensors in it.
     """
     try:
-        with path.open("rb") as opened:
+        with open_file(path) as opened:
             head = opened.read(512)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
