@@ -1,5 +1,8 @@
 """CrossFormer++-L on ImageNet-1k at 224 x 224.
 
+    python train.py crossformer_pp_large_imagenet --data.root /data/imagenet
+
+The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2023 (CrossFormer++), with the recipe of CrossFormer.
 Published: top-1 84.7
 Measured here: not measured

@@ -1,5 +1,8 @@
 """CrossFormer-S on ImageNet-1k at 224 x 224.
 
+    python train.py crossformer_small_imagenet --data.root /data/imagenet
+
+The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2022 (CrossFormer).
 Published: top-1 82.5
 Measured here: not measured

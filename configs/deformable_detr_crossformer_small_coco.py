@@ -1,7 +1,10 @@
 """Deformable DETR with a CrossFormer-S and iterative refinement of the boxes on COCO.
 
+    python train.py deformable_detr_crossformer_small_coco --data.root /data/coco --init-from crossformer-s.pth
+
+The weights are those that the authors of CrossFormer trained on ImageNet.
 Source: the recipe of Zhu et al. 2021, table 1, with the backbone of Wang et al. 2022; nobody has published the two
-together. Start from ImageNet weights of the backbone: --init-from crossformer-s.safetensors (published names).
+together.
 Published: none for this combination
 Measured here: not measured
 """

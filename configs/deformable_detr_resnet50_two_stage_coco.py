@@ -1,7 +1,9 @@
 """Two-stage Deformable DETR with a ResNet-50 and iterative refinement of the boxes on COCO.
 
+    python train.py deformable_detr_resnet50_two_stage_coco --data.root /data/coco --init-from resnet50-0676ba61.pth
+
+The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet50.tv_in1k.
 Source: Zhu et al. 2021, table 1 and its code: 50 epochs, learning rate down at 40, batch 32.
-The published runs start from ImageNet weights of the backbone: --init-from resnet50.safetensors (torchvision names).
 Published: AP 46.9, 29.6 / 50.1 / 61.6 on small, medium and large objects
 Measured here: not measured
 """

@@ -1,7 +1,9 @@
 """DETR with a CrossFormer-S on COCO.
 
+    python train.py detr_crossformer_small_coco --data.root /data/coco --init-from crossformer-s.pth
+
+The weights are those that the authors of CrossFormer trained on ImageNet.
 Source: the recipe of Carion et al. 2020 with the backbone of Wang et al. 2022; nobody has published the two together.
-Start from ImageNet weights of the backbone: --init-from crossformer-s.safetensors (published names).
 Published: none for this combination
 Measured here: not measured
 """

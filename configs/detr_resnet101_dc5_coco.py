@@ -1,7 +1,9 @@
 """DETR with a ResNet-101 whose last stage is dilated (DC5) on COCO.
 
+    python train.py detr_resnet101_dc5_coco --data.root /data/coco --init-from resnet101-63fe2227.pth
+
+The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet101.tv_in1k.
 Source: Carion et al. 2020, table 1; the released weights' schedule: 500 epochs, learning rate down at 400, batch 64.
-The published runs start from ImageNet weights of the backbone: --init-from resnet101.safetensors (torchvision names).
 Published: AP 44.9, AP50 64.7
 Measured here: not measured
 """

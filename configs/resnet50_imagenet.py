@@ -1,5 +1,8 @@
 """ResNet-50 on ImageNet-1k at 224 x 224, in 100 epochs.
 
+    python train.py resnet50_imagenet --data.root /data/imagenet
+
+The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: He et al. 2016 with the optimizer and augmentation of today's recipes, as in Wightman et al. 2021 (A3): AdamW,
 mixup, cutmix and RandAugment in place of SGD and crops alone.
 Published: top-1 76.1 (torchvision, SGD) and 78.1 (A3, LAMB); none for this recipe

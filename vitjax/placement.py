@@ -1,8 +1,9 @@
 """The only file that knows devices: mesh, placement and compilation."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -10,6 +11,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vitjax.errors import FieldError
 from vitjax.structs import Assignment, Predictions, Targets
+
+Precision = Literal["default", "high", "highest"]
+"""Of float32 matrix products on accelerators; CPUs compute them in full always."""
 
 
 def data_mesh() -> Mesh:
@@ -65,3 +69,8 @@ def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions
         return matching
     layered, batched = PartitionSpec(None, "data"), PartitionSpec("data")
     return jax.shard_map(matching, mesh=mesh, in_specs=(layered, batched), out_specs=layered, check_vma=False)
+
+
+def matmul_precision(precision: Precision | None) -> contextlib.AbstractContextManager:
+    """Within it, float32 matrix products that are traced have this precision; with None that of JAX's own setting."""
+    return contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision)

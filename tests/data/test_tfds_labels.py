@@ -121,3 +121,21 @@ def test_what_is_missing_is_named(prepared, tmp_path):
     for config in ("plain", "many"):
         with pytest.raises(DataError, match=r"has .*image.*, not an image and one class label, called image and label"):
             replace(prepared, name=f"flowers/{config}:2.0.0").open("train")
+
+
+def test_the_same_data_unpacked_are_read_with_one_flag(tmp_path):
+    for split, name in (("train", NAMES[1]), ("train", NAMES[0]), ("val", NAMES[1])):
+        folder = tmp_path / split / name
+        folder.mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(folder / "1.JPEG")
+    data = TfdsLabels(root=str(tmp_path))
+    train, val = data.open(data.train_split), data.open(data.split)
+    assert (len(train), len(val), train.classes) == (2, 1, val.classes)
+    assert train.classes.names == (NAMES[0], NAMES[1])  # in the order in which TFDS has them
+
+
+def test_what_is_neither_prepared_nor_unpacked_is_told_both_ways(tmp_path):
+    with pytest.raises(DataError, match=r"tfds build .*\. Or name the folder .*: --data\.root FOLDER\."):
+        TfdsLabels(str(tmp_path)).open("train")
+    with pytest.raises(DataError, match="does not exist"):
+        TfdsLabels(root=str(tmp_path / "nowhere")).open("train")

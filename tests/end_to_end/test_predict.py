@@ -108,3 +108,12 @@ def test_models_lists_published_scores(capsys, monkeypatch):
     assert main(["models"]) == 0
     said = capsys.readouterr().out
     assert "detr_resnet50_coco" in said and "AP 42.0" in said and "not measured" in said
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export"])
+def test_the_precision_of_matrix_products_can_be_given(command, run, data, tmp_path, capsys):
+    words = {"predict": [str(data / "val" / "0.png"), "--out", str(tmp_path / "out")], "evaluate": []}
+    words["export"] = [str(tmp_path / "out"), "--size", "32", "64"]
+    assert main([command, str(run), *words[command], "--matmul-precision", "highest"]) == 0
+    with pytest.raises(SystemExit):
+        main([command, str(run), *words[command], "--matmul-precision", "most"])

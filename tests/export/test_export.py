@@ -313,3 +313,12 @@ def _numpy(raw):
 
 def _example():
     return next(export_program._examples(Program(Asked(), {}, 4, 4, True, TopDetections(3)), 2))
+
+
+def test_the_program_computes_at_the_precision_of_the_run(detector, tmp_path):
+    for precision in ("default", "highest"):
+        out = tmp_path / precision
+        export_model(dataclasses.replace(detector, matmul_precision=precision), out, size=FRAME)
+        program = jax.export.deserialize(bytearray((out / "model.bin").read_bytes())).mlir_module()
+        products = [line for line in program.splitlines() if "stablehlo.dot_general" in line]
+        assert all("HIGHEST, HIGHEST" in line for line in products) == (precision == "highest")

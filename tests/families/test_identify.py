@@ -3,66 +3,27 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
+from published import DEFORMABLE, MODELS, SIZES, THIN, file_of, tensors_of
 
-from vitjax.backbones.crossformer import CrossFormer, crossformer_small
+from vitjax.backbones.crossformer import CrossFormer
 from vitjax.backbones.resnet import ResNet
 from vitjax.checkpoints.paths import flatten
 from vitjax.classification.classifier import Classifier
-from vitjax.classification.postprocess import TopClasses
 from vitjax.commands.main import main
-from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
 from vitjax.data.label_names import COCO, coco_classes, imagenet, is_thing, numbered
-from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
-from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.export.convert import convert, write_run_folder
 from vitjax.families.identify import detector_tensors, identify
-from vitjax.families.known import family_of
-from vitjax.families.model_file import ModelFile, shapes_of
 from vitjax.families.parts import resnet_of
 from vitjax.formats.pth import read_pth
 from vitjax.formats.tables import PublishedError, TensorFile
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.initial import read_weights
 from vitjax.runs.read_model import read_model, write_official
-from vitjax.segmentation.detr_masks import MaskDETR
-
-THIN = ResNet(depth=18, width=8, stage_blocks=(1, 1, 1))
-SIZES = {"channels": 32, "encoder_layers": 1, "decoder_layers": 2, "feed_forward": 16, "num_queries": 5}
-DEFORMABLE = {**SIZES, "num_queries": 7, "backbone": THIN, "num_classes": 4}
-MASKS = {**SIZES, "channels": 128, "backbone": ResNet(depth=18, width=8, stage_blocks=(1, 1, 1, 1)), "num_classes": 4}
-MODELS = {
-    "detr": DETR(THIN, num_classes=91, **SIZES),
-    "detr, learned and pre-norm": DETR(THIN, num_classes=3, position="learned", pre_norm=True, **SIZES),
-    "detr with masks": MaskDETR(DETR(**MASKS)),
-    "deformable": DeformableDETR(**DEFORMABLE, encoder_points=2),
-    "deformable, single-scale": DeformableDETR(**DEFORMABLE, levels=1, backbone_levels=1),
-    "deformable, refining": DeformableDETR(**DEFORMABLE, refine=True),
-    "deformable, two-stage": DeformableDETR(**{**DEFORMABLE, "num_queries": 300}, refine=True, two_stage=True),
-    "resnet": Classifier(ResNet(depth=18), num_classes=1000, norm=False),
-    "crossformer": Classifier(crossformer_small(), num_classes=1000),
-}
-
-
-def file_of(model):
-    """A model with weights drawn for it."""
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes_of(model))
-    detector = not isinstance(model, Classifier)
-    ways = (Resize(), BestClass() if isinstance(model, DETR | MaskDETR) else TopDetections()) if detector else None
-    resize, postprocess = ways or (CenterCrop(), TopClasses())
-    classes = numbered(model.num_classes)
-    return ModelFile(model, variables, classes, resize, postprocess)
-
-
-def tensors_of(file):
-    """Its tensors as official files hold them."""
-    return family_of(file.model).official.tensors_of(file.model, file.variables)
 
 
 def assert_same(found, wanted):
@@ -210,6 +171,18 @@ def test_nothing_that_is_there_is_overwritten_by_a_run_folder(tmp_path):
     (tmp_path / "run" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="is there already"):
         convert(str(tmp_path / "detr.pth"), tmp_path / "run")
+
+
+def test_values_that_are_not_finite_are_said(tmp_path):
+    file = file_of(MODELS["detr"])
+    assert not any("NaN" in note for note in file.notes)
+    for path in ("encoder", "decoder"):
+        file.variables["params"][path]["layer_0"]["feed_forward"]["expand"]["bias"][0] = np.nan
+    write_official(file, tmp_path / "detr.pth")
+    write_run_folder(file, tmp_path / "run")
+    for source in ("detr.pth", "run"):
+        said = [note for note in read_model(tmp_path / source).notes if "NaN" in note]
+        assert len(said) == 1 and "in 2 of its" in said[0] and "encoder/layer_0/feed_forward/expand/bias" in said[0]
 
 
 @pytest.mark.parametrize("name", ["nowhere.pth", "text.pth", "folder", "cut.pth"])

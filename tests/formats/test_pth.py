@@ -157,6 +157,13 @@ def test_namespaces_and_configs_become_dictionaries(tmp_path):
     assert found == ({"A": {"B": [1]}}, {"lr": 1.0}, "cuda:0", "torch.float16", (2, 3))
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_paths_in_settings_become_text(protocol, tmp_path):
+    settings = argparse.Namespace(out=Path("runs") / "detr", root=Path("/data"))
+    found = read(zipped(pickle.dumps({"args": settings}, protocol)), tmp_path)
+    assert found["args"] == {"out": "runs/detr", "root": "/data"}
+
+
 def test_dictionaries_of_old_pythons_are_read(tmp_path):
     """Python 2 gave the items of an OrderedDict as lists, and its text as bytes."""
     pickled = b"\x80\x02" + called("collections OrderedDict", b"](]" + b"(U\x01a" + op(1) + b"ee")
@@ -314,6 +321,10 @@ def test_a_damaged_storage_in_a_zip_file_is_seen(tmp_path):
         (b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
         (b"storages".ljust(257, b"\0") + b"ustar" + bytes(300), "is a tar archive, as torch wrote until 2017"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "is an HDF5 file, as Keras writes"),
+        (b"\x93NUMPY\x01\x00v\x00", "is a single NumPy array"),
+        (b"\x1f\x8b\x08\x00", "is compressed with gzip; unpack it first"),
+        (b'{"weight_map": {}}', "is JSON, as settings and lists of parts are"),
         (b"\x00\x01\x02\x03", "begins with the bytes 00 01 02 03"),
         (pickle.dumps({"model": {}}, 2), "is a pickle that torch.save did not write"),
         (pickle.dumps(np.ones(3), 2), "names 'numpy.*_reconstruct'"),

@@ -6,11 +6,11 @@ import json
 import pickle
 import struct
 import zipfile
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+from published import saved
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -31,27 +31,6 @@ def assert_same(found, wanted):
     for name, array in wanted.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(found[name], array)
-
-
-def saved(path: Path, **content) -> Path:
-    """A .pth file of a dictionary; where a value is a dictionary of arrays, these are tensors."""
-    pickled, storages = b"\x80\x02}(", []
-    for key, value in content.items():
-        pickled += pickle.dumps(key, 2)[2:-1]
-        if isinstance(value, dict) and any(isinstance(array, np.ndarray) for array in value.values()):
-            write_pth(path, value)
-            with zipfile.ZipFile(path) as archive:
-                body = archive.read("archive/data.pkl")[2:-1]
-                data = [archive.read(f"archive/data/{index}") for index in range(len(value))]
-            storages = storages or data
-            pickled += body
-        else:
-            pickled += pickle.dumps(value, 2)[2:-1]
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("it/data.pkl", pickled + b"u.")
-        for index, data in enumerate(storages):
-            archive.writestr(f"it/data/{index}", data)
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -73,6 +73,17 @@ def test_a_detector_is_compiled_once_whatever_is_asked_of_it(monkeypatch):
     assert len(made) == 1
 
 
+def test_predictions_and_scores_are_computed_at_the_precision_that_is_given(monkeypatch):
+    made = []
+    monkeypatch.setattr(predictor, "Sweep", lambda *parts: made.append(parts[2]) or Sweep(*parts))
+    task = ImageClassifier(Shade(), CenterCrop(8, 8), TopClasses(3))
+    for precision in ("highest", None):
+        classifier = Predictor(task, {}, COLOURS, precision=precision)
+        classifier(blank(8, 8))
+        classifier.evaluate(Coloured(), batch_size=4)
+    assert made == ["highest"] * 2 + [None] * 2
+
+
 def test_what_the_model_does_not_know_is_refused(classifier):
     with pytest.raises(FieldError, match="--threshold and --nms are for detectors"):
         classifier(blank(8, 8), nms=0.5)

@@ -12,8 +12,9 @@ from flax import linen as nn
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
+from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Sample
-from vitjax.inference.sweep import Sweep
+from vitjax.inference.sweep import Sweep, make_predict_step
 from vitjax.placement import data_mesh
 from vitjax.tasks.classification import ImageClassifier
 
@@ -113,3 +114,21 @@ def test_a_model_is_asked_as_in_evaluation_with_the_variables_that_are_given():
         variables = {"params": {"logits": jax.nn.one_hot(label, 3)}}
         (answer,) = sweep(variables, Coloured(records=1, broken=()), batch_size=1)
         assert answer.prediction.labels.tolist() == [label]
+
+
+@pytest.mark.parametrize("precision", [None, "default", "high", "highest"])
+def test_matrix_products_have_the_precision_that_is_asked_for(precision):
+    task = ImageClassifier(Dense(), *PARTS[1:])
+    batch = next(batches(Coloured(broken=()), task.plan(Coloured(), 2, multiple=32), max_objects=1))
+    with jax.default_matmul_precision("high"):
+        said = str(jax.make_jaxpr(make_predict_step(task, precision))({"params": {"kernel": np.eye(3)}}, batch))
+    wanted = {None: "HIGH", "default": "DEFAULT", "high": "HIGH", "highest": "HIGHEST"}[precision]
+    assert f"Precision.{wanted}," in said or f"Precision.{wanted})" in said
+
+
+class Dense(nn.Module):
+    """A matrix product of the image's colour."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return images.pixels.mean((1, 2)) @ self.param("kernel", nn.initializers.ones, (3, 3))

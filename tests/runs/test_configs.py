@@ -233,3 +233,11 @@ def test_the_help_of_a_config_tells_of_forks(capsys):
     with pytest.raises(SystemExit):
         override(load_config("quickstart"), ["--help"])
     assert "--fork [DIR]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name.endswith("_imagenet")])
+def test_imagenet_is_read_unpacked_or_as_tfds_has_prepared_it_with_one_flag_each(name):
+    config = load_config(name)
+    assert override(config, ["--data.root", "/data/imagenet"]).data.root == "/data/imagenet"
+    assert override(config, ["--data.data-dir", "/data/tfds"]).data.data_dir == "/data/tfds"
+    assert f"python train.py {name} --data.root /data/imagenet" in config.text

@@ -149,6 +149,41 @@ def test_weights_that_do_not_fit_anywhere_are_refused(tmp_path):
         initialize_from(tmp_path / "other.npz", wanted)
 
 
+def refused(tmp_path, variables, mine, **options):
+    """What is said of weights from which nothing is started; `mine` must not even be drawn, being given as shapes."""
+    np.savez(tmp_path / "weights.npz", **to_published(variables, table=RESNET))
+    with pytest.raises(DataError) as caught:
+        initialize_from(tmp_path / "weights.npz", mine, **options)
+    return str(caught.value)
+
+
+def test_weights_of_another_backbone_are_refused_before_anything_is_drawn(tmp_path):
+    deeper = variables_of(Classifier(ResNet(18, width=8, stage_blocks=(1, 2)), num_classes=7, norm=False), seed=0)
+
+    def mine():
+        return jax.tree.map(jnp.asarray, classifier(7, seed=1, norm="frozen_batch"))
+
+    assert "looks like a ResNet of 1+2 blocks" in refused(tmp_path, deeper, mine)
+    np.savez(tmp_path / "right.npz", **to_published(classifier(7, seed=0, norm="frozen_batch"), table=RESNET))
+    assert_same(*(initialize_from(tmp_path / "right.npz", given)[0] for given in (mine, mine())))
+
+
+def test_frozen_parameters_that_weights_do_not_have_are_refused_and_named(tmp_path):
+    published, mine = classifier(7, seed=0, norm="frozen_batch"), classifier(3, seed=1, norm="frozen_batch")
+    said = refused(tmp_path, published, mine, frozen=lambda path: path.startswith(("head", "backbone/stem")))
+    assert "has nothing for 2 parameters that are frozen" in said and "head/bias, head/kernel. Give" in said
+    initialize_from(tmp_path / "weights.npz", mine, frozen=lambda path: path.startswith("backbone"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_is_trained_from_weights_that_are_not_finite(value, tmp_path):
+    published, mine = classifier(7, seed=0, norm="frozen_batch"), classifier(3, seed=1, norm="frozen_batch")
+    published["params"]["backbone"]["stem_conv"]["kernel"].flat[3] = value
+    published["params"]["head"]["kernel"].flat[3] = value  # which is not taken
+    said = refused(tmp_path, published, mine)
+    assert "has NaN or infinity in 1 of its" in said and "params/backbone/stem_conv/kernel" in said
+
+
 @pytest.mark.parametrize("name", ["nowhere.safetensors", "weights.pth", "folder"])
 def test_what_holds_no_weights_is_named(name, tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"")

@@ -99,6 +99,8 @@ CHANGES = {
     "micro_batches": 2,
     "evaluation_batch_size": 2,
     "workdir": "elsewhere",
+    "pretrained": "the weights of somebody",
+    "from_scratch": True,
 }
 
 
@@ -108,7 +110,7 @@ def test_how_long_a_run_goes_and_what_is_kept_and_told_may_change(run):
     with open_run(run, changed, CLASSES) as opened:
         assert read_run(run)[0] == EXPERIMENT  # nothing is written before it is said
         opened.record()
-    assert read_run(run) == (changed, CLASSES)
+    assert read_run(run) == (dataclasses.replace(changed, from_scratch=False), CLASSES)  # how it began stays
 
 
 def test_each_field_that_is_compared_makes_another_run():
@@ -119,7 +121,7 @@ def test_each_field_that_is_compared_makes_another_run():
 
 
 def test_the_source_of_the_first_weights_may_be_left_out_later(run):
-    started = dataclasses.replace(EXPERIMENT, init_from="gone.pth", match_classes=True)
+    started = dataclasses.replace(EXPERIMENT, init_from="gone.pth", match_classes=True, from_scratch=True)
     write_run(run, started, CLASSES)
     with open_run(run, EXPERIMENT, CLASSES) as opened:
         opened.record()

@@ -1,5 +1,7 @@
 """One reading of what people name, whether a model is used or weights are started from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
 from vitjax.runs.initial import read_weights
 from vitjax.runs.read_model import find, read_model
+from vitjax.tasks.load import load
 
 
 def value(variables):
@@ -68,3 +71,11 @@ def test_checkpoints_alone_are_weights_and_no_model(run):
     assert find(run).kind == "run" and read_weights(run).classes is None
     with pytest.raises(DataError, match=r"it has no experiment\.json"):
         read_model(run)
+
+
+def test_a_run_is_used_with_the_precision_that_it_was_trained_with(run, tmp_path):
+    file = dataclasses.replace(read_model(run), matmul_precision="highest")
+    write_run_folder(file, tmp_path / "precise")
+    assert [read_model(each).matmul_precision for each in (run, tmp_path / "precise")] == ["default", "highest"]
+    assert load(tmp_path / "precise").precision == "highest"
+    assert load(tmp_path / "precise", matmul_precision="high").precision == "high"

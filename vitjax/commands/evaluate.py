@@ -3,11 +3,13 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from vitjax.data.coco import CocoFolder
+
+_PRECISION = Literal["default", "high", "highest"] | None
 
 
 def run(words: list[str]) -> None:
@@ -19,7 +21,7 @@ def run(words: list[str]) -> None:
     arguments = _evaluate_arguments(CocoFolder() if model is None else _data_of(model))
     asked: Any = tyro.cli(arguments, prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,))
     source = asked.data.open(asked.data.split)
-    predictor = load(asked.model, step=asked.step)
+    predictor = load(asked.model, step=asked.step, matmul_precision=asked.matmul_precision)
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
     print("\n".join([heading, *source.problems]), flush=True)
@@ -61,6 +63,7 @@ def _evaluate_arguments(data: Any) -> type:
             ("batch_size", told(int, "Images that are run at once."), 8),
             ("workers", told(int, "Processes that read images; 0 does it in a thread."), 0),
             ("step", told(int | None, "Checkpoint to use; the best one if left out."), None),
+            ("matmul_precision", told(_PRECISION, "Of float32 matrix products; the run's, or default."), None),
             ("out", told(str | None, "Folder for results.json and scores.json; nothing is written if left out."), None),
         ],
         frozen=True,

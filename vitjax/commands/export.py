@@ -1,7 +1,8 @@
 """`vitjax export`: a model as a folder that runs without vitjax."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -25,6 +26,8 @@ class ExportArguments:
     """The program gives detections in pixels, or the best classes; without, logits and relative boxes."""
     step: int | None = None
     """Checkpoint to use; the best one if left out."""
+    matmul_precision: Literal["default", "high", "highest"] | None = None
+    """Precision of float32 matrix products on accelerators; that of the run, or JAX's default, if left out."""
 
 
 def run(words: list[str]) -> None:
@@ -34,6 +37,8 @@ def run(words: list[str]) -> None:
 
     options = asdict(tyro.cli(ExportArguments, prog="vitjax export", args=words))
     file, out = read_model(options.pop("model"), step=options.pop("step")), options.pop("out")
+    if precision := options.pop("matmul_precision"):
+        file = replace(file, matmul_precision=precision)
     done = export_model(file, Path(out), **options)
     for note in (*file.notes, *done.notes):
         print(note)

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -39,6 +40,8 @@ class PredictArguments:
     """Processes that read images; 0 does it in a thread."""
     step: int | None = None
     """Checkpoint to use; the best one if left out."""
+    matmul_precision: Literal["default", "high", "highest"] | None = None
+    """Precision of float32 matrix products on accelerators; that of the run, or JAX's default, if left out."""
 
 
 def run(words: list[str]) -> None:
@@ -50,7 +53,7 @@ def run(words: list[str]) -> None:
 
     given = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
     paths = find_inputs(given.images)
-    predictor = load(given.model, step=given.step)
+    predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision)
     asked = Asked(given.threshold, given.top, given.nms)
     options = {name: getattr(given, name) for name in ("every", "csv", "batch_size", "workers")}
     tell = functools.partial(print, flush=True)

@@ -5,13 +5,16 @@ from typing import Any, ClassVar
 
 from vitjax.data.decode import decode
 from vitjax.data.errors import DataError
+from vitjax.data.image_folder import FolderImages, ImageFolder
 from vitjax.data.source import Classes, Sample, labelled
 from vitjax.data.tfds_prepared import PreparedSplit, find_split, read_record
+
+_UNPACKED = "Or name the folder with the unpacked train/ and val/: --data.root FOLDER."
 
 
 @dataclass(frozen=True)
 class TfdsLabels:
-    """A data set with the features `image` and `label` that TFDS has prepared as array_record.
+    """A data set with the features `image` and `label` that TFDS has prepared as array_record, or unpacked.
 
     Opening a split reads its first record only, so what is wrong with another shows when it is read. The classes are
     called as TFDS calls them: those of imagenet2012 are WordNet ids, n01440764 is the tench.
@@ -27,15 +30,20 @@ class TfdsLabels:
     """Split to train on."""
     split: str = "validation"
     """Split to evaluate on."""
+    root: str = ""
+    """The same data unpacked, a folder with train/<class name>/<image> and val/<class name>/<image>; where it is given,
+    it is read in place of data_dir."""
 
-    def open(self, split: str) -> "TfdsLabelledImages":
+    def open(self, split: str) -> "TfdsLabelledImages | FolderImages":
         """The images and labels of a split.
 
         Raises:
             DataError: the data are not prepared, or not as array_record, or have no such split or features; or the
-                split is empty or has no labels.
+                split is empty or has no labels; or the folder is not laid out as it should be.
         """
-        found = find_split(self.data_dir, self.name, split)
+        if self.root:
+            return ImageFolder(self.root, self.train_split, self.split).open(split)
+        found = find_split(self.data_dir, self.name, split, _UNPACKED)
         names = _class_names(found)
         records, where = found.records(), f"{self.name} {split}"
         if not len(records):

@@ -36,11 +36,12 @@ class PreparedSplit:
         return self.builder.as_data_source(self.split, decoders=decoders)
 
 
-def find_split(data_dir: str, name: str, split: str) -> PreparedSplit:
+def find_split(data_dir: str, name: str, split: str, otherwise: str = "") -> PreparedSplit:
     """A split of `name` (data set/configuration:version, without a version the highest) in `data_dir`.
 
     Raises:
-        DataError: the data are not prepared, or not as array_record, or have no such split.
+        DataError: the data are not prepared, which ends with what to do `otherwise`, or not as array_record, or have no
+            such split.
     """
     how_to = (
         "Prepare it once, in an environment that has tensorflow-cpu and importlib_resources: "
@@ -50,7 +51,7 @@ def find_split(data_dir: str, name: str, split: str) -> PreparedSplit:
     versions = folder.glob("*/dataset_info.json")  # there are such where the name has no version
     folder = max((path.parent for path in versions), key=_version, default=folder)
     if not (folder / "dataset_info.json").is_file():
-        raise DataError(f"{folder} holds no prepared data set. {how_to}")
+        raise DataError(f"{folder} holds no prepared data set. {how_to}{otherwise and f'. {otherwise}'}")
     try:
         import tensorflow_datasets as tfds  # takes half a second, so only where it is used
     except ImportError as error:

@@ -69,4 +69,4 @@ def default_experiment(file: ModelFile) -> Experiment:
         raise DataError(f"{type(file.model).__name__} is of no known family, so what it is trained with is not known.")
     kind: Any = experiment_of(file.model)
     parts = {"model": file.model, "loss": family.loss(), "resize": file.resize, "postprocess": file.postprocess}
-    return kind(**parts, data=kind.data_of(file.classes))
+    return kind(**parts, data=kind.data_of(file.classes), matmul_precision=file.matmul_precision)

@@ -22,6 +22,7 @@ from vitjax.export import run_exported
 from vitjax.export.program import Outputs, Program, differences
 from vitjax.families.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
+from vitjax.placement import matmul_precision
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LIMIT = 1e-4
@@ -77,7 +78,8 @@ def export_model(
     _check(out, height, width, batch_size)
     variables = jax.tree.map(np.asarray, file.variables)
     program = Program(file.model, variables, height, width, preprocess, file.postprocess if postprocess else None)
-    exported, notes = _traced(program, batch_size)
+    with matmul_precision(file.matmul_precision):
+        exported, notes = _traced(program, batch_size)
     notes = (*file.notes[len(given.notes) :], *notes)
     content = bytes(exported.serialize())
     found = _compared(program, content, batch_size=2 if _is_symbolic(exported) else exported.in_avals[0].shape[0])

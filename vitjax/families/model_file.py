@@ -11,6 +11,7 @@ from vitjax.data.crops import CenterCrop
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.families.known import detector_inside
+from vitjax.placement import Precision
 from vitjax.structs import Images
 
 
@@ -18,7 +19,8 @@ from vitjax.structs import Images
 class ModelFile:
     """A model, its variables as NumPy arrays, what its labels mean, and what is done before and after it.
 
-    `step` is that of a run's checkpoint, and `notes` are lines for people on what was guessed or left behind.
+    `step` is that of a run's checkpoint and `matmul_precision` the run's; `notes` are lines for people on what was
+    guessed or left behind.
     """
 
     model: nn.Module
@@ -28,6 +30,7 @@ class ModelFile:
     postprocess: Any
     notes: tuple[str, ...] = ()
     step: int = 0
+    matmul_precision: Precision = "default"
 
     def without_masks(self) -> "ModelFile":
         """The detector inside a model with masks, for those who know no masks; any other model as it is."""

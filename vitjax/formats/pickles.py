@@ -10,6 +10,7 @@ import reprlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -226,6 +227,11 @@ def _device(kind: Any, index: Any = None) -> str:
     return str(_key(kind)) if index is None else f"{_key(kind)}:{_key(index)}"
 
 
+def _path(*parts: Any) -> str:
+    """A path as text, for settings hold such."""
+    return str(PurePosixPath(*(str(_key(part)) for part in parts)))
+
+
 def _number_type(name: Any, *_: Any) -> np.dtype:
     if name not in _NUMBERS:
         raise Refused(f"has a NumPy value of the type {_shown(name)}, which is no number.")
@@ -282,6 +288,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("__builtin__.set", "builtins.set"), lambda items: set(map(_key, items))),
     **dict.fromkeys(("__builtin__.bytes", "_codecs.encode"), _bytes),
     "numpy.dtype": _number_type,
+    **dict.fromkeys(("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath"), _path),
     **dict.fromkeys(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), _number),
 }
 _CLASSES: dict[str, Callable[[], Any]] = {

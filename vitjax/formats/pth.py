@@ -22,6 +22,13 @@ from vitjax.formats.pickles import STORAGES, Refused, run_pickle
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how the files of torch before 1.6 begin
 _ALIGNMENT = 64  # bytes; torch aligns its storages so too, that they can be mapped into memory
+_OTHERS = {  # what other files begin with
+    b"\x89HDF": "an HDF5 file, as Keras writes; what can be read are weights of torch, safetensors and NumPy",
+    b"\x93NUMPY": "a single NumPy array; save all tensors by their names with numpy.savez",
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"{": "JSON, as settings and lists of parts are; give the file of the weights, or the folder that has both",
+    b"GGUF": "a GGUF file; what can be read are weights of torch, safetensors and NumPy",
+}
 _ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # an empty one
 BROKEN = (  # what reading damaged bytes can run into
     *(ValueError, TypeError, AttributeError, LookupError, OverflowError, MemoryError, EOFError, RuntimeError),
@@ -63,6 +70,8 @@ def found_in(head: bytes) -> str:
         return "is a web page, as failed downloads leave behind; open the link in a browser and save the file itself."
     if text.startswith(b"version https://git-lfs"):
         return "only points to the file in Git LFS; run `git lfs pull`."
+    if found := next((kind for start, kind in _OTHERS.items() if head.startswith(start)), None):
+        return f"is {found}."
     if head[257:262] == b"ustar":
         return "is a tar archive, as torch wrote until 2017; load and save it with a newer torch first."
     if any(byte < 9 for byte in head):

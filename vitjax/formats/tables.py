@@ -128,11 +128,15 @@ def frozen_norm(published: str, ours: str) -> tuple[Rule, ...]:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """The tensors of a file by name, the settings that it says they were made with, and what the file is called."""
+    """The tensors of a file by name, the settings that it says they were made with, and what the file is called.
+
+    `notes` are lines for people on what was taken of it.
+    """
 
     tensors: dict[str, np.ndarray]
     settings: dict[str, Any]
     name: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def table_of(state: Mapping[str, np.ndarray], tables: Sequence[Table]) -> Table:

@@ -5,7 +5,6 @@ import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,13 +12,10 @@ import safetensors
 from safetensors.numpy import save
 
 from vitjax.data.errors import DataError
+from vitjax.formats.checkpoint import model_of, state_in
 from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, write_pth
 from vitjax.formats.tables import TensorFile
 
-_STATES = ("model", "state_dict", "model_state_dict", "module", "net")  # where checkpoints keep the tensors
-_SETTINGS = ("args", "config", "cfg")
-_LEVELS = 4  # of mappings, the outermost first, down to the tensors
-_MOST_SETTINGS = 100_000  # values; a few bytes of a file can stand for any number of them
 _SAFETENSORS = {
     **{"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16)},
     **{f"{kind}{8 * width}": np.dtype(f"<{kind.lower()}{width}") for kind in "IU" for width in (1, 2, 4, 8)},
@@ -30,8 +26,9 @@ _SAFETENSORS = {
 def read_tensors(path: Path) -> TensorFile:
     """The tensors of a file of torch (.pth, .pt, .bin), safetensors or NumPy (.npz), told by its content.
 
-    Of a checkpoint the model's state is taken, without a "module." before all names; the settings are those beside it,
-    as plain dictionaries, or the metadata of safetensors. Arrays may be read-only and share their memory.
+    Of a checkpoint the model's state is taken, its averaged weights where it has them, without a "module." or
+    "_orig_mod." before all names; the settings are those beside it, as plain dictionaries, or the metadata of
+    safetensors. Arrays may be read-only and share their memory.
 
     Raises:
         DataError: it is none of these, it is damaged or names what may be harmful, or there are no tensors in it.
@@ -46,12 +43,12 @@ def read_tensors(path: Path) -> TensorFile:
     elif head.startswith(b"PK") and _is_npz(path):
         file = _read_npz(path)
     elif head.startswith((b"PK", b"\x80")):
-        file = _model_of(path, read_pth(path))
+        file = model_of(path, read_pth(path))
     else:
         raise DataError(f"{path} is no .pth, .safetensors or .npz file: it {found_in(head)}")
     if not file.tensors:
         raise DataError(f"{path} holds no tensors.")
-    return dataclasses.replace(file, name=path.name)
+    return dataclasses.replace(file, tensors=state_in(file.tensors), name=path.name)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], *, under: str | None = None) -> None:
@@ -104,43 +101,3 @@ def _read_npz(path: Path) -> TensorFile:
         raise DataError(f"{path} is no whole .npz file of numbers: {error}.") from error
     bfloat16 = np.dtype(ml_dtypes.bfloat16)  # NumPy writes it as any two bytes
     return TensorFile({name: a.view(bfloat16) if a.dtype == "V2" else a for name, a in tensors.items()}, {})
-
-
-def _model_of(path: Path, content: Any) -> TensorFile:
-    """The model's state in what `torch.save` was given, and the settings beside it or further out."""
-    levels = _levels(content)
-    if not levels:
-        there = f"the keys {[*content][:20]}" if isinstance(content, dict) else f"a {type(content).__name__}"
-        wish = f"tensors by name are looked for at the top and under {', '.join(_STATES)}"
-        raise DataError(f"{path} holds no tensors where they should be, but {there}; {wish}.")
-    state = {name: array for name, array in levels[-1].items() if isinstance(array, np.ndarray)}
-    prefix = "module." if all(str(name).startswith("module.") for name in state) else ""
-    settings = (level[key] for level in levels for key in _SETTINGS if isinstance(level.get(key), dict))
-    try:
-        plain = _plain(next(settings, {}), [_MOST_SETTINGS])
-    except RecursionError as error:
-        raise DataError(f"{path} has settings that hold themselves or have no end.") from error
-    return TensorFile({str(name).removeprefix(prefix): array for name, array in state.items()}, plain)
-
-
-def _levels(content: Any, most: int = _LEVELS) -> list[dict[Any, Any]]:
-    """The mappings from the outermost to that of the tensors; none where there are no tensors."""
-    if not isinstance(content, dict) or not most:
-        return []
-    for key in _STATES:
-        if inner := _levels(content.get(key), most - 1):
-            return [content, *inner]
-    arrays = sum(isinstance(value, np.ndarray) for value in content.values())
-    return [content] if arrays and 2 * arrays >= len(content) else []
-
-
-def _plain(value: Any, left: list[int]) -> Any:
-    """The value with plain dictionaries and lists for whatever holds others; `left` counts how many may still come."""
-    left[0] -= 1
-    if left[0] < 0:
-        raise RecursionError("too many settings")
-    if isinstance(value, dict):
-        return {key: _plain(inner, left) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set):
-        return type(value)(_plain(inner, left) for inner in value)
-    return value

@@ -14,7 +14,7 @@ from vitjax.data.source import Classes, Source
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.sweep import Sweep
 from vitjax.inference.task import NOTHING_ASKED, Asked, Task
-from vitjax.placement import data_mesh, place_state
+from vitjax.placement import Precision, data_mesh, place_state
 from vitjax.prediction import Answer
 
 if TYPE_CHECKING:
@@ -28,13 +28,25 @@ if TYPE_CHECKING:
 class Predictor:
     """Predicts on paths, PIL images and arrays; compiles once per bucket of image sizes."""
 
-    def __init__(self, task: Task, variables: dict[str, Any], classes: Classes, *, step: int = 0) -> None:
-        """Places the variables on all devices; `step` is the checkpoint's, for people."""
+    def __init__(
+        self,
+        task: Task,
+        variables: dict[str, Any],
+        classes: Classes,
+        *,
+        step: int = 0,
+        precision: Precision | None = None,
+    ) -> None:
+        """Places the variables on all devices; `step` is the checkpoint's, for people.
+
+        The precision is that of float32 matrix products; None is JAX's own setting.
+        """
         self._mesh = data_mesh()
         self.task = task
         self.model = task.model
         self.classes = classes
         self.step = step
+        self.precision: Precision | None = precision
         self._variables = place_state(variables, self._mesh)
         self._sweeps: dict[int | None, Sweep] = {}
 
@@ -80,14 +92,14 @@ class Predictor:
         task = self.task.asked(asked)
         top = None if task is self.task else asked.top
         if top not in self._sweeps:
-            self._sweeps[top] = Sweep(task, self._mesh)
+            self._sweeps[top] = Sweep(task, self._mesh, self.precision)
         sweep = self._sweeps[top]
         return sweep(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
 
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
         """The scores on a source, with a progress bar where stderr is a terminal."""
         task, variables = self.task.scored(self._variables)
-        answers = Sweep(task, self._mesh)(
+        answers = Sweep(task, self._mesh, self.precision)(
             variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers
         )
         return task.evaluate(iter(tqdm(answers, total=len(source), disable=None)), source)

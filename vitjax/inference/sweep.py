@@ -13,7 +13,7 @@ from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.task import Task
 from vitjax.ops.images import images_of
-from vitjax.placement import compiled, place_batch
+from vitjax.placement import Precision, compiled, matmul_precision, place_batch
 from vitjax.prediction import Answer
 from vitjax.structs import Batch, Terms
 
@@ -21,15 +21,16 @@ PredictStep = Callable[[dict[str, Any], Batch], tuple[Any, Terms]]
 Validate = Callable[[Any, Batch], Terms]
 
 
-def make_predict_step(task: Task, validate: Validate | None = None) -> PredictStep:
+def make_predict_step(task: Task, precision: Precision | None = None, validate: Validate | None = None) -> PredictStep:
     """The function from (variables, batch) to what the task makes of the model's answer, and the terms of its loss.
 
-    Nothing is compiled.
+    Nothing is compiled. Float32 matrix products are of the precision, or of JAX's own setting.
     """
 
     def step(variables: dict[str, Any], batch: Batch) -> tuple[Any, Terms]:
-        answer = task.model.apply(variables, images_of(batch), train=False)
-        return task.finish(answer, batch), {} if validate is None else validate(answer, batch)
+        with matmul_precision(precision):
+            answer = task.model.apply(variables, images_of(batch), train=False)
+            return task.finish(answer, batch), {} if validate is None else validate(answer, batch)
 
     return step
 
@@ -37,12 +38,14 @@ def make_predict_step(task: Task, validate: Validate | None = None) -> PredictSt
 class Sweep:
     """A task's compiled prediction step, ready to run over sources with any variables of the model."""
 
-    def __init__(self, task: Task, mesh: Mesh, validate: Validate | None = None) -> None:
+    def __init__(
+        self, task: Task, mesh: Mesh, precision: Precision | None = None, *, validate: Validate | None = None
+    ) -> None:
         """Compiles nothing yet; the first batch of each bucket does. `validate` gives the terms of a loss."""
         self.task = task
         self._mesh = mesh
         self._validates = validate is not None
-        self._step = compiled(make_predict_step(task, validate), mesh, batches=(1,))
+        self._step = compiled(make_predict_step(task, precision, validate), mesh, batches=(1,))
 
     def __call__(
         self,

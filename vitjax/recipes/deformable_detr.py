@@ -10,7 +10,7 @@ from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
-from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN
+from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN, pretrained_for
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
 from vitjax.tasks.detection import Detection
 
@@ -33,6 +33,7 @@ def deformable_detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNE
         keep_before_drops=True,
         evaluate_every=1,
         save_every=1,
+        pretrained=pretrained_for(backbone),
         workers=8,
     )
 

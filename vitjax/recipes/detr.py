@@ -4,7 +4,7 @@ import flax.linen as nn
 
 from vitjax.data.coco import CocoFolder
 from vitjax.detection.detr import DETR
-from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN
+from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN, pretrained_for
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.tasks.detection import Detection
 
@@ -24,6 +24,7 @@ def detr_coco(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZEN) -
         keep_before_drops=True,
         evaluate_every=10,
         save_every=1,
+        pretrained=pretrained_for(backbone),
         workers=8,
     )
 

@@ -26,6 +26,11 @@ class Adapted:
     fates: dict[str, str]
     unused: tuple[str, ...]
 
+    @property
+    def taken(self) -> list[str]:
+        """The paths whose arrays are those given, or made of them."""
+        return [path for path, fate in self.fates.items() if not fate.startswith("new")]
+
     def table(self, wanted: Flat) -> tuple[str, ...]:
         """Lines for people: for each part of the model and each fate the number of arrays and of parameters."""
         counts: Counter[tuple[str, str]] = Counter()

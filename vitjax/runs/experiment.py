@@ -5,13 +5,14 @@ import difflib
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import flax.linen as nn
 from jax.sharding import Mesh
 
 from vitjax.data.source import Classes, Source
 from vitjax.errors import FieldError
+from vitjax.placement import Precision
 from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
 from vitjax.runs.optimizer import AdamW
 
@@ -99,9 +100,14 @@ class Experiment(ABC):
     repository. Queries are made to fit; other parameters of another shape, such as the class head, start anew."""
     match_classes: bool = False
     """With init_from, take the class head for the classes that have the same name there."""
+    pretrained: str | None = None
+    """The weights that the recipe starts from, and the flag that gives them, in words; a new run is refused without
+    init_from. None asks for no weights, where no parameters are frozen."""
+    from_scratch: bool = False
+    """Start from random weights where the recipe starts from pre-trained ones; those that are frozen stay random."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
-    matmul_precision: Literal["default", "high", "highest"] = "default"
+    matmul_precision: Precision = "default"
     """Precision of float32 matrix products on accelerators."""
     seed: int = 0
     """Decides initial weights, data order, augmentation and dropout."""

@@ -7,10 +7,11 @@ from typing import Any
 from vitjax.data.source import Classes
 from vitjax.runs.serialize import CONFIG
 
-# What may change from one start to the next: how long, what is kept, told and scored, and how the work is divided.
+# What may change from one start to the next: how long, what is kept, told and scored, how the work is divided, and what
+# is asked of a start alone.
 MAY_CHANGE = frozenset(
     "epochs workers log_every evaluate_every save_every keep_last keep_best keep_before_drops best micro_batches "
-    "evaluation_batch_size workdir".split()
+    "evaluation_batch_size workdir pretrained from_scratch".split()
 )
 _START = ("init_from", "match_classes")  # only a run without a checkpoint reads them
 

@@ -1,5 +1,6 @@
 """Weights that a new run starts from: another run, published ones, or a folder in Hugging Face's layout."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,22 +9,26 @@ import jax
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
-from vitjax.families.identify import detector_tensors, told_by
-from vitjax.formats.tables import from_published, renamed_norms
+from vitjax.families.huggingface.folder import timm_file
+from vitjax.families.identify import sorted_out
+from vitjax.formats.tables import TensorFile, from_published, renamed_norms
 from vitjax.formats.tensor_files import read_tensors
-from vitjax.runs.adapt import adapt, is_class_bias
-from vitjax.runs.read_model import find, read_checkpoint, read_model
+from vitjax.runs.adapt import Adapted, adapt, is_class_bias
+from vitjax.runs.backbones import require_backbone
+from vitjax.runs.read_model import find, not_finite, read_checkpoint, read_model
 from vitjax.runs.run_folder import is_run
 
 
 class Weights(NamedTuple):
     """Variables as NumPy arrays, which may be of a part of a model, and what their class head tells apart.
 
-    The classes are None where there is no head, or nothing is known of what it means.
+    The classes are None where there is no head, or nothing is known of what it means. `notes` are lines for people on
+    what was taken of a file.
     """
 
     variables: dict[str, Any]
     classes: Classes | None
+    notes: tuple[str, ...] = ()
 
 
 def read_weights(source: str | Path) -> Weights:
@@ -37,48 +42,57 @@ def read_weights(source: str | Path) -> Weights:
         PublishedError: the names are not those of a known family.
     """
     found = find(source)
-    if found.kind == "file":
-        return _read_published(found.path)
+    file = timm_file(found.path) if found.kind == "huggingface" else None
+    if file is not None or found.kind == "file":
+        return _published(file or read_tensors(found.path))
     if found.kind == "run" and not is_run(found.path):
         return Weights(read_checkpoint(found.path, found.step)[0], None)
-    file = read_model(found.path, step=found.step).without_masks()
-    return Weights(file.variables, file.classes)
+    model = read_model(found.path, step=found.step).without_masks()
+    return Weights(model.variables, model.classes)
 
 
-def _read_published(path: Path) -> Weights:
+def _published(file: TensorFile) -> Weights:
     """Files may hold a part of a model only, a backbone say."""
-    tensors, _ = detector_tensors(read_tensors(path).tensors)
-    family, _, table = told_by(tensors)
+    (family, _, table), tensors, notes = sorted_out(file, masks=False)
     variables = from_published(tensors, table=table)
     heads = [leaf for path, leaf in flatten(variables).items() if is_class_bias(path)]
     if not heads:
-        return Weights(variables, None)
+        return Weights(variables, None, notes)
     no_object = getattr(family.model, "scores", None) == "softmax"  # one column more
-    return Weights(variables, family.classes(len(heads[0]) - no_object))
+    return Weights(variables, family.classes(len(heads[0]) - no_object), notes)
 
 
 def initialize_from(
-    source: str | Path, variables: dict[str, Any], *, classes: Classes | None = None
+    source: str | Path,
+    variables: dict[str, Any] | Callable[[], dict[str, Any]],
+    *,
+    classes: Classes | None = None,
+    frozen: Callable[[str], bool] | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """`variables` with everything replaced that `source` holds and that fits, and a table of what did and what did not.
 
-    Heads and queries are made to fit as `adapt` does it; with `classes`, those of the new model, class heads are taken
-    by the names of the classes. Batch norms that are frozen on one side and learn on the other are taken over too.
+    A function that gives them is called once the weights are known to fit. Heads and queries are made to fit as `adapt`
+    does it; with `classes`, those of the new model, class heads are taken by the names of the classes. Batch norms that
+    are frozen on one side and learn on the other are taken over too. `frozen` tells of the path of a parameter whether
+    it keeps its first values, which then must be in the weights.
 
     Raises:
-        DataError: nothing fits, or classes are to be matched and those of the weights are not known.
+        DataError: nothing fits, the backbone is another, a value is not finite, a frozen parameter would stay random,
+            or classes are to be matched and those of the weights are not known.
     """
     weights = read_weights(source)
     if classes is not None and not (weights.classes and any(weights.classes.names)):
         raise DataError(f"{source} does not tell what its classes are called, so they cannot be matched by name.")
-    given, wanted = flatten(weights.variables), flatten(variables)
+    wanted = flatten(jax.eval_shape(variables) if callable(variables) else variables)
+    given = flatten(weights.variables)
     names = renamed_norms(given, wanted)
     given = {names.get(name, name): array for name, array in given.items()}
-    adapted = adapt(given, wanted, old=weights.classes, new=classes)
-    taken = sum(not fate.startswith("new") for fate in adapted.fates.values())
-    if not taken:
-        raise DataError(f"{source} holds none of this model's parameters; is it of another architecture?")
-    notes = [f"{taken} of {len(wanted)} arrays are taken from {source}"]
+    if any(name in wanted and wanted[name].shape == array.shape for name, array in given.items()):
+        require_backbone(source, given, wanted)
+    drawn = flatten(variables()) if callable(variables) else wanted
+    adapted = adapt(given, drawn, old=weights.classes, new=classes)
+    _require_taken(source, adapted, frozen)
+    notes = [*weights.notes, f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"]
     if names:
         old, new = next(iter(names.items()))
         notes.append(
@@ -86,3 +100,19 @@ def initialize_from(
         )
     merged = {name: jax.numpy.asarray(array) for name, array in adapted.arrays.items()}
     return unflatten(merged), (*notes, *adapted.table(wanted))
+
+
+def _require_taken(source: str | Path, adapted: Adapted, frozen: Callable[[str], bool] | None) -> None:
+    """Passes where something is taken, all of it finite, and every frozen parameter among it."""
+    if not adapted.taken:
+        raise DataError(f"{source} holds none of this model's parameters; is it of another architecture?")
+    if said := not_finite({path: adapted.arrays[path] for path in adapted.taken}):
+        raise DataError(f"{source} {said}, so nothing can be trained from it; take an earlier checkpoint.")
+    params = [path.removeprefix("params/") for path in adapted.fates if path.startswith("params/")]
+    lost = [path for path in params if frozen and frozen(path) and f"params/{path}" not in adapted.taken]
+    if lost:
+        raise DataError(
+            f"{source} has nothing for {len(lost)} parameters that are frozen, so they would stay random: "
+            f"{', '.join(lost[:3])}{', ...' if lost[3:] else ''}. Give weights that have them, or train them "
+            "(--optimizer.frozen)."
+        )

@@ -1,13 +1,17 @@
 """Reading a model from whatever people have, and writing it as the official code reads it."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
 from vitjax.families.huggingface import hub
-from vitjax.families.huggingface.folder import is_folder, read_folder
+from vitjax.families.huggingface.folder import WEIGHTS, is_folder, read_folder
 from vitjax.families.identify import identify
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
@@ -31,8 +35,9 @@ def find(source: str | Path) -> Found:
         DataError: there is nothing of the kind.
     """
     path = Path(source)
-    if path.is_file():
-        return Found("file", path)
+    if path.is_file():  # weights of transformers are nothing without the settings beside them
+        beside = path.name in WEIGHTS and is_folder(path.parent)
+        return Found("huggingface", path.parent) if beside else Found("file", path)
     run, step = run_and_step(path)
     if is_run(run) or checkpoints_of(run).is_dir():
         return Found("run", run, step)
@@ -63,8 +68,20 @@ def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
         raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.")
     found = find(source)
     if found.kind == "run":
-        return _read_run(found.path, found.step if step is None else step)
-    return identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+        file = _read_run(found.path, found.step if step is None else step)
+    else:
+        file = identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+    said = not_finite(flatten(file.variables))
+    return dataclasses.replace(file, notes=(*file.notes, f"note: {source} {said}")) if said else file
+
+
+def not_finite(arrays: Mapping[str, Any]) -> str | None:
+    """What is said of arrays that hold NaN or infinity, by the first of them; None where all is finite."""
+    found = [path for path, array in arrays.items() if not np.isfinite(np.asarray(array)).all()]
+    if not found:
+        return None
+    named = ", ".join([*found[:3], *["..."] * (len(found) > 3)])
+    return f"has NaN or infinity in {len(found)} of its {len(arrays)} arrays: {named}"
 
 
 def read_checkpoint(run: Path, step: int | None = None, *, metric: str = "AP") -> tuple[dict[str, Any], int]:
@@ -108,4 +125,5 @@ def write_official(file: ModelFile, path: Path) -> None:
 def _read_run(run: Path, step: int | None) -> ModelFile:
     experiment, classes = read_run(run)
     variables, chosen = read_checkpoint(run, step, metric=experiment.score)
-    return ModelFile(experiment.model, variables, classes, experiment.resize, experiment.postprocess, step=chosen)
+    parts = (experiment.model, variables, classes, experiment.resize, experiment.postprocess)
+    return ModelFile(*parts, step=chosen, matmul_precision=experiment.matmul_precision)

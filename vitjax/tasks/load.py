@@ -1,21 +1,29 @@
 """Any trained model as a Python call."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
 from vitjax.families.model_file import ModelFile
 from vitjax.inference.predictor import Predictor
+from vitjax.placement import Precision
 from vitjax.runs.configs import load_classes
 from vitjax.runs.read_model import read_model
 from vitjax.tasks import experiment_of
 
 
-def load(source: str | Path, *, step: int | None = None, config: str | None = None) -> Predictor:
+def load(
+    source: str | Path,
+    *,
+    step: int | None = None,
+    config: str | None = None,
+    matmul_precision: Precision | None = None,
+) -> Predictor:
     """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
     Of a run its best checkpoint is taken, or that of a step; `config` is the config of a run that is made with classes
-    of its user's own, and is run for them. Called with a path, a PIL image, a uint8 array, or a list of these, it tells
-    what is on them.
+    of its user's own, and is run for them. Float32 matrix products are of `matmul_precision`, or of that of the run.
+    Called with a path, a PIL image, a uint8 array, or a list of these, it tells what is on them.
 
     Raises:
         DataError: there is no such model, or no such checkpoint.
@@ -27,10 +35,10 @@ def load(source: str | Path, *, step: int | None = None, config: str | None = No
     file = read_model(source, step=step)
     for note in file.notes:
         print(note, file=sys.stderr)
-    return predictor_of(file)
+    return predictor_of(dataclasses.replace(file, matmul_precision=matmul_precision or file.matmul_precision))
 
 
 def predictor_of(file: ModelFile) -> Predictor:
     """The predictor of a model that has been read."""
     task = experiment_of(file.model).predicts(file.model, file.resize, file.postprocess)
-    return Predictor(task, file.variables, file.classes, step=file.step)
+    return Predictor(task, file.variables, file.classes, step=file.step, precision=file.matmul_precision)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
 from vitjax.data.loader import batches
 from vitjax.inference.page import draw_page
@@ -18,6 +19,7 @@ from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.open_run import open_run
 from vitjax.runs.run_folder import checkpoints_of
+from vitjax.runs.start import require_start
 from vitjax.structs import Batch, Terms
 from vitjax.training.prepare import Prepared, prepare
 from vitjax.training.report import MetricsLog, Progress, plot_curves, write_arrays, write_summary
@@ -48,12 +50,15 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
     without a report. `config` is what the experiment came from, whose text is kept with the run.
 
     Raises:
-        DataError: the data cannot be trained on.
+        DataError: the data cannot be trained on, or there are no such weights to start from.
+        FieldError: fields contradict each other, or weights to start from are missing.
         AnotherRun: `workdir` holds a run that this one is not; it is left as it is.
         RunInUse: another process trains into `workdir`.
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
     """
     began = time.monotonic()
+    if not steps_in(checkpoints_of(workdir)):
+        _require_weights(experiment)
     run = prepare(experiment)
     print(run.headline(), flush=True)
     with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
@@ -76,6 +81,15 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
         if signal.SIGTERM not in signals:
             _report(run, state, workdir, outcome, time.monotonic() - began)
     return outcome
+
+
+def _require_weights(experiment: Experiment) -> None:
+    """Raises an error now, before the data are read, where a new run has nothing to start from."""
+    require_start(experiment)
+    if experiment.init_from:
+        from vitjax.runs.read_model import find  # which knows every family
+
+        find(experiment.init_from)
 
 
 def _begin(store: Store, run: Prepared) -> tuple[TrainState, int]:

@@ -20,6 +20,7 @@ from vitjax.placement import (
 )
 from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.optimizer import AdamW
+from vitjax.runs.start import notes_on_start, require_start
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import Step, make_train_step
 
@@ -126,7 +127,7 @@ def prepare(experiment: Experiment) -> Prepared:
         transformation=transformation,
         train_step=step,
         learning_rate=optimizer.learning_rates(total_steps, plan.steps_per_epoch),
-        sweep=Sweep(experiment.task, mesh, objective.validate),
+        sweep=Sweep(experiment.task, mesh, experiment.matmul_precision, validate=objective.validate),
         total=objective.total,
     )
 
@@ -153,14 +154,16 @@ def _shapes(
 
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables before the first step, and notes on where they come from."""
-    variables = initial_variables(experiment.model, experiment.seed)
-    if experiment.init_from:
-        from vitjax.runs.initial import initialize_from  # which knows every family and format
+    draw = functools.partial(initial_variables, experiment.model, experiment.seed)
+    if not experiment.init_from:
+        require_start(experiment)
+        return draw(), notes_on_start(experiment)
+    from vitjax.runs.initial import initialize_from  # which knows every family and format
 
-        return initialize_from(experiment.init_from, variables, classes=classes if experiment.match_classes else None)
-    if experiment.optimizer.frozen:
-        return variables, (
-            "note: weights start random, and those frozen by optimizer.frozen stay so; give --init-from, "
-            "or train everything with --optimizer.frozen (no patterns) and --model.backbone.norm group",
-        )
-    return variables, ()
+    variables, notes = initialize_from(
+        experiment.init_from,
+        draw,
+        classes=classes if experiment.match_classes else None,
+        frozen=None if experiment.from_scratch else lambda path: experiment.optimizer.multiplier(path) == 0,
+    )
+    return variables, (*notes_on_start(experiment), *notes)

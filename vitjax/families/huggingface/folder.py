@@ -1,5 +1,6 @@
 """Folders in Hugging Face's layout: a model's settings, its weights, and how images are prepared for it."""
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping
@@ -14,10 +15,11 @@ from vitjax.families.huggingface.config import classes_in, config_of, model_in
 from vitjax.families.huggingface.form import every_form, form_of
 from vitjax.families.huggingface.names import backbone_of
 from vitjax.families.huggingface.processor import processor_of, resize_of
-from vitjax.families.identify import detector_tensors
+from vitjax.families.huggingface.timm import crop_in, is_timm
+from vitjax.families.identify import detector_tensors, identify
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile, shapes_of
-from vitjax.formats.tables import Arrays, from_published, to_published
+from vitjax.formats.tables import Arrays, TensorFile, from_published, to_published
 from vitjax.formats.tensor_files import read_tensors, write_tensors
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -30,13 +32,17 @@ def is_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path) -> ModelFile:
-    """The model in a folder; of a model that segments, the detector inside.
+    """The model in a folder of transformers or timm; of a model that segments, the detector inside.
 
     Raises:
         DataError: a file cannot be read, or config.json has an option that there is not here.
         PublishedError: the tensors do not fit the model of config.json; all that do not are listed.
     """
     config = _read_json(path / CONFIG)
+    if (file := timm_file(path)) is not None:
+        crop, notes = crop_in(config)
+        found = identify(file)
+        return dataclasses.replace(found, resize=crop, notes=(*found.notes, *notes))
     model, family, form = model_in(config)
     resize, notes = resize_of(_read_json(path / PROCESSOR)) if (path / PROCESSOR).is_file() else (Resize(), ())
     tensors, more = detector_tensors(_read_weights(path))
@@ -50,6 +56,12 @@ def read_folder(path: Path) -> ModelFile:
         postprocess=family.postprocess(),
         notes=(*notes, *more),
     )
+
+
+def timm_file(path: Path) -> TensorFile | None:
+    """The tensors of a folder that timm has written, which may be of a backbone only; None of another folder."""
+    config = _read_json(path / CONFIG)
+    return TensorFile(_read_weights(path), {}, config["architecture"]) if is_timm(config) else None
 
 
 def write_folder(path: Path, file: ModelFile) -> None:
