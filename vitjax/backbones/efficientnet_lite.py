@@ -158,9 +158,9 @@ class EfficientNetLite(nn.Module):
     """Image in, four feature maps out, at strides 4, 8, 16 and 32; the defaults are Lite0.
 
     The published networks see (pixel - 127) / 128, and images come here with ImageNet's mean and deviation. The
-    backbone takes the one to the other itself, before it clears the padding: so its weights are the published ones to the bit,
-    and what lies beyond the rim of an image is the published zero. Folded into the first convolution the shift of the
-    mean would be wrong along the rim, where zeros stand for another colour.
+    backbone takes the one to the other itself, before it clears the padding: so its weights are the published ones to
+    the bit, and what lies beyond the rim of an image is the published zero. Folded into the first convolution the shift
+    of the mean would be wrong along the rim, where zeros stand for another colour.
 
     Raises:
         FieldError: width or depth is not above 0.

@@ -59,8 +59,8 @@ class Family:
     """The class of the loss that it is trained with."""
     postprocess: Callable[[], Any]
     """The class of what turns its predictions into results."""
-    resize: Callable[[], Any] = Resize
-    """The class of what is done to images before its published models see them."""
+    resize: Callable[[Any], Any] = lambda _: Resize()
+    """What is done to images before one of its published models sees them."""
     classes: Callable[[int], Classes] = numbered
     """What so many labels of a published model most likely mean."""
     official: Official | None = None

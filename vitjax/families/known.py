@@ -16,6 +16,7 @@ NAMES = (
     "deformable_detr",
     "resnet",
     "crossformer",
+    "efficientnet_lite",
     "classifier",
     "recurrent_attention",
     "segmenter",
