@@ -1,5 +1,8 @@
 """EfficientNet-Lite0 on ImageNet-1k at 224 x 224, in 300 epochs.
 
+    python train.py efficientnet_lite0_imagenet --data.root /data/imagenet
+
+The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Tan and Le 2019, and tensorflow/tpu models/official/efficientnet/lite, with the optimizer and augmentation of
 today's recipes (AdamW, milder RandAugment) in place of RMSProp and AutoAugment; dropout before the head is left out.
 Published: top-1 75.1 (350 epochs of RMSProp); none for this recipe

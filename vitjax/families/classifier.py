@@ -8,9 +8,5 @@ from vitjax.data.label_names import imagenet_classes
 from vitjax.families.family import Family
 
 FAMILY = Family(
-    model=Classifier,
-    loss=CrossEntropy,
-    postprocess=TopClasses,
-    resize=lambda _: CenterCrop(),
-    classes=imagenet_classes,
+    model=Classifier, loss=CrossEntropy, postprocess=TopClasses, resize=CenterCrop, classes=imagenet_classes
 )

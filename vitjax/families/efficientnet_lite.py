@@ -137,6 +137,6 @@ def _crop(model: Classifier) -> CenterCrop:
 
 FAMILY = dataclasses.replace(
     CLASSIFIER,
-    resize=_crop,
+    resize_of=_crop,
     official=Official(tables=(*ROWS.values(), TIMM), identify=_identify, table_for=_table_for, under=None),
 )

@@ -59,8 +59,10 @@ class Family:
     """The class of the loss that it is trained with."""
     postprocess: Callable[[], Any]
     """The class of what turns its predictions into results."""
-    resize: Callable[[Any], Any] = lambda _: Resize()
-    """What is done to images before one of its published models sees them."""
+    resize: Callable[[], Any] = Resize
+    """The class of what is done to images before its published models see them."""
+    resize_of: Callable[[Any], Any] | None = None
+    """What is done to them for one of its models, where these differ; None where they do not."""
     classes: Callable[[int], Classes] = numbered
     """What so many labels of a published model most likely mean."""
     official: Official | None = None
