@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import vitjax
 from vitjax.commands import doctor
@@ -67,3 +68,39 @@ def test_a_value_error_of_a_library_that_vitjax_calls_keeps_its_traceback(monkey
     let_doctor_run(monkeypatch, 'int("x")', PACKAGE / "mine.py")
     with pytest.raises(ValueError, match="invalid literal"):
         main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "quickstart", "--workdir", "FILE"],
+        ["predict", "no model", "FILE", "--out", "FILE"],
+        ["explain", "no model", "FILE", "--out", "FILE/x.png"],
+        ["convert", "no model", "FILE/x.pth"],
+        ["convert", "no model", "FILE/run"],
+        ["export", "no model", "FILE"],
+    ],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)
+def test_every_command_says_it_in_one_line_before_it_reads_anything(tmp_path, words, capsys):
+    (tmp_path / "file.png").touch()
+    assert main([word.replace("FILE", str(tmp_path / "file.png")) for word in words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        line.startswith("error: ") and "file.png" in line and "cannot be written: " in line and "Give another" in line
+    )
+
+
+def test_a_folder_in_another_layout_is_read_in_it_and_its_faults_are_told(tmp_path, capsys):
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "images/train/a.png")
+    (tmp_path / "labels/train/a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cell]\n")
+    words = ["train", "deformable_detr_small", "--data.root", str(tmp_path), "--workdir", str(tmp_path / "run")]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path} is in YOLO's layout, and is read as YoloFolder\n"
+    assert told.err.startswith(f"error: {tmp_path / 'data.yaml'} has no split 'val'; there are: train. ")
+    assert main(["doctor", str(tmp_path / "data.yaml"), "--split", "train"]) == 1
+    assert "YOLO's layout, 1 split (train)" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from vitjax.data.coco import CocoFolder
 from vitjax.data.errors import DataError
 
+RUNS = {"size": [30, 40], "counts": [63, *[8, 22] * 9, 8, 859]}  # the pixels of annotation()
 CATEGORIES = [{"id": 1, "name": "cell"}, {"id": 4, "name": "clot"}]
 
 
@@ -212,6 +213,65 @@ def test_boxes_that_are_no_boxes_are_dropped_and_counted(tmp_path):
     assert source[0].boxes.tolist() == [[2, 3, 12, 11]] and len(source.ground_truth()["annotations"]) == 1
     assert "no finite number: 1 (first: [nan, 0, nan, 5] on 1.png)" in source.problems[0]
     assert "cover nothing of their image: 3 (first: [0, 0, -5, 5] on 1.png)" in source.problems[1]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (
+            lambda x, y, w, h: [x / 40, y / 30, w / 40, h / 30],
+            "relative to their image: 100% have no coordinate above 1",
+        ),
+        (lambda x, y, w, h: [x / 40, y / 30, (x + w) / 40, (y + h) / 30], "relative to their image"),
+        (lambda x, y, w, h: [x, y, x + w, y + h], r"\[x1, y1, x2, y2\]: read as they should be, 100% reach out"),
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], r"\[centre x, centre y, width, height\]"),
+    ],
+)
+def test_boxes_in_another_format_are_an_error(tmp_path, split, written, words):
+    right = [(20 + 2 * n, 17 + n, 11, 8) for n in range(5)]
+    assert len(save(tmp_path, [image(1)], [annotation(9, 1, box) for box in right]).open("train")) == 1
+    boxes = [annotation(n, 1, written(*box)) for n, box in enumerate(right, 1)]
+    source = save(tmp_path, [image(1)], boxes, f"annotations/instances_{split}.json", split)
+    with pytest.raises(DataError, match=words + r".*\(first: .* Write bbox as \[x, y, width, height\] in pixels"):
+        source.open(split)
+
+
+def test_single_boxes_that_look_relative_are_counted(tmp_path):
+    source = save(tmp_path, [image(1)], [annotation(1, 1), annotation(2, 1, (0.1, 0.2, 0.3, 0.5))]).open("train")
+    (said,) = source.problems
+    assert "in the first pixel of their image, as shares of it would: 1 (first: [0.1, 0.2, 0.3, 0.5] on 1.png)" in said
+
+
+@pytest.mark.parametrize("bbox", ["missing", None, [], [0, 0, 0, 0], [1, 2, "x"], [float("nan"), 1, 2, 3]], ids=str)
+@pytest.mark.parametrize("segmentation", [[[2, 3, 12, 3, 12, 11]], RUNS], ids=["polygon", "RLE"])
+def test_an_object_without_a_box_gets_that_of_its_segmentation(tmp_path, bbox, segmentation):
+    bare = annotation(1, 1, segmentation=segmentation) | {"bbox": bbox}
+    boxes = [{key: value for key, value in bare.items() if value != "missing"}, annotation(2, 1, (1, 1, 5, 5))]
+    source = save(tmp_path, [image(1)], boxes).open("train")
+    assert source[0].boxes.tolist() == [[2, 3, 12, 11], [1, 1, 6, 6]]
+    assert source.problems == (
+        "instances_train.json: made boxes from segmentation: 1 (first: annotation 1 of image_id 1)",
+    )
+
+
+def test_image_entries_of_one_file_are_joined_and_their_copies_left_out(tmp_path):
+    entries = [image(1), image(2, "1.png"), image(3, "./1.png"), image(4)]
+    boxes = [annotation(1, 1), annotation(2, 2, (5, 5, 9, 9)), annotation(3, 2), annotation(4, 3), annotation(5, 4)]
+    source = save(tmp_path, entries, boxes).open("train")
+    assert source.image_ids == (1, 4) and source[0].boxes.tolist() == [[2, 3, 12, 11], [5, 5, 14, 14]]
+    assert len(source.ground_truth()["annotations"]) == 3
+    joined, again = source.problems
+    assert "joined images that are listed under several ids: 2 (first: 1.png)" in joined
+    assert "skipped annotations that joined images have twice: 2 (first: annotation 3 of image_id 2)" in again
+
+
+def test_nothing_but_crowds_is_said(tmp_path):
+    boxes = [annotation(number, 1, iscrowd=1) for number in (1, 2)]
+    with pytest.raises(DataError, match="All 2 annotations have iscrowd 1, which training leaves out: write iscrowd 0"):
+        save(tmp_path, [image(1)], boxes).open("train")
+    source = save(tmp_path, [image(1)], boxes, "annotations/instances_val.json", "val").open("val")
+    assert "images with nothing but crowds on them, scores will be NaN: 1" in source.problems[0]
 
 
 def test_nothing_to_train_on_is_an_error_and_nothing_to_score_is_said(tmp_path):

@@ -33,9 +33,25 @@ def annotations(*entries):
         (b"[" * 100_000, "not valid JSON"),
         (b"[1, 2]", "holds a JSON list, not an object"),
         (b'{"images": [], "categories": []}', "no list 'annotations': it has ['categories', 'images']"),
+        (b'{"images": [], "categories": []}', "a list of images without their annotations"),
+        (b'[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "It looks like COCO results"),
+        (b'{"shapes": [], "imagePath": "a.jpg"}', "It looks like a labelme file"),
+        (b'{"images": [], "annotations": []}', "It looks like captions"),
         (b'{"images": {}, "annotations": [], "categories": []}', "no list 'images': 'images' is a dict"),
     ],
-    ids=["syntax", "empty", "binary", "deep", "list", "lacks a key", "wrong type"],
+    ids=[
+        "syntax",
+        "empty",
+        "binary",
+        "deep",
+        "list",
+        "lacks a key",
+        "test images",
+        "results",
+        "labelme",
+        "captions",
+        "wrong type",
+    ],
 )
 def test_a_file_that_is_no_instances_file_is_named_with_the_reason(tmp_path, content, words):
     path = tmp_path / "broken.json"

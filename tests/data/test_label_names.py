@@ -2,7 +2,7 @@
 
 from vitjax.data.label_names import COCO, coco_classes, imagenet, imagenet_classes, in_words, numbered
 from vitjax.data.source import Classes
-from vitjax.data.tfds import COCO_CATEGORY_IDS
+from vitjax.data.tfds_images import COCO_CATEGORY_IDS
 
 
 def test_coco_has_its_eighty_categories_at_their_ids():

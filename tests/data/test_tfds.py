@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from vitjax.data.errors import DataError
-from vitjax.data.tfds import COCO_CATEGORY_IDS, TfdsCoco
+from vitjax.data.tfds import TfdsCoco
+from vitjax.data.tfds_images import COCO_CATEGORY_IDS
 
 WHOLE = {"area": 300, "bbox": tfds.features.BBox(0.1, 0.5, 0.4, 1.0), "id": 3, "is_crowd": False, "label": 0}
 CROWD = {"area": 90, "bbox": tfds.features.BBox(0.0, 0.0, 0.5, 0.5), "id": 4, "is_crowd": True, "label": 79}

@@ -333,3 +333,57 @@ def test_folders_that_are_no_data_are_errors(tmp_path):
 def test_measures_are_positive(tmp_path, measure):
     with pytest.raises(ValueError, match=f"{next(iter(measure))} is at least 1, got"):
         examine(str(tmp_path), **measure)
+
+
+def test_a_folder_in_yolos_layout_is_looked_at_as_one_in_coco_format(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / f"images/{split}").mkdir(parents=True)
+        (tmp_path / f"labels/{split}").mkdir(parents=True)
+        for number in range(2):
+            pixels = Image.new("RGB", (64, 48), (number, len(split), 7))
+            exif = Image.Exif()
+            exif[ROTATED] = 6
+            pixels.save(tmp_path / f"images/{split}/{number}.jpg", exif=exif)
+            lines = [f"{n % 2} {0.2 + n / 50} 0.5 0.2 0.2" for n in range(20)]
+            (tmp_path / f"labels/{split}/{number}.txt").write_text("\n".join([*lines, lines[0]]))
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cell, clot]\n")
+    examination = examine(str(tmp_path), size=(48, 64))
+    assert examination.title == f"{tmp_path}: YOLO's layout, 2 splits (train, val)"
+    assert found(tmp_path, "boxes there twice").severity == "warning"
+    assert found(tmp_path, "all images are 48x64").severity == "ok"
+    assert not [each for each in examination.findings if "EXIF" in each.text]
+    (tmp_path / "labels/train/0.txt").write_text("0 10 10 20 20\n" * 50)
+    assert found(tmp_path, "labels seem to be in pixels").severity == "error"
+
+
+def test_a_folder_in_vocs_layout_is_looked_at_as_one_in_coco_format(tmp_path):
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    corners = "<xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax>"
+    thing = f"<object><name>cell</name><bndbox>{corners}</bndbox></object>"
+    Image.new("RGB", (64, 48)).save(tmp_path / "JPEGImages/a.jpg")
+    (tmp_path / "Annotations/a.xml").write_text(f"<annotation>{thing * 12}</annotation>")
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\n")
+    examination = examine(str(tmp_path))
+    assert examination.title == f"{tmp_path}: Pascal VOC's layout, 1 split (train)"
+    assert found(tmp_path, "11 boxes there twice").severity == "warning"
+    assert [each.split for each in examination.findings if "there is no split 'val'" in each.text] == ["val"]
+
+
+def test_what_reading_mends_is_told(tmp_path):
+    images, boxes = clean()
+    again = [image(7, file_name="2.png", width=48, height=64)]
+    bare = {key: value for key, value in box(40, 7, ()).items() if key != "bbox"}
+    outlined = bare | {"segmentation": [[1, 1, 20, 1, 20, 30]]}
+    moved = [images[0] | {"file_name": "C:\\set\\1.PNG"}, *images[1:], *again]
+    save(tmp_path, moved, [*boxes, outlined], files=images)
+    assert found(tmp_path, "joined images that are listed under several ids: 1").severity == "warning"
+    assert found(tmp_path, "made boxes from segmentation: 1").severity == "note"
+    assert found(tmp_path, "found images by the end of their file_name: 1").severity == "note"
+
+
+def test_nothing_but_crowds_has_its_cause(tmp_path):
+    images, boxes = clean()
+    save(tmp_path, images, [each | {"iscrowd": 1} for each in boxes])
+    finding = found(tmp_path, "there is no box that can be trained on")
+    assert finding.severity == "error" and finding.wish.startswith("All 40 annotations have iscrowd 1")

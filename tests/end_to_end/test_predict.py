@@ -44,8 +44,10 @@ def test_a_missing_image_is_named(predictor):
 
 
 def test_an_array_that_is_no_image_is_told_what_is_wanted(predictor):
-    with pytest.raises(DataError, match="uint8"):
-        predictor(np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(
+        DataError, match=r"float32 and shape \(3, 40, 50\)\. An image is a path, a PIL image, or an array"
+    ):
+        predictor(np.zeros((3, 40, 50), np.float32))
 
 
 def test_a_folder_that_is_no_run_is_told_so(tmp_path):

@@ -1,6 +1,7 @@
 """Where a query samples: that the points lie where the model looks, in pixels of the image, and that they are drawn."""
 
 import dataclasses
+import re
 from functools import partial
 
 import jax
@@ -17,6 +18,8 @@ from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.detection.dino import DINO
+from vitjax.detection.dino_loss import DINOLoss
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.explain.question import Question
@@ -241,6 +244,38 @@ def test_any_class_name_can_be_written(two_heads, tmp_path, label):
     named = dataclasses.replace(two_heads, question=dataclasses.replace(two_heads.question, label=label))
     path = draw_sampling(named, tmp_path / "name.png", dpi=30)
     assert path.stat().st_size > 0
+
+
+TWO_STAGE = {
+    "two_stage": MODEL.clone(two_stage=True),
+    "dino": DINO(BACKBONE, **SIZES, **LAYERS, levels=3, backbone_levels=2, encoder_points=2, decoder_points=2),
+}
+
+
+@pytest.mark.parametrize("name", TWO_STAGE)
+def test_a_query_of_a_proposal_comes_from_the_cell_of_its_token(name):
+    model = TWO_STAGE[name]
+    found = sampled(model)
+    subject = Subject(model, variables_of(model), RESIZE, CLASSES, 64)
+    sown = subject.run(IMAGE, lambda _, sown: sown["proposals"]["chosen"][0][0]).kept
+    starts = np.cumsum([0, *(rows * columns for rows, columns in (grid.map for grid in found.grids))])
+    for query, token in enumerate(sown):
+        origin = found.origins[query]
+        grid = found.grids[origin.level]
+        row, column = divmod(token - starts[origin.level], grid.map[1])
+        assert starts[origin.level] <= token < starts[origin.level + 1]
+        np.testing.assert_allclose(origin.cell, grid.cells[row, column])
+        assert found.of_query(query).origin == origin
+    assert found.of_pixel(3, 3).origin is None and sampled().origins is None
+
+
+def test_what_proposed_a_query_is_told_and_drawn(tmp_path, capsys, picture):
+    experiment = Detection(model=TWO_STAGE["dino"], loss=DINOLoss(), postprocess=TopDetections(), resize=RESIZE)
+    folder, out = write(tmp_path / "run", experiment), tmp_path / "sampling.png"
+    assert main(["explain", str(folder), picture, "--out", str(out), "--threshold", "0"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("query")]
+    assert len(lines) == 5 and all(re.search(r"proposed at pixel \(\d+, \d+\) on level [012]$", line) for line in lines)
+    assert out.stat().st_size > 0
 
 
 @pytest.fixture(scope="module")

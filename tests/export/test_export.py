@@ -315,6 +315,12 @@ def _example():
     return next(export_program._examples(Program(Asked(), {}, 4, 4, True, TopDetections(3)), 2))
 
 
+def test_a_picture_of_sixteen_bits_is_read_as_it_is_for_training(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 65536, (5, 4), np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    assert np.array_equal(run_exported.read(tmp_path / "deep.png"), np.stack([pixels >> 8] * 3, -1))
+
+
 def test_the_program_computes_at_the_precision_of_the_run(detector, tmp_path):
     for precision in ("default", "highest"):
         out = tmp_path / precision

@@ -21,6 +21,7 @@ from vitjax.data.label_names import numbered
 from vitjax.data.transforms import Resize
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.detection.dino import DINO
 from vitjax.detection.postprocess import BestClass
 from vitjax.export.convert import convert, default_experiment, write_run_folder
 from vitjax.families.huggingface.folder import write_folder
@@ -36,6 +37,7 @@ MODELS = {
     "detr": DETR(),
     "mask_detr": MaskDETR(),
     "deformable_detr": DeformableDETR(),
+    "dino": DINO(),
     "resnet": Classifier(ResNet()),
     "crossformer": Classifier(CrossFormer()),
     "efficientnet_lite": Classifier(EfficientNetLite()),

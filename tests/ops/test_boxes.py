@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from vitjax.ops.boxes import (
     area,
+    cxcywh_from_xyxy,
     generalized_iou,
     inverse_sigmoid,
     iou,
@@ -45,6 +46,21 @@ def test_ious_are_those_of_counted_cells(a, b):
     wanted = np.array([counted(*pair) for pair in zip(a, b, strict=True)])
     found = both(a.astype(np.float32) / SIDE, b.astype(np.float32) / SIDE)
     np.testing.assert_allclose(np.stack(found, 1), wanted, atol=1e-5)
+
+
+def test_centre_and_size_come_back_also_of_a_box_turned_inside_out():
+    boxes = np.array([BOX, POINT, [0.6, 0.7, 0.2, 0.2]], np.float32)
+    np.testing.assert_allclose(xyxy_from_cxcywh(cxcywh_from_xyxy(jnp.asarray(boxes))), boxes, atol=1e-6)
+    np.testing.assert_allclose(cxcywh_from_xyxy(jnp.asarray(boxes[2])), [0.4, 0.45, -0.4, -0.5], atol=1e-6)
+
+
+def test_a_little_in_both_denominators_counts_where_boxes_are_small():
+    a, b = np.array([0.0, 0.0, 2e-3, 2e-3]), np.array([1e-3, 0.0, 3e-3, 2e-3])
+    overlap, union, hull, little = 2e-6, 6e-6, 6e-6, 1e-6
+    wanted = overlap / (union + little) - (hull - union) / (hull + little)
+    found = generalized_iou(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32), little)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    assert not np.allclose(generalized_iou(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)), wanted, rtol=0.1)
 
 
 @settings(deadline=None, max_examples=100)

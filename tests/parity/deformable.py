@@ -12,6 +12,7 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoderLayer
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.deformable_encoder import DeformableEncoderLayer, Memory, token_places
+from vitjax.detection.levels import project
 from vitjax.detection.proposals import Proposals
 from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
 from vitjax.families.deformable_detr import NAMES_REFINE
@@ -104,7 +105,7 @@ class _Projection(DeformableDETR):
 
     @nn.compact
     def __call__(self, feature: Feature) -> Feature:
-        return self._project(feature, 0, self.stride)
+        return project(self, feature, 0, self.stride)
 
 
 def run_input_projection(case: Case) -> Results:

@@ -23,6 +23,17 @@ from .deformable import (
     run_proposals,
     run_sampling,
 )
+from .dino import run_dino, run_dino_training, run_given_features
+from .dino_losses import run_dino_loss
+from .dino_units import (
+    run_box_sine,
+    run_denoising,
+    run_dino_decoder_layer,
+    run_dino_position,
+    run_dino_postprocess,
+    run_dino_proposals,
+    run_query_position,
+)
 from .golden import Case, GoldenError
 from .losses import run_loss
 from .masks import run_mask_attention, run_mask_detr, run_mask_head, run_mask_loss, run_object_masks, run_panoptic
@@ -57,6 +68,18 @@ RUNNERS: dict[str, Runner] = {
     r"detr_.*": run_detr,
     r"deformable_detr_.*": run_deformable,
     r"train_(detr|deformable)_.*": run_training,
+    r"(dino/)?dino_.*": run_dino,
+    r"(dino/)?train_dino_.*": run_dino_training,
+    r"(dino/)?unit_dino_losses/.*": run_dino_loss,
+    r"(dino/)?unit_dino/pos_sine.*": run_dino_position,
+    r"(dino/)?unit_dino/box_sine.*": run_box_sine,
+    r"(dino/)?unit_dino/ref_point_head.*": run_query_position,
+    r"(dino/)?unit_dino/decoder_layer.*": run_dino_decoder_layer,
+    r"(dino/)?unit_dino/proposals.*": run_dino_proposals,
+    r"(dino/)?unit_dino/cdn_.*": run_denoising,
+    r"(dino/)?unit_dino/postprocess.*": run_dino_postprocess,
+    r"(dino/)?unit_dino/given_features.*": run_given_features,
+    r"(dino/)?unit_dino/inverse_sigmoid.*": run_inverse_sigmoid,
     r"crossformer_(det|seg)_.*": run_crossformer_backbone,
     r"crossformer_.*": run_classifier,
     r"train_crossformer_.*": run_classifier_training,
@@ -100,7 +123,7 @@ RUNNERS: dict[str, Runner] = {
 }
 
 # Lists of published names that a family in `vitjax.families` has a table of.
-KEY_LISTS = re.compile(rf"(deformable_)?detr_.*|{PUBLISHED}")
+KEY_LISTS = re.compile(rf"(deformable_)?detr_.*|dino_r\d+_.*|{PUBLISHED}")
 # Lists of residual attention networks: names, or numbers of parameters.
 ZOO_LISTS = re.compile(r"ResidualAttentionModel_.*|ran_parameter_counts")
 

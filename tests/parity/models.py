@@ -1,4 +1,4 @@
-"""Whole models through the project's own modules: backbones, DETR and Deformable DETR."""
+"""Whole models through the project's own modules: backbones, DETR, Deformable DETR and DINO."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +14,8 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.classification.classifier import Classifier
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
-from vitjax.families import crossformer, deformable_detr, detr, mask_detr
+from vitjax.detection.dino import DINO
+from vitjax.families import crossformer, deformable_detr, detr, dino, mask_detr
 from vitjax.formats.tables import Table, from_published
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images, Predictions
@@ -23,7 +24,7 @@ from .comparison import Results
 from .crossformer import crossformer_shapes, published_crossformer
 from .golden import Case, GoldenError
 
-Detector = DETR | DeformableDETR | MaskDETR
+Detector = DETR | DeformableDETR | MaskDETR | DINO
 Network = Detector | ResNet | CrossFormer | Classifier
 
 INNER = {"hs", "memory", "src_proj", "mask_last", "pos_last"}
@@ -84,6 +85,54 @@ def deformable_of(config: Mapping[str, Any]) -> DeformableDETR:
     )
 
 
+def denoising_of(number: int) -> dict[str, int | None]:
+    """Our fields for an official `dn_number`: below 50 that is half the number of groups, else of objects in them."""
+    return {"denoising": number, "denoising_groups": 2 * number if 0 < number < 50 else None}
+
+
+def dino_of(config: Mapping[str, Any], *, images: int) -> DINO:
+    """The DINO that a manifest's `config` describes, with padding as the official code has it.
+
+    So many `images` have groups of denoising queries of one size.
+    """
+    classes, channels, levels = config["num_classes"], config["hidden_dim"], config["num_feature_levels"]
+    maps = len(config.get("return_interm_indices", [1, 2, 3]))
+    ordinary = {
+        "position_embedding": "sine", "pe_temperatureH": 20, "pe_temperatureW": 20, "num_class_logits": classes,
+        "query_dim": 4, "two_stage_type": "standard", "two_stage_bbox_embed_share": False, "pre_norm": False,
+        "two_stage_class_embed_share": False, "dec_pred_bbox_embed_share": True, "dec_pred_class_embed_share": True,
+        "decoder_sa_type": "sa", "decoder_module_seq": ["sa", "ca", "ffn"], "transformer_activation": "relu",
+        "box_sine_feats_per_coordinate": channels // 2,
+    }  # fmt: skip
+    other = {name: config[name] for name, value in ordinary.items() if config.get(name, value) != value}
+    if other:
+        raise GoldenError(f"the runner does not know a DINO like this: {other}")
+    labels = config.get("dn_labelbook_size", classes)
+    return DINO(
+        backbone=backbone_of({"dilation": False, **config}),
+        num_classes=classes,
+        num_queries=config["num_queries"],
+        channels=channels,
+        heads=config["nheads"],
+        encoder_layers=config["enc_layers"],
+        decoder_layers=config["dec_layers"],
+        feed_forward=config["dim_feedforward"],
+        dropout=config.get("dropout", 0.0),
+        levels=levels,
+        backbone_levels=maps,
+        encoder_points=config["enc_n_points"],
+        decoder_points=config["dec_n_points"],
+        mixed_selection=config.get("embed_init_tgt", True),
+        look_forward_twice=not config.get("use_detached_boxes_dec_out", False),
+        **denoising_of(config.get("dn_number", 100)),
+        denoising_images=images,
+        label_noise=config.get("dn_label_noise_ratio", 0.5),
+        box_noise=config.get("dn_box_noise_scale", 1.0),
+        labels=None if labels == classes else labels,
+        padding="reference",
+    )
+
+
 def detector_of(config: Mapping[str, Any]) -> Detector:
     """The detector that a manifest's `config` describes; Deformable DETR is told by its feature levels."""
     return deformable_of(config) if "num_feature_levels" in config else detr_of(config)
@@ -93,6 +142,9 @@ def published_of(name: str) -> Network:
     """The published network of a list of names: `deformable_detr_r50_refine_two_stage`, `crossformer_pp_huge`."""
     if name.startswith("crossformer"):
         return published_crossformer(name)
+    if scales := re.fullmatch(r"dino_r(\d+)_([45])scale", name):
+        levels = int(scales[2])
+        return DINO(backbone=ResNet(depth=int(scales[1])), num_classes=91, levels=levels, backbone_levels=levels - 1)
     match = re.fullmatch(r"(deformable_)?detr_r(\d+)(_single_scale)?(_dc5)?(_refine)?(_two_stage)?(_panoptic)?", name)
     if match is None:
         raise GoldenError(f"the runner does not know a published detector of this name: {name}")
@@ -124,6 +176,8 @@ def table_for(model: Network) -> Table:
     """The published names of a model's parameters."""
     if isinstance(model, (Classifier, CrossFormer)):
         return crossformer.NAMES
+    if isinstance(model, DINO):
+        return dino.NAMES
     if isinstance(model, DeformableDETR):
         return deformable_detr.NAMES_REFINE if model.refine else deformable_detr.NAMES
     return mask_detr.NAMES if isinstance(model, MaskDETR) else detr.NAMES

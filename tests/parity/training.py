@@ -34,7 +34,7 @@ def multipliers_of(case: Case) -> dict[str, float]:
     if "lr_linear_proj_mult" in settings:
         slow = ("sampling_offsets/",) if config["two_stage"] else ("sampling_offsets/", "^reference_points/")
         multipliers |= dict.fromkeys(slow, float(settings["lr_linear_proj_mult"]))
-    elif config["position_embedding"] == "learned":
+    elif config.get("position_embedding") == "learned":
         # Officially a part of the backbone's group, yet never frozen: a rate of 0 still lets it count for clipping.
         multipliers["^position/"] = backbone or 1e-30
     wanted = {1.0, backbone, float(settings.get("lr_linear_proj_mult", 1.0))}
@@ -110,7 +110,7 @@ def run_training(case: Case) -> Results:
     first, frozen = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(first, total_steps=settings["steps"], steps_per_epoch=1)
     step = gradient_step(model, loss, auxiliary=case.config.get("aux_loss", True))
-    apply = jax.jit(lambda g, s, p: _next(transformation, g, s, p))
+    apply = jax.jit(lambda g, s, p: updated(transformation, g, s, p))
 
     trainable, state = first, transformation.init(first)
     values: dict[str, Any] = {}
@@ -129,6 +129,8 @@ def run_training(case: Case) -> Results:
     return Results(values | predicted(forward(model)(last, images), "final."))
 
 
-def _next(transformation: optax.GradientTransformation, gradients: Any, state: Any, trainable: Any) -> tuple[Any, Any]:
+def updated(
+    transformation: optax.GradientTransformation, gradients: Any, state: Any, trainable: Any
+) -> tuple[Any, Any]:
     updates, state = transformation.update(gradients, state, trainable)
     return optax.apply_updates(trainable, updates), state

@@ -46,6 +46,20 @@ def test_a_head_over_cocos_ids_serves_other_classes_by_name(no_object):
         assert np.array_equal(found[:, -1], given[:, -1])
 
 
+@pytest.mark.parametrize("more", [0, 9], ids=["as many labels as classes", "room for more labels"])
+def test_an_embedding_of_labels_serves_other_classes_by_name_and_keeps_its_last_row(more):
+    given, wanted = drawn(92 + more, 5), drawn(4, 5, seed=1)
+    found, fate = one("params/label_embedding", given, wanted, old=COCO, new=PETS)
+    assert fate == "taken for 2 of 3 classes by name"
+    assert np.array_equal(found[[0, 2]], given[[18, 17]]) and np.array_equal(found[1], wanted[1])
+    assert np.array_equal(found[-1], wanted[-1] if more else given[-1])
+
+
+def test_heads_of_proposals_are_taken_by_name_as_others_are():
+    found, fate = one("params/proposals/class_head/bias", drawn(91), drawn(3, seed=1), old=COCO, new=PETS)
+    assert fate == "taken for 2 of 3 classes by name" and np.array_equal(found[[0, 2]], drawn(91)[[18, 17]])
+
+
 def test_without_names_a_head_of_the_same_size_is_taken_as_it_is():
     given = drawn(3)
     assert np.array_equal(one("params/head/bias", given, drawn(3, seed=1), old=PETS)[0], given)

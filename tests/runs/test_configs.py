@@ -1,6 +1,7 @@
 import ast
 import dataclasses
 import functools
+import re
 import subprocess
 import sys
 
@@ -25,6 +26,10 @@ PUBLISHED = {
     "deformable_detr_resnet50_coco": (39_847_265, "44.5"),
     "deformable_detr_resnet50_refine_coco": (40_627_260, "46.2"),
     "deformable_detr_resnet50_two_stage_coco": (40_959_129, "46.9"),
+    "dino_resnet50_4scale_coco": (46_670_782, "49.0"),
+    "dino_resnet50_4scale_coco_24": (46_670_782, "50.4"),
+    "dino_resnet50_4scale_coco_36": (46_670_782, "50.9"),
+    "dino_resnet50_5scale_coco": (47_033_406, "49.4"),
     "crossformer_tiny_imagenet": (27_776_794, "81.5"),
     "crossformer_small_imagenet": (30_657_394, "82.5"),
     "crossformer_base_imagenet": (51_971_554, "83.4"),
@@ -38,8 +43,10 @@ PUBLISHED = {
 }
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
 OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
-OWN |= {"zoo_hard_attention_digits", "efficientnet_lite0_finetune"}
+OWN |= {"zoo_hard_attention_digits", "dino_resnet50_finetune", "dino_crossformer_small_coco", "dino_small"}
+OWN |= {"efficientnet_lite0_finetune"}
 OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes"}
+SHARED = re.compile(r"^dino_|detr_.*_(coco|finetune)$")  # of a recipe that several configs share
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
 
 
@@ -103,9 +110,7 @@ def test_every_config_says_what_is_published_and_what_was_measured(name):
     assert config.title and config.said("Published") and config.said("Measured here")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in names() if "detr_" in name and name.endswith(("_coco", "_finetune"))]
-)
+@pytest.mark.parametrize("name", [name for name in names() if SHARED.search(name)])
 def test_a_config_of_a_shared_recipe_says_only_what_is_its_own(name):
     source = (folder() / f"{name}.py").read_text()
     _, code = source[3:].split('"""', 1)

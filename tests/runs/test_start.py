@@ -14,7 +14,7 @@ from vitjax.runs.optimizer import AdamW
 from vitjax.runs.start import notes_on_start, require_start
 from vitjax.tasks.detection import Detection
 
-COCO = [name for name in names() if name.endswith("_coco")]
+COCO = [name for name in names() if "_coco" in name]
 FINETUNED = [name for name in names() if load_config(name).experiment.optimizer.frozen and name not in COCO]
 
 

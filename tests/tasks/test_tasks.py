@@ -9,6 +9,7 @@ from vitjax.classification.classifier import Classifier
 from vitjax.classification.recurrent_attention import RecurrentAttention
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.detection.dino import DINO
 from vitjax.errors import FieldError
 from vitjax.inference.task import Asked
 from vitjax.runs.experiment import Experiment, require_score
@@ -31,7 +32,7 @@ class Said(nn.Module):
 
 
 MODELS = {
-    Detection: (DETR(), DeformableDETR(), MaskDETR(DETR()), Unsaid()),
+    Detection: (DETR(), DeformableDETR(), DINO(), MaskDETR(DETR()), Unsaid()),
     Classification: (Classifier(), RecurrentAttention()),
     Segmentation: (Segmenter(), Said()),
 }

@@ -13,7 +13,7 @@ logging.getLogger("absl").addFilter(lambda entry: "orbax" not in entry.pathname)
 
 @contextmanager
 def without_stragglers() -> Iterator[None]:
-    """Keeps reads quiet that are still going on when another one fails: each would print that its loop is closed."""
+    """Keeps reads and writes quiet that go on when another one fails: each would print that its loop is closed."""
     hook = sys.unraisablehook
 
     def without_closed_loops(event: Any) -> None:

@@ -5,6 +5,7 @@ of every array by path, with metrics and notes. Orbax by itself cuts or pads an 
 flipped bits, both in silence.
 """
 
+import errno
 import math
 import os
 import warnings
@@ -317,11 +318,14 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
+            with without_stragglers():
+                yield
         except CheckpointError:
             raise
         except Exception as error:
-            raise CheckpointError(f"a checkpoint cannot be written to {self.directory}: {error}") from error
+            full = os.strerror(errno.ENOSPC)  # TensorStore has it amid all of its paths
+            reason = full if full in str(error) else error
+            raise CheckpointError(f"a checkpoint cannot be written to {self.directory}: {reason}") from error
 
 
 @dataclass(frozen=True)

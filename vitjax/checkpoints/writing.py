@@ -1,10 +1,76 @@
-"""Files that are replaced as a whole: whoever reads sees the old content or the new, also after a crash."""
+"""Folders and files that are written: whether they can be, and replaced as a whole, also in a crash."""
 
+import errno
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from vitjax.errors import VitjaxError
+
+_FULL = 2**16  # bytes; of less no picture can be written
+
+
+class CannotWrite(VitjaxError):
+    """A folder or file cannot be written; the message says why."""
+
+
+@contextmanager
+def writing(path: Path | None, option: str, *, file: bool = False) -> Iterator[None]:
+    """Around the work whose outcome goes into the folder `path`, or is the `file`; None is nowhere.
+
+    Nothing is made. What shows only later, as on a disk that gets full, ends the work with the same line.
+
+    Raises:
+        CannotWrite: it cannot be written; the message ends with the option that names another.
+    """
+    if path is None:
+        yield
+        return
+    if fault := _fault(path, file):
+        raise CannotWrite(f"{path} cannot be written: {fault}. Give another {option}.")
+    try:
+        yield
+    except OSError as error:
+        folder = path.parent if file else path
+        name = error.filename if isinstance(error.filename, str) else None
+        within = name is not None and Path(os.path.abspath(name)).is_relative_to(os.path.abspath(folder))
+        if not within and (name is not None or not _is_about_the_disk(error, folder)):
+            raise
+        reason = error.strerror or os.strerror(errno.ENOSPC)
+        raise CannotWrite(f"{name or path} cannot be written: {reason}. Give another {option}.") from error
+
+
+def _fault(path: Path, file: bool) -> str:
+    """Why it cannot be written, as far as that shows before; "" where nothing does."""
+    if file and os.path.isdir(path):
+        return "it is a folder, not a file"
+    if file and os.path.exists(path) and not os.access(path, os.W_OK):
+        return os.strerror(errno.EACCES)
+    folder = os.path.abspath(path.parent if file else path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        whose = "it" if folder == os.path.abspath(path) else folder
+        return f"{whose} is a file, not a folder" if os.path.exists(folder) else f"{whose} is a link to nowhere"
+    disk = os.statvfs(folder)
+    if disk.f_flag & os.ST_RDONLY:
+        return os.strerror(errno.EROFS)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return os.strerror(errno.EACCES)
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return os.strerror(errno.ENOSPC) if disk.f_blocks and not free else ""
+
+
+def _is_about_the_disk(error: OSError, folder: Path) -> bool:
+    """Whether an error without a file's name says that the disk is full, or comes where it is."""
+    if error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _FULL
+    return False
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -7,11 +7,12 @@ import tyro
 
 @dataclass(frozen=True)
 class DoctorArguments:
-    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format, or a folder
-    of images for each class. The exit code is 0 if there is nothing beyond notes, 1 with warnings, 2 with errors."""
+    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format, YOLO's or
+    Pascal VOC's layout, or a folder of images for each class. The exit code is 0 if there is nothing beyond notes, 1
+    with warnings, 2 with errors."""
 
     data: tyro.conf.Positional[str]
-    """The folder."""
+    """The folder, or a data.yaml."""
     split: str | None = None
     """The one split to look at; all that are there if left out."""
     queries: int = 100

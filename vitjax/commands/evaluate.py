@@ -14,17 +14,27 @@ _PRECISION = Literal["default", "high", "highest"] | None
 
 def run(words: list[str]) -> None:
     """Scores the model, prints the table, and writes results and scores where asked."""
-    from vitjax.data.label_names import in_words
-    from vitjax.tasks.load import load
+    from vitjax.checkpoints.writing import writing
 
     model = words[0] if words and not words[0].startswith("-") else None
     arguments = _evaluate_arguments(CocoFolder() if model is None else _data_of(model))
     asked: Any = tyro.cli(arguments, prog="vitjax evaluate", args=words, config=(tyro.conf.AvoidSubcommands,))
-    source = asked.data.open(asked.data.split)
+    with writing(None if asked.out is None else Path(asked.out), "--out"):
+        _evaluate(asked)
+
+
+def _evaluate(asked: Any) -> None:
+    from vitjax.data.label_names import in_words
+    from vitjax.data.layouts import in_its_layout, named_as
+    from vitjax.tasks.load import load
+
+    data, notes = in_its_layout(asked.data)
+    source = data.open(data.split)
     predictor = load(asked.model, step=asked.step, matmul_precision=asked.matmul_precision)
+    source = named_as(source, data, predictor.classes, moved=bool(notes))
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
-    print("\n".join([heading, *source.problems]), flush=True)
+    print("\n".join([*notes, heading, *source.problems]), flush=True)
     evaluation = predictor.evaluate(source, batch_size=asked.batch_size, workers=asked.workers)
     if evaluation.unreadable:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")

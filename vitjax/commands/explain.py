@@ -1,6 +1,7 @@
 """`vitjax explain`: what a model looks at in an image."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import tyro
 
@@ -44,9 +45,12 @@ class ExplainArguments:
 
 def run(words: list[str]) -> None:
     """Draws and says what was drawn."""
+    from vitjax.checkpoints.writing import writing
     from vitjax.explain.explain import explain
     from vitjax.tasks.load import load
 
     options = asdict(tyro.cli(ExplainArguments, prog="vitjax explain", args=words))
-    predictor = load(options.pop("model"), step=options.pop("step"))
-    print("\n".join(explain(predictor.subject, **options)))
+    with writing(Path(options["out"] or "attention.png"), "--out", file=True):
+        predictor = load(options.pop("model"), step=options.pop("step"))
+        told = explain(predictor.subject, **options)
+    print("\n".join(told))

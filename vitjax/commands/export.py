@@ -32,14 +32,16 @@ class ExportArguments:
 
 def run(words: list[str]) -> None:
     """Writes the model as a program and says how far it is from the model."""
+    from vitjax.checkpoints.writing import writing
     from vitjax.export.export import export_model
     from vitjax.runs.read_model import read_model
 
     options = asdict(tyro.cli(ExportArguments, prog="vitjax export", args=words))
-    file, out = read_model(options.pop("model"), step=options.pop("step")), options.pop("out")
-    if precision := options.pop("matmul_precision"):
-        file = replace(file, matmul_precision=precision)
-    done = export_model(file, Path(out), **options)
+    out, precision = options.pop("out"), options.pop("matmul_precision")
+    with writing(Path(out), "OUT"):
+        file = read_model(options.pop("model"), step=options.pop("step"))
+        file = replace(file, matmul_precision=precision) if precision else file
+        done = export_model(file, Path(out), **options)
     for note in (*file.notes, *done.notes):
         print(note)
     furthest = max(done.differences.values())

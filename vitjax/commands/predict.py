@@ -46,6 +46,7 @@ class PredictArguments:
 
 def run(words: list[str]) -> None:
     """Predicts and writes, and says what was written."""
+    from vitjax.checkpoints.writing import writing
     from vitjax.inference.inputs import find_inputs
     from vitjax.inference.save import save
     from vitjax.inference.task import Asked
@@ -53,11 +54,12 @@ def run(words: list[str]) -> None:
 
     given = tyro.cli(PredictArguments, prog="vitjax predict", args=words)
     paths = find_inputs(given.images)
-    predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision)
     asked = Asked(given.threshold, given.top, given.nms)
     options = {name: getattr(given, name) for name in ("every", "csv", "batch_size", "workers")}
     tell = functools.partial(print, flush=True)
-    saved = save(predictor, paths, Path(given.out), asked=asked, tell=tell, **options)
+    with writing(Path(given.out), "--out"):
+        predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision)
+        saved = save(predictor, paths, Path(given.out), asked=asked, tell=tell, **options)
     skipped = [f"skipped, cannot be read: {name}" for name in saved.unreadable]
     for line in (*predictor.task.summary(saved.drawn, asked), *skipped, *saved.notes):
         print(line)

@@ -1,10 +1,12 @@
 """`vitjax train`, which is `train.py`: trains a config."""
 
+import dataclasses
 from pathlib import Path
 
 
 def run(words: list[str]) -> None:
     """Trains; without a name it lists the configs."""
+    from vitjax.data.layouts import in_its_layout
     from vitjax.runs.configs import FORK, load_config, names, override
     from vitjax.runs.fork import forked, without_fork
 
@@ -18,6 +20,9 @@ def run(words: list[str]) -> None:
     config = load_config(words[0])
     fields, fork = without_fork(words[1:])
     experiment = override(config, fields)
+    data, notes = in_its_layout(experiment.data)
+    experiment = dataclasses.replace(experiment, data=data)
+    print("\n".join(notes), end="\n" if notes else "", flush=True)
     if fork is not None:
         experiment = forked(experiment, fork)
         print(f"starts {experiment.workdir} from {experiment.init_from}", flush=True)

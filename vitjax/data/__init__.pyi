@@ -17,3 +17,5 @@ from .tfds import TfdsCoco as TfdsCoco
 from .tfds_labels import TfdsLabels as TfdsLabels
 from .transforms import Augmentation as Augmentation
 from .transforms import Resize as Resize
+from .voc import VocFolder as VocFolder
+from .yolo import YoloFolder as YoloFolder

@@ -1,7 +1,8 @@
 """The table of all annotations of a data set, checked once; targets for training and ground truth for scoring."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,7 +10,13 @@ from jaxtyping import Bool, Float, Int
 from vitjax.data.errors import Tally
 from vitjax.data.source import Classes
 
+BOX_WISH = "Write bbox as [x, y, width, height] in pixels."
+
 _TOLERANCE = 1.0  # pixels: coordinates rounded by the annotation tool reach this far out of the image
+_ENOUGH = 5  # boxes from which on their coordinates as a whole tell something
+_NEARLY_ALL = 0.95
+_MANY_BEYOND = 0.3
+_SOME_BEYOND = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +99,15 @@ class AnnotatedImages:
         """The file name of the image, as the annotations have it."""
         return self.names[record]
 
+    def named_as(self, classes: Classes) -> "AnnotatedImages":
+        """Itself with the labels that `classes` have for the same names; as it is where a name is not among them."""
+        label_of = {name: label for label, name in enumerate(classes.names) if name}
+        if len(label_of) < sum(map(bool, classes.names)) or not {*self.classes.names} <= label_of.keys():
+            return self
+        lookup = np.array([label_of[name] for name in self.classes.names], np.int32)
+        table = replace(self.annotations, labels=lookup[self.annotations.labels])
+        return replace(self, classes=classes, annotations=table)
+
     def ground_truth(self) -> dict:
         """COCO instances of the images in use, with crowds, without what was dropped."""
         return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
@@ -108,23 +124,74 @@ def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequenc
     finite = np.isfinite(table.boxes).all(1)
     covers = np.all(clamped[:, 2:] > clamped[:, :2], axis=1)
     outside = finite & covers & (np.abs(clamped - table.boxes).max(1, initial=0) > _TOLERANCE)
+    shares = finite & covers & is_relative(np.where(finite[:, None], table.boxes, 0))
     unmeasured = finite & covers & ~(np.isfinite(table.areas) & (table.areas > 0))
     for kind, rows in (
         ("dropped boxes with a coordinate that is no finite number", ~finite),
         ("dropped boxes that cover nothing of their image", finite & ~covers),
         ("clamped boxes that reach out of their image", outside),
+        ("kept boxes that lie in the first pixel of their image, as shares of it would", shares),
         ("measured boxes whose area is missing or not positive", unmeasured),
     ):
         if rows.any():
             first = int(np.argmax(rows))
-            left, top, right, bottom = table.boxes[first].tolist()
-            box = f"[{left:g}, {top:g}, {right - left:g}, {bottom - top:g}]"
-            tally.add(kind, f"{box} on {names[table.records[first]]}", int(rows.sum()))
+            tally.add(kind, f"{as_written(table.boxes[first])} on {names[table.records[first]]}", int(rows.sum()))
     boxes = np.where(outside[:, None], clamped, table.boxes)
     kept = np.flatnonzero(finite & covers)
     kept = kept[np.argsort(table.records[kept], kind="stable")]
     areas = np.where(unmeasured[kept], np.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1), table.areas[kept])
     return Annotations(table.records[kept], boxes[kept], table.labels[kept], areas, table.crowds[kept])
+
+
+class Garbled(NamedTuple):
+    """What boxes are instead, in words, and the first of them as it is written."""
+
+    text: str
+    first: str
+
+
+def garbled(table: Annotations, sizes: Int[np.ndarray, "records 2"]) -> Garbled | None:
+    """What boxes seem to be that are no [x, y, width, height] in pixels; `table` has them as read, not yet tidied."""
+    finite = np.isfinite(table.boxes).all(1)
+    boxes, limits = table.boxes[finite], sizes[table.records[finite]][:, ::-1]
+    if len(boxes) < _ENOUGH:
+        return None
+    corner, extent = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    beyond = (boxes[:, 2:] > limits + _TOLERANCE).any(1).mean()
+    ordered = ((extent > corner) & (extent <= limits + _TOLERANCE) & (corner >= 0)).all(1).mean()
+    around = ((corner >= extent / 2 - _TOLERANCE) & (corner + extent / 2 <= limits + _TOLERANCE)).all(1).mean()
+    relative = is_relative(boxes).mean()
+    first = as_written(boxes[0])
+    if relative > _NEARLY_ALL:
+        return Garbled(f"boxes seem to be relative to their image: {relative:.0%} have no coordinate above 1", first)
+    out = f"read as they should be, {beyond:.0%} reach out of their image"
+    if ordered > _NEARLY_ALL and beyond > _MANY_BEYOND:
+        return Garbled(f"boxes seem to be [x1, y1, x2, y2]: {out}", first)
+    if around > _NEARLY_ALL and beyond > _SOME_BEYOND:
+        return Garbled(f"boxes seem to be [centre x, centre y, width, height]: {out}", first)
+    return None
+
+
+def as_written(box: Float[np.ndarray, "4"]) -> str:
+    """A box, xyxy, as it is written: [x, y, width, height]."""
+    left, top, right, bottom = box.tolist()
+    return f"[{left:g}, {top:g}, {right - left:g}, {bottom - top:g}]"
+
+
+def is_relative(boxes: Float[np.ndarray, "objects 4"]) -> Bool[np.ndarray, " objects"]:
+    """Which boxes, xyxy, were written with corner and extent from 0 to 1, as shares of their image are."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    return ((boxes[:, :2] >= 0) & (boxes[:, :2] < 1) & (extent > 0) & (extent <= 1.01)).all(1)
+
+
+def no_objects(table: Annotations) -> str:
+    """Why nothing in a tidy table can be trained on, and what to do, as a sentence; "" where something can."""
+    if table.max_objects:
+        return ""
+    crowds = len(table.records)
+    if not crowds:
+        return "No annotation is left. Label some objects, or mend what is counted."
+    return f"All {crowds} annotations have iscrowd 1, which training leaves out: write iscrowd 0 for single objects."
 
 
 def _clamp(boxes: Float[np.ndarray, "n 4"], size: Int[np.ndarray, "*boxes 2"]) -> Float[np.ndarray, "n 4"]:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,15 +19,27 @@ Labels = Literal["contiguous", "category_id"]
 LEFT_OUT = -1  # in place of a record: the image is listed, but not used
 
 _MAX_CATEGORY_ID = 9_999
+_FORMS: tuple[tuple[str, set[str], str], ...] = (  # what they are, keys that they have, and one that they lack
+    ("COCO results, which a model has predicted and nobody has labelled", {"image_id", "category_id", "score"}, ""),
+    ("a labelme file, of one image", {"shapes", "imagePath"}, ""),
+    ("a VIA project", {"_via_img_metadata"}, ""),
+    ("an export of Label Studio in its own JSON", {"data", "annotations"}, "images"),
+    ("a list of images without their annotations, as COCO has of its test images", {"images"}, "annotations"),
+    ("captions, which have no boxes", {"images", "annotations"}, "categories"),
+)
 
 
 @dataclass(frozen=True)
 class ListedImage:
-    """An image as the json has it; `size` is (height, width), or None where the json does not say."""
+    """An image as the json has it; `size` is (height, width), or None where the json does not say.
+
+    `others` are the ids under which the same file is listed again.
+    """
 
     key: Key
     file_name: str
     size: tuple[int, int] | None
+    others: tuple[Key, ...] = ()
 
 
 def read_instances(path: Path) -> dict[str, Any]:
@@ -43,12 +56,24 @@ def read_instances(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # not JSON, or not text
         raise DataError(f"{path} is not valid JSON: {error}. {wish}.") from error
     if not isinstance(document, dict):
-        raise DataError(f"{path} holds a JSON {type(document).__name__}, not an object with images. {wish}.")
+        raise DataError(
+            f"{path} holds a JSON {type(document).__name__}, not an object with images. {_form(document)}{wish}."
+        )
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
-            found = f"{key!r} is a {type(document[key]).__name__}" if key in document else f"it has {sorted(document)}"
-            raise DataError(f"{path} has no list {key!r}: {found}. {wish}.")
+            found = (
+                f"{key!r} is a {type(document[key]).__name__}" if key in document else f"it has {sorted(document)[:20]}"
+            )
+            raise DataError(f"{path} has no list {key!r}: {found}. {_form(document)}{wish}.")
     return document
+
+
+def _form(document: Any) -> str:
+    """What other well-known file a document is, as a sentence; "" where it is none."""
+    first = document[0] if isinstance(document, list) and document else document
+    keys = set(first) if isinstance(first, dict) else set()
+    form = next((form for form, has, lacks in _FORMS if has <= keys and lacks not in keys), "")
+    return f"It looks like {form}. " if form else ""
 
 
 def read_classes(entries: list, labels: Labels, path: Path, tally: Tally) -> tuple[Classes, dict[Key, int]]:
@@ -102,6 +127,12 @@ def read_images(entries: list, tally: Tally) -> list[ListedImage]:
     return list(images.values())
 
 
+def records_of(listed: Iterable[ListedImage], kept: Sequence[ListedImage]) -> dict[Key, int]:
+    """The record of every id: its place among the images that are kept, or LEFT_OUT."""
+    left = {image.key: LEFT_OUT for image in listed}
+    return left | {key: record for record, image in enumerate(kept) for key in (image.key, *image.others)}
+
+
 def image_ids(images: Iterable[ListedImage], tally: Tally) -> tuple[int, ...]:
     """The ids of the images as whole numbers."""
     return tuple(_numbers((image.key for image in images), "image", tally).values())
@@ -111,12 +142,12 @@ def read_annotations(
     entries: list, record_of: Mapping[Key, int], label_of: Mapping[Key, int], tally: Tally
 ) -> Annotations:
     """The annotations of known images and categories, their boxes not yet checked."""
-    rows, seen = [], set()
+    rows, seen, joined = [], set[Key](), _Joined(record_of)
     for entry in entries:
         try:
             image, category = _key(entry["image_id"]), _key(entry["category_id"])
-            x, y, width, height = map(float, entry["bbox"])
-        except (TypeError, KeyError, ValueError, OverflowError):
+            (x, y, width, height), outlined = _box(entry)
+        except (TypeError, KeyError, ValueError, OverflowError, AttributeError):
             tally.add("skipped annotations without image_id, category_id or four numbers as bbox", repr(entry)[:120])
             continue
         record, label = record_of.get(image), label_of.get(category)
@@ -127,16 +158,52 @@ def read_annotations(
             tally.add("skipped annotations of images that were left out", f"annotation {name} of image_id {image}")
         elif label is None:
             tally.add("skipped annotations of an unknown category", f"annotation {name} of category_id {category}")
+        elif joined.has(record, image, (label, x, y, width, height)):
+            tally.add("skipped annotations that joined images have twice", f"annotation {name} of image_id {image}")
         else:
             key = _key(name)
             if not key or key in seen:
                 tally.add("numbered anew annotations whose id is missing, 0 or taken", f"id {name} of image_id {image}")
             seen.add(key)
+            if outlined:
+                tally.add("made boxes from segmentation", f"annotation {name} of image_id {image}")
             crowd = _key(entry.get("iscrowd")) == 1
             rows.append((record, x, y, x + width, y + height, label, _number(entry.get("area")), crowd))
     table = np.array(rows, np.float64).reshape(-1, 8)
     records, labels = table[:, 0].astype(np.int32), table[:, 5].astype(np.int32)
     return Annotations(records, table[:, 1:5], labels, table[:, 6], table[:, 7].astype(bool))
+
+
+class _Joined:
+    """What is annotated on files that are listed under several ids."""
+
+    def __init__(self, record_of: Mapping[Key, int]) -> None:
+        self._files = {record for record, ids in Counter(record_of.values()).items() if ids > 1 and record != LEFT_OUT}
+        self._owners: dict[tuple, Key] = {}
+
+    def has(self, record: int, image: Key, annotation: tuple) -> bool:
+        """Whether the same object came under another id of the file."""
+        return record in self._files and self._owners.setdefault((record, *annotation), image) != image
+
+
+def _box(entry: Any) -> tuple[tuple[float, ...], bool]:
+    """x, y, width and height of an annotation; where it has none, or four zeros, those of its segmentation, and True.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    try:
+        box = tuple(map(float, entry["bbox"]))
+    except (TypeError, KeyError, ValueError, OverflowError):
+        box = ()
+    if len(box) == 4 and math.isfinite(sum(box)) and any(box):
+        return box, False
+    from vitjax.data.outlines import box_of  # which few data need
+
+    outline = box_of(entry["segmentation"]) if entry.get("segmentation") else None
+    if outline is None and len(box) != 4:
+        raise ValueError("neither a box nor an outline")
+    return outline or box, outline is not None
 
 
 def _image(entry: Any) -> ListedImage | None:

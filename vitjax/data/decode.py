@@ -1,5 +1,6 @@
 """Image files to RGB pixels: OpenCV reads (faster than Pillow, and scales 16 bits), Pillow checks and explains."""
 
+import contextlib
 import io
 
 import cv2
@@ -9,29 +10,36 @@ from PIL import Image, UnidentifiedImageError
 
 from vitjax.data.errors import DataError
 
+ARRAYS = (
+    "An image is a path, a PIL image, or an array [height, width, 3] in RGB or [height, width], of bytes, 16-bit "
+    "numbers, or floats from 0 to 1 or to 255"
+)
+
 # What OpenCV would print about a broken file is in the DataError.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _RAW_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_BITS = 258  # the TIFF tag of the bits of each channel
 _ORIENTATION = 0x0112  # the EXIF tag
 _FIX = "Replace the file, or remove it from the data"
 
 
 def decode(data: bytes, name: str, *, orient: bool = False) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of an image file; grey, palette, CMYK and 16-bit images become 8-bit RGB, transparency is left out.
+    """The pixels of an image file; grey, palette, CMYK, 16-bit and float images become 8-bit RGB as `as_rgb` says,
+    transparency is left out.
 
     COCO-style annotations count pixels as they are stored, so the EXIF orientation is ignored; with `orient` it is
     applied, as photo viewers do. (TIFF is always turned, by every reader.) Of an animation this is the first frame.
 
     Raises:
-        DataError: the file is empty, truncated, no image, or larger than Pillow's limit (`Image.MAX_IMAGE_PIXELS`).
+        DataError: the file is empty, truncated, no image, or larger than Pillow's limit (`Image.MAX_IMAGE_PIXELS`), or
+            its numbers are no pixels.
     """
     header = _open(io.BytesIO(data), name)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RAW_RGB)
-    except cv2.error:
-        pixels = None
+    pixels = None
+    if not _is_deep(header):
+        with contextlib.suppress(cv2.error):
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RAW_RGB)
     if pixels is None:
         pixels = _with_pillow(header, name)
     return _upright(pixels, _orientation(header)) if orient else pixels
@@ -39,10 +47,39 @@ def decode(data: bytes, name: str, *, orient: bool = False) -> UInt8[np.ndarray,
 
 def decoded(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of an image that Pillow has opened, as `decode` gives those of its file with `orient`."""
-    orientation = _orientation(picture)
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return _upright(np.asarray(picture.convert("RGB")), orientation)
+    return _upright(_pixels(picture, "the image"), _orientation(picture))
+
+
+def as_rgb(pixels: np.ndarray, name: str = "the image") -> UInt8[np.ndarray, "height width 3"]:
+    """8-bit RGB of an array [height, width], or with 1 to 4 channels of which a second or fourth is transparency.
+
+    Unsigned 16-bit numbers keep their upper eight bits. Other whole numbers are bytes where none is above 255, and
+    16-bit where none is above 65,535. Floats are shares of white where none is above 1, and are then multiplied by 255
+    and rounded; those above are taken as whole numbers are, rounded. True is white.
+
+    Raises:
+        DataError: the shape is no image's, or a number is none of these.
+    """
+    shape, kind = pixels.shape, pixels.dtype.kind
+    if not (len(shape) == 2 or (len(shape) == 3 and 1 <= shape[2] <= 4)) or kind not in "buif" or 0 in shape:
+        raise DataError(f"{name} is an array of {pixels.dtype} and shape {shape}. {ARRAYS}.")
+    if len(shape) == 2 or shape[2] < 3:
+        pixels = np.repeat(pixels.reshape(*shape[:2], -1)[..., :1], 3, axis=2)
+    return _eight_bits(np.ascontiguousarray(pixels[..., :3]), name)
+
+
+def _eight_bits(pixels: np.ndarray, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:
+        return (pixels >> 8).astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 65535):  # nor where one is NaN
+        raise DataError(f"{name} has pixels from {low:g} to {high:g}. {ARRAYS}.")
+    if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and high <= 1):
+        pixels = pixels.astype(np.float64) * 255
+    pixels = np.rint(pixels).astype(np.uint16)
+    return (pixels if high <= 255 else pixels >> 8).astype(np.uint8)
 
 
 def read_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
@@ -53,6 +90,17 @@ def read_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int
     """
     width, height = _open(file, name).size
     return height, width
+
+
+def read_upright_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
+    """Height and width of an image as `decode` will give it with `orient`, from the header alone.
+
+    Raises:
+        DataError: as `decode`, as far as the header shows it.
+    """
+    header = _open(file, name)
+    width, height = header.size
+    return (width, height) if _orientation(header) >= 5 else (height, width)
 
 
 def is_turned(file: io.BytesIO | io.BufferedReader, name: str) -> bool:
@@ -85,10 +133,23 @@ def _with_pillow(header: Image.Image, name: str) -> UInt8[np.ndarray, "height wi
         header.load()
     except Exception as error:  # as above
         raise DataError(f"{name} is broken or truncated ({error}). {_FIX}.") from error
-    if header.mode not in _EIGHT_BIT:
+    return _pixels(header, name)
+
+
+def _is_deep(header: Image.Image) -> bool:
+    """Whether the pixels are numbers that OpenCV would round or refuse: float, 32-bit, or 16-bit in a TIFF."""
+    bits = getattr(header, "tag_v2", {}).get(_BITS, (8,))
+    return header.mode in ("I", "F") or max(bits, default=8) > 8
+
+
+def _pixels(picture: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    if picture.mode[0] in "IF":
+        return as_rgb(np.asarray(picture), name)
+    try:
+        return np.asarray(picture.convert("RGB"))
+    except ValueError as error:  # such as LAB
         wish = "Save it as 8-bit or 16-bit PNG, or as JPEG"
-        raise DataError(f"{name} ({header.format}) has pixels of Pillow's mode {header.mode!r}. {wish}.")
-    return np.asarray(header.convert("RGB"))
+        raise DataError(f"{name} ({picture.format}) has pixels of Pillow's mode {picture.mode!r}. {wish}.") from error
 
 
 def _orientation(header: Image.Image) -> int:

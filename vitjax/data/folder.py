@@ -10,6 +10,9 @@ from vitjax.data.errors import DataError
 VALIDATION = ("val", "valid", "validation")
 """What the split to evaluate on is called."""
 
+_AT_ONCE = (
+    32  # items that a thread does in one go at most, for threads that are woken for each only wait for each other
+)
 _READERS = 16  # threads; on a network disk they wait most of the time
 
 _Item = TypeVar("_Item")
@@ -50,5 +53,8 @@ def read_bytes(path: Path, wish: str = "") -> bytes:
 
 def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """The results for all items, in their order."""
+    items = list(items)
+    size = min(_AT_ONCE, 1 + len(items) // (4 * _READERS))
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(work, items))
+        return [result for part in pool.map(lambda part: [work(item) for item in part], parts) for result in part]

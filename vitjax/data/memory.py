@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from vitjax.data.decode import decode, decoded, is_turned, read_size
+from vitjax.data.decode import ARRAYS, as_rgb, decode, decoded, read_upright_size
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, Source
 
@@ -69,7 +69,7 @@ class Pictures:
     """Images that a user names, upright as their EXIF says, without annotations; a SizedSource.
 
     Raises:
-        DataError: a file is missing or is no image, or an array is not [height, width, 3] of uint8.
+        DataError: a file is missing or is no image, or an array is none, as `as_rgb` says.
     """
 
     problems: tuple[str, ...] = ()
@@ -103,12 +103,9 @@ def _opened(picture: Picture) -> Path | np.ndarray:
         return Path(picture)
     if isinstance(picture, Image.Image):
         return decoded(picture)
-    if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
-        what = (
-            f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-        )
-        raise DataError(f"an image is a path, a PIL image or a uint8 array [height, width, 3] in RGB; got {what}.")
-    return picture
+    if not isinstance(picture, np.ndarray):
+        raise DataError(f"{ARRAYS}; got {type(picture).__name__}.")
+    return as_rgb(picture)
 
 
 def _size(picture: Path | np.ndarray) -> tuple[int, int]:
@@ -117,8 +114,6 @@ def _size(picture: Path | np.ndarray) -> tuple[int, int]:
         return picture.shape[0], picture.shape[1]
     try:
         with picture.open("rb") as file:
-            height, width = read_size(file, str(picture))
-            file.seek(0)
-            return (width, height) if is_turned(file, str(picture)) else (height, width)
+            return read_upright_size(file, str(picture))
     except OSError as error:
         raise DataError(f"{picture} cannot be opened: {error.strerror}.") from error

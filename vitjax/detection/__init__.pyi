@@ -2,6 +2,9 @@ from .deformable_decoder import DeformableDecoder as DeformableDecoder
 from .deformable_detr import DeformableDETR as DeformableDETR
 from .deformable_encoder import DeformableEncoder as DeformableEncoder
 from .detr import DETR as DETR
+from .dino import DINO as DINO
+from .dino_loss import DINOCost as DINOCost
+from .dino_loss import DINOLoss as DINOLoss
 from .focal_loss import FocalSetLoss as FocalSetLoss
 from .loss import SetLoss as SetLoss
 from .matcher import FocalCost as FocalCost

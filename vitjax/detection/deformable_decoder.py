@@ -1,6 +1,6 @@
 """Deformable DETR's decoder. Source: Zhu et al. 2021, section 4.1, 4.2 and appendix A.4."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.deformable import DeformableAttention
 from vitjax.attention.multi_head import Pairs
 from vitjax.detection.deformable_encoder import Memory
-from vitjax.detection.transformer import Queries, TransformerLayer
+from vitjax.detection.transformer import Queries, TransformerLayer, layer_norm
 from vitjax.ops.boxes import inverse_sigmoid
 
 
@@ -63,6 +63,10 @@ class DeformableDecoder(nn.Module):
     """The box of a layer, without its gradient, is the reference of the next."""
     look_forward_twice: bool = False
     """A refined box is predicted from the box before with its gradient: its loss trains that one's layer, too."""
+    norm: bool = False
+    """What is predicted comes from normalised queries, with one norm for all layers; what is handed on does not."""
+    epsilon: float = 1e-5
+    """How near to 0 and 1 a reference may come."""
     remat: bool = False
     dtype: DTypeLike | None = None
 
@@ -70,7 +74,7 @@ class DeformableDecoder(nn.Module):
     def __call__(
         self,
         x: Queries,
-        position: Queries,
+        position: Queries | Callable[[Float[Array, "batch queries _"]], Queries],
         reference: Float[Array, "batch queries _"],
         memory: Memory,
         box_heads: Sequence[nn.Module],
@@ -81,33 +85,36 @@ class DeformableDecoder(nn.Module):
     ) -> tuple[Float[Array, "layers batch queries channels"], Float[Array, "layers batch queries 4"]]:
         """The queries and the cxcywh boxes after every layer, with one box head for each.
 
-        `reference` is (x, y) or cxcywh in [0, 1] of the unpadded image. Queries see the `valid` ones, and of them those
-        that `pairs` lets them.
+        `reference` is (x, y) or cxcywh in [0, 1] of the unpadded image. A `position` that is a function is made anew
+        for every layer, from its references. Queries see the `valid` ones, and of them those that `pairs` lets them.
         """
         layer = nn.remat(DeformableDecoderLayer, static_argnums=7) if self.remat else DeformableDecoderLayer
         sizes = (self.heads, self.feed_forward, self.dropout, False, self.dtype, self.levels, self.points)
+        norm = layer_norm("norm", self.dtype) if self.norm else None
         queries: list[Array] = []
         boxes: list[Array] = []
         before = reference  # what a box is predicted from
         for i in range(self.layers):
             padded = reference[:, :, None] * jnp.tile(memory.ratios, reference.shape[-1] // 2)[:, None]
-            x = layer(*sizes, name=f"layer_{i}")(x, position, padded, memory, valid, pairs, train)
+            located = position(reference) if callable(position) else position
+            x = layer(*sizes, name=f"layer_{i}")(x, located, padded, memory, valid, pairs, train)
             change = box_heads[i](x.astype(jnp.float32))
-            box = jax.nn.sigmoid(relative_to(before, change))
-            queries.append(x)
-            boxes.append(box)
-            if self.refine and self.look_forward_twice:
-                # One layer back and no further: what is handed on starts from the reference without its gradient.
-                before = jax.nn.sigmoid(relative_to(reference, change))
-                reference = lax.stop_gradient(before)
-            elif self.refine:
-                before = reference = lax.stop_gradient(box)
+            queries.append(x if norm is None else norm(x))
+            predicted = change if norm is None else box_heads[i](queries[-1].astype(jnp.float32))
+            boxes.append(jax.nn.sigmoid(relative_to(before, predicted, self.epsilon)))
+            if self.refine:
+                moved = boxes[-1]
+                if norm is not None or self.look_forward_twice:
+                    # One layer back and no further: what is handed on starts from the reference without its gradient.
+                    moved = jax.nn.sigmoid(relative_to(reference, change, self.epsilon))
+                reference = lax.stop_gradient(moved)
+                before = moved if self.look_forward_twice else reference
             self.sow("intermediates", "references", reference)
         return jnp.stack(queries), jnp.stack(boxes)
 
 
 def relative_to(
-    reference: Float[Array, "batch queries _"], change: Float[Array, "batch queries 4"]
+    reference: Float[Array, "batch queries _"], change: Float[Array, "batch queries 4"], epsilon: float = 1e-5
 ) -> Float[Array, "batch queries 4"]:
     """The logit of a box from its change against a reference point (which moves the centre alone) or box."""
-    return change.at[..., : reference.shape[-1]].add(inverse_sigmoid(reference))
+    return change.at[..., : reference.shape[-1]].add(inverse_sigmoid(reference, epsilon))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -12,16 +12,13 @@ from jaxtyping import Float
 
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoder
-from vitjax.detection.deformable_encoder import DeformableEncoder, Memory
+from vitjax.detection.deformable_encoder import Memory
+from vitjax.detection.levels import encode, keep, sizes_of
 from vitjax.detection.proposals import Proposals, QueriesValid
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
-from vitjax.layers.norms import MaskedGroupNorm
-from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_kernel
-from vitjax.ops.masks import resize_valid, valid_ratio
-from vitjax.ops.positions import sine
-from vitjax.structs import ANSWER, Feature, Images, Padding, Predictions, PredictionSet
+from vitjax.structs import ANSWER, Images, Padding, Predictions, PredictionSet
 
 PRIOR = 0.01  # probability of every class before training
 NOTHING = -30.0  # logit of every class of a query that is not valid
@@ -84,30 +81,18 @@ class DeformableDETR(nn.Module):
             FieldError: `num_classes` is still None, or fields contradict each other or the backbone.
         """
         self._check()
-        pyramid = self._pyramid(images, train=train)
-        shapes = tuple((rows, columns) for _, rows, columns in (feature.valid.shape for feature in pyramid))
-        tokens, position, valid = (jnp.concatenate(parts, axis=1) for parts in self._flat(pyramid))
-        ratios = jnp.stack([valid_ratio(feature.valid) for feature in pyramid], axis=1)
-        self._keep(encoder_input=tokens, level_positions=position, tokens_valid=valid, valid_ratios=ratios)
-        self._keep(level_shapes=jnp.array(shapes))
-
-        sizes: dict[str, Any] = {"heads": self.heads, "levels": self.levels, "feed_forward": self.feed_forward}
-        sizes |= {"dropout": self.dropout, "remat": self.remat, "dtype": self.dtype}
-        encoder = DeformableEncoder(self.encoder_layers, points=self.encoder_points, **sizes, name="encoder")
-        memory = encoder(Memory(tokens, valid, ratios, shapes), position, train=train)
-        self._keep(memory=memory.tokens)
-
+        memory = encode(self, images, train=train, offset=-0.5)  # at pixel centres
         class_heads, box_heads = self._heads()
         proposals, reference, embedding, queries_valid = self._queries(memory, class_heads, box_heads)
         query_position, content = jnp.split(embedding.astype(self.dtype), 2, axis=-1)
-        self._keep(initial_reference=reference)
+        keep(self, initial_reference=reference)
         decoder = DeformableDecoder(
-            self.decoder_layers, points=self.decoder_points, refine=self.refine, **sizes, name="decoder"
+            self.decoder_layers, points=self.decoder_points, refine=self.refine, **sizes_of(self), name="decoder"
         )
         queries, boxes = decoder(
             content, query_position, reference, memory, box_heads, valid=queries_valid, train=train
         )
-        self._keep(queries=queries)
+        keep(self, queries=queries)
         logits = jnp.stack([head(x) for head, x in zip(class_heads, queries.astype(jnp.float32), strict=False)])
         if queries_valid is not None:
             logits = jnp.where(queries_valid[..., None], logits, NOTHING)
@@ -121,55 +106,6 @@ class DeformableDETR(nn.Module):
             )
         if self.two_stage and not self.refine:
             raise FieldError("two_stage=True needs refine=True: its proposals are boxes, which are refined from there.")
-        if not 1 <= self.backbone_levels <= self.levels:
-            raise FieldError(f"backbone_levels must be 1 to levels={self.levels}; got {self.backbone_levels}.")
-
-    def _keep(self, **tensors: Any) -> None:
-        for name, tensor in tensors.items():
-            self.sow("intermediates", name, tensor)
-
-    def _pyramid(self, images: Images, *, train: bool) -> list[Feature]:
-        """The levels at the transformer's width, finest first."""
-        features = self.backbone(images, padding=self.padding, train=train)
-        if len(features) < self.backbone_levels:
-            raise FieldError(f"the backbone gives {len(features)} maps; backbone_levels={self.backbone_levels}.")
-        pyramid = [self._project(feature, level) for level, feature in enumerate(features[-self.backbone_levels :])]
-        last = features[-1]
-        for level in range(self.backbone_levels, self.levels):
-            last = self._project(last, level, stride=2, images=images)
-            pyramid.append(last)
-        return pyramid
-
-    def _project(self, feature: Feature, level: int, stride: int = 1, images: Images | None = None) -> Feature:
-        """A map at the transformer's width; with `images`, one of half the size whose mask may be taken from them."""
-        kernel = 2 * stride - 1
-        values = nn.Conv(
-            self.channels,
-            (kernel, kernel),
-            strides=stride,
-            padding=kernel // 2,
-            kernel_init=nn.initializers.xavier_uniform(),
-            conv_general_dilated=conv_general_dilated,
-            dtype=self.dtype,
-            name=f"input_projection_{level}",
-        )(feature.values)
-        norm = MaskedGroupNorm(math.gcd(32, self.channels), name=f"input_norm_{level}")
-        if self.padding == "reference":
-            valid = feature.valid if images is None else resize_valid(images.valid, *values.shape[1:3])
-            return Feature(norm(values, jnp.ones_like(valid)), valid)
-        valid = feature.valid[:, ::stride, ::stride]
-        return Feature(jnp.where(valid[..., None], norm(values, valid), 0), valid)
-
-    def _flat(self, pyramid: list[Feature]) -> tuple[list[Array], list[Array], list[Array]]:
-        """Values, positions and validity of every level as rows of tokens."""
-        embedding = self.param("level_embedding", nn.initializers.normal(1.0), (self.levels, self.channels))
-        positions = [
-            sine(feature.valid, self.channels, offset=-0.5) + embedding[level] for level, feature in enumerate(pyramid)
-        ]
-        batch = pyramid[0].values.shape[0]
-        values = [feature.values.reshape(batch, -1, self.channels) for feature in pyramid]
-        rows = [position.astype(self.dtype).reshape(batch, -1, self.channels) for position in positions]
-        return values, rows, [feature.valid.reshape(batch, -1) for feature in pyramid]
 
     def _heads(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Class and box heads: one of each decoder layer, then one of the proposals; all the same without refinement.

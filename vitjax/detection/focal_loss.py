@@ -39,9 +39,12 @@ class FocalSetLoss(Loss):
         )
         focal = sigmoid_focal(logits, wanted, self.alpha, self.gamma)
         focal = focal if counts is None else jnp.where(counts[..., None], focal, 0)
+        return per_object(self.sum_of_classes(focal), targets)
+
+    def sum_of_classes(self, focal: Float[Array, "batch queries classes"]) -> Float[Array, ""]:
+        """How the focal losses are added up."""
         # In two steps, which the division keeps apart: one sum over all of them rounds ten times as badly on CPUs.
-        total = focal.mean(-1).sum() * focal.shape[-1]
-        return per_object(total, targets)
+        return focal.mean(-1).sum() * focal.shape[-1]
 
 
 def sigmoid_focal(

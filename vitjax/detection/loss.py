@@ -27,6 +27,8 @@ class Loss(ABC):
 
     task: ClassVar[str] = "detection"
     scores: ClassVar[str]
+    epsilon: ClassVar[float] = 0.0
+    """Added to both denominators of the generalised IoU."""
 
     classification: float = 1.0
     """Weight of the loss of classes."""
@@ -34,6 +36,11 @@ class Loss(ABC):
     """Weight of the L1 distance of matched boxes."""
     giou: float = 2.0
     """Weight of one minus the generalised IoU of matched boxes."""
+
+    @staticmethod
+    def sum(x: Float[Array, "batch objects"]) -> Float[Array, ""]:
+        """How the terms of boxes are added up."""
+        return x.sum()
 
     @abstractmethod
     def of_classes(self, logits: Array, counts: Array | None, targets: Targets, queries: Array) -> Mean:
@@ -46,7 +53,7 @@ class Loss(ABC):
     def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Array) -> Terms:
         return {
             "class": self.of_classes(logits, counts, targets, queries),
-            **box_terms(boxes, targets, queries),
+            **box_terms(boxes, targets, queries, self.epsilon, self.sum),
             **class_counts(logits, targets, queries),
         }
 
@@ -141,16 +148,20 @@ def paired(targets: Targets, queries: Int[Array, "batch objects"]) -> Bool[Array
 
 
 def box_terms(
-    boxes: Float[Array, "batch queries 4"], targets: Targets, queries: Int[Array, "batch objects"]
+    boxes: Float[Array, "batch queries 4"],
+    targets: Targets,
+    queries: Int[Array, "batch objects"],
+    epsilon: float = 0.0,
+    add: Callable[[Array], Array] = jnp.sum,
 ) -> dict[str, Mean]:
     """`box` and `giou`: L1 distance and one minus generalised IoU of matched boxes, per object."""
     matched = jnp.take_along_axis(boxes, jnp.maximum(queries, 0)[..., None], axis=1)
     distance = jnp.abs(matched - targets.boxes).sum(-1)
-    overlap = generalized_iou(xyxy_from_cxcywh(matched), xyxy_from_cxcywh(targets.boxes))
+    overlap = generalized_iou(xyxy_from_cxcywh(matched), xyxy_from_cxcywh(targets.boxes), epsilon)
     pairs = paired(targets, queries)
     return {
-        "box": per_object(jnp.where(pairs, distance, 0).sum(), targets),
-        "giou": per_object(jnp.where(pairs, 1 - overlap, 0).sum(), targets),
+        "box": per_object(add(jnp.where(pairs, distance, 0)), targets),
+        "giou": per_object(add(jnp.where(pairs, 1 - overlap, 0)), targets),
     }
 
 

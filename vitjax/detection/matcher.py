@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ from vitjax.structs import Assignment, Predictions, PredictionSet, Targets
 @dataclasses.dataclass(frozen=True)
 class Cost(ABC):
     """Price of giving an object to a query: minus what its class is worth, L1 distance, minus generalised IoU."""
+
+    epsilon: ClassVar[float] = 0.0
+    """Added to both denominators of the generalised IoU."""
 
     classification: float = 1.0
     """Weight of the class."""
@@ -38,7 +42,7 @@ class Cost(ABC):
         """The cost of every pair, in float32."""
         worth = self.worth(logits.astype(jnp.float32))[:, labels]
         distance = jnp.abs(boxes[:, None] - target_boxes).sum(-1)
-        overlap = generalized_iou(xyxy_from_cxcywh(boxes)[:, None], xyxy_from_cxcywh(target_boxes))
+        overlap = generalized_iou(xyxy_from_cxcywh(boxes)[:, None], xyxy_from_cxcywh(target_boxes), self.epsilon)
         return self.box * distance - self.giou * overlap - self.classification * worth
 
 

@@ -1,7 +1,6 @@
 """Region proposals of two-stage Deformable DETR's encoder. Source: Zhu et al. 2021, section 4.2 and appendix A.4."""
 
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,12 +9,15 @@ from jax import Array, lax
 from jaxtyping import Bool, Float
 
 from vitjax.detection.deformable_encoder import Memory, token_places
+from vitjax.detection.levels import keep
+from vitjax.detection.transformer import layer_norm
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.initializers import torch_bias
 from vitjax.ops.positions import sine_of_boxes
 from vitjax.ops.sampling import Shapes
 from vitjax.structs import PredictionSet
 
+_XAVIER = nn.initializers.xavier_uniform()
 QueriesValid = Bool[Array, "batch queries"] | None  # None is all
 
 
@@ -43,29 +45,41 @@ class Proposals(nn.Module):
         only one that its training gives a meaning.
         """
         channels = memory.tokens.shape[-1]
-        anchors, sound = anchors_of(memory.ratios, memory.shapes)
-        proposing = (memory.valid & sound)[..., None]
-        xavier = nn.initializers.xavier_uniform()
-        norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
-        project = nn.Dense(channels, kernel_init=xavier, bias_init=torch_bias(channels), name="projection")
-        tokens = norm(name="norm")(project(jnp.where(proposing, memory.tokens.astype(jnp.float32), 0)))
+        tokens, unbounded = proposing(memory)
         logits = class_head(tokens)
-        unbounded = jnp.where(proposing, inverse_sigmoid(anchors), jnp.inf)
         boxes = jax.nn.sigmoid(box_head(tokens) + unbounded)
 
         rank = logits[..., 0] if leave_out is None else jnp.where(leave_out, -jnp.inf, logits[..., 0])
         best = lax.top_k(rank, min(self.count, rank.shape[1]))[1]
-        for name, kept in {"tokens": tokens, "anchors": unbounded, "chosen": best}.items():
-            self.sow("intermediates", name, kept)
+        keep(self, tokens=tokens, anchors=unbounded, chosen=best)
         chosen = lax.stop_gradient(jnp.take_along_axis(boxes, best[..., None], axis=1))
         position = sine_of_boxes(chosen, channels // 2)
         bias = torch_bias(position.shape[-1])
-        project = nn.Dense(2 * channels, kernel_init=xavier, bias_init=bias, name="query_projection")
-        embedding = norm(name="query_norm")(project(position))
+        project = nn.Dense(2 * channels, kernel_init=_XAVIER, bias_init=bias, name="query_projection")
+        embedding = layer_norm("query_norm", None)(project(position))
         counts, queries_valid = None, None
         if leave_out is not None:
             counts, queries_valid = ~leave_out[None], ~jnp.take_along_axis(leave_out, best, axis=1)
         return PredictionSet(logits[None], boxes[None], counts, rule="one class"), chosen, embedding, queries_valid
+
+
+def proposing(memory: Memory) -> tuple[Float[Array, "batch tokens channels"], Float[Array, "batch tokens 4"]]:
+    """The tokens that propose, and the logits of their anchors; for a compact method.
+
+    Its `projection` and `norm` are made here.
+    """
+    channels = memory.tokens.shape[-1]
+    tokens, anchors = candidates(memory)
+    project = nn.Dense(channels, kernel_init=_XAVIER, bias_init=torch_bias(channels), name="projection")
+    return layer_norm("norm", None)(project(tokens)), anchors
+
+
+def candidates(memory: Memory) -> tuple[Float[Array, "batch tokens channels"], Float[Array, "batch tokens 4"]]:
+    """The tokens in float32 and the logits of the anchors on them: zero and infinite on padding and on the rim."""
+    anchors, sound = anchors_of(memory.ratios, memory.shapes)
+    able = (memory.valid & sound)[..., None]
+    tokens = jnp.where(able, memory.tokens.astype(jnp.float32), 0)
+    return tokens, jnp.where(able, inverse_sigmoid(anchors), jnp.inf)
 
 
 def anchors_of(

@@ -5,36 +5,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vitjax.data.annotations import Annotations
+from vitjax.data.annotations import BOX_WISH, Annotations, as_written, garbled
 from vitjax.data.transforms import resized_size
 from vitjax.doctor.report import Finding, listed, percent, several
 
 _TINY = 8  # pixels of a side at training size: a quarter of a token of stride 32
 _MANY_TINY = 0.1
-_TOLERANCE = 1.0  # pixels, as where boxes are clamped
-_ENOUGH = 5  # boxes from which on their coordinates as a whole tell something
 _COCO_AREAS = (32**2, 96**2)  # pixels: where boxes become medium, and large
 _BINS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def look_at_format(table: Annotations, sizes: Int[np.ndarray, "records 2"]) -> Iterator[Finding]:
     """Boxes that are no [x, y, width, height] in pixels at all; `table` has them as read, not yet tidied."""
-    finite = np.isfinite(table.boxes).all(1)
-    boxes, limits = table.boxes[finite], sizes[table.records[finite]][:, ::-1]
-    if len(boxes) < _ENOUGH:
-        return
-    corner, extent = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    beyond = (boxes[:, 2:] > limits + _TOLERANCE).any(1).mean()
-    ordered = ((extent > corner) & (extent <= limits + _TOLERANCE) & (corner >= 0)).all(1).mean()
-    relative = ((corner >= 0) & (extent <= 1) & (boxes[:, 2:] <= 1.01)).all(1).mean()
-    first = (_numbers(corner[0], extent[0]),)
-    wish = "Write bbox as [x, y, width, height] in pixels."
-    if relative > 0.95:
-        text = f"boxes seem to be relative to their image: {relative:.0%} have no coordinate above 1"
-        yield Finding("boxes", "error", text, first, wish)
-    elif ordered > 0.95 and beyond > 0.3:
-        text = f"boxes seem to be [x1, y1, x2, y2]: read as they should be, {beyond:.0%} reach out of their image"
-        yield Finding("boxes", "error", text, first, wish)
+    if strange := garbled(table, sizes):
+        yield Finding("boxes", "error", strange.text, (strange.first,), BOX_WISH)
 
 
 def look_at_dropped(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str]) -> Iterator[Finding]:
@@ -110,15 +94,7 @@ def _repeated(table: Annotations) -> Bool[np.ndarray, " objects"]:
 
 
 def _examples(table: Annotations, rows: Bool[np.ndarray, " objects"], names: Sequence[str]) -> tuple[str, ...]:
-    boxes = table.boxes
-    return tuple(
-        f"{_numbers(boxes[row, :2], boxes[row, 2:] - boxes[row, :2])} on {names[table.records[row]]}"
-        for row in np.flatnonzero(rows)[:3]
-    )
-
-
-def _numbers(corner: Float[np.ndarray, "2"], extent: Float[np.ndarray, "2"]) -> str:
-    return f"[{', '.join(f'{number:g}' for number in (*corner.tolist(), *extent.tolist()))}]"
+    return tuple(f"{as_written(table.boxes[row])} on {names[table.records[row]]}" for row in np.flatnonzero(rows)[:3])
 
 
 def _span(low: int, high: int) -> str:

@@ -8,20 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from vitjax.data.annotations import Annotations, tidy
-from vitjax.data.coco import JSON_PATHS, find_folder, find_json, look
-from vitjax.data.coco_json import (
-    LEFT_OUT,
-    Key,
-    ListedImage,
-    image_ids,
-    read_annotations,
-    read_classes,
-    read_images,
-    read_instances,
-)
+from vitjax.data.annotated_files import Listing, folder_of, look, present
+from vitjax.data.annotations import Annotations, no_objects, tidy
+from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
+from vitjax.data.layouts import Layout, layout_of
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
@@ -68,7 +60,7 @@ def examine(
     size: tuple[int, int] = (800, 1333),
     batch_size: int = 16,
 ) -> Examination:
-    """What there is to know of a folder in COCO format, or of one with a folder of images for each class.
+    """What there is to know of a folder in COCO format, in YOLO's or VOC's layout, or with a folder for each class.
 
     Every split that is there is looked at, or the one that is named. `queries` is how many objects the model can find
     on an image; `size` the shorter side that images are resized to and the most that the longer may become. Headers of
@@ -78,61 +70,46 @@ def examine(
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
     measures, folder = _Measures(queries, decode, size, batch_size), Path(root).expanduser()
-    if not folder.is_dir():
+    layout = layout_of(folder) if folder.exists() else None
+    if layout is None and not folder.is_dir():
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
         wish = "Name a folder in COCO format, or one with a folder of images for each class."
         return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
-    names = _splits(folder)
-    if not names:
+    if layout is None:
         return examine_folder(folder, split, decode=decode)
+    names = layout.splits(folder)
     chosen = names if split is None else (split,)
-    splits = [_examine_split(folder, name, name.startswith("train") or names == (name,), measures) for name in chosen]
+    splits = [
+        _examine_split(layout, folder, name, name.startswith("train") or names == (name,), measures) for name in chosen
+    ]
     findings = [replace(finding, split=each.name) for each in splits for finding in each.findings]
     if split is None:
-        findings += _missing(folder)
+        findings += _missing(layout, folder)
     findings += compare_classes({each.name: each.classes for each in splits if each.classes})
     findings += look_for_leaks({each.name: each.files for each in splits if each.files})
     order = {name: place for place, name in enumerate(chosen)}
     findings.sort(key=lambda finding: order.get(finding.split, -1))
-    title = f"{root}: COCO format, {several(len(chosen), 'split')} ({', '.join(chosen)})"
+    title = f"{root}: {layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
     return Examination(title, tuple(findings))
 
 
-def _splits(root: Path) -> tuple[str, ...]:
-    """The splits that have a json, training first; a json that might be anything counts only if there is no other."""
-    found: dict[Path, str] = {}
-    clear: set[str] = set()
-    for pattern in JSON_PATHS:
-        before, after = pattern.split("{}")
-        for path in sorted(root.glob(pattern.format("*"))):
-            whole = path.relative_to(root).as_posix()[len(before) : -len(after)]
-            name = whole.removesuffix("2017")
-            if path not in found:
-                found[path] = whole if name in found.values() else name
-                if "instances" in pattern or "_annotations" in pattern or name in _USUAL:
-                    clear.add(found[path])
-    names = dict.fromkeys(name for name in found.values() if name in clear or not clear)
-    return tuple(sorted(names, key=lambda name: (not name.startswith("train"), name not in VALIDATION, name)))
-
-
-def _missing(root: Path) -> Iterator[Finding]:
+def _missing(layout: Layout, root: Path) -> Iterator[Finding]:
     """The splits that training opens if it is told nothing, and that are not there."""
     for split, option in (("train", "train-split"), ("val", "split")):
-        try:
-            find_json(root, split)
-        except DataError:
+        if not layout.has(root, split):
             text = f"there is no split {split!r}, which training opens if it is told no other"
             wish = f"Name one that is there, --data.{option} NAME, or divide the data."
             yield Finding("annotations", "warning", text, (), wish, split)
 
 
-def _examine_split(root: Path, name: str, training: bool, measures: _Measures) -> _Split:
+def _examine_split(layout: Layout, root: Path, name: str, training: bool, measures: _Measures) -> _Split:
+    tally = Tally()
     try:
-        path = find_json(root, name)
-        document = read_instances(path)
+        listing = layout.read(root, name, tally)
     except DataError as error:
         return _Split(name, [Finding("annotations", "error", str(error))])
-    tally, where = Tally(), path.relative_to(root).as_posix()
+    path, document = listing.path, listing.document
+    where = path.relative_to(root).as_posix() if path.is_relative_to(root) and path != root else str(path)
     listed = read_images(document["images"], tally)
     counts = f"{several(len(listed), 'image')} and {several(len(document['annotations']), 'annotation')}"
     categories = several(len(document["categories"]), "category", "categories")
@@ -142,13 +119,12 @@ def _examine_split(root: Path, name: str, training: bool, measures: _Measures) -
             "annotations", "error", f"{where} lists no image that can be used", (), "List the images in it."
         )
         return _Split(name, [*found, fault, *from_tally(tally)])
-    images = _find_images(root, name, path, listed, measures.decode, tally)
+    images = _find_images(listing, listed, measures.decode, tally)
     found += images.findings
     if not images.kept:
         return _Split(name, [*found, *from_tally(tally)])
     classes, label_of = _classes(document, path, tally, found)
-    record_of = {image.key: LEFT_OUT for image in listed} | {image.key: i for i, image in enumerate(images.kept)}
-    raw = read_annotations(document["annotations"], record_of, label_of, tally)
+    raw = read_annotations(document["annotations"], records_of(listed, images.kept), label_of, tally)
     table = tidy(raw, images.sizes, images.names, tally)
     found += look_at_ids(document["annotations"])
     if classes is not None:
@@ -176,17 +152,16 @@ class _Images(NamedTuple):
         return [image.file_name for image in self.kept]
 
 
-def _find_images(
-    root: Path, split: str, path: Path, listed: Sequence[ListedImage], everything: bool, tally: Tally
-) -> _Images:
+def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bool, tally: Tally) -> _Images:
+    root = listing.root
     try:
-        folder = find_folder(root, split, path, listed)
-        kept, _, _ = look(folder, listed, False, tally)
+        folder = folder_of(listing, listed, tally)
+        kept, _, _ = look(folder, present(root, folder, listed, tally), False, tally)
     except DataError as error:
         wish = "The boxes are looked at all the same, with the sizes in the json."
         return _as_listed(listed, Finding("images", "error", str(error), (), wish))
     files = read_files(folder, [image.file_name for image in kept])
-    kept, sizes, turned = _look_again(folder, kept, files, tally)
+    kept, sizes, turned = _look_again(listing, folder, kept, files, tally)
     if not kept:
         fault = f"none of {several(len(listed), 'image')} in {folder.relative_to(root)}/ can be used"
         return _as_listed(listed, Finding("images", "error", fault, (), "Put readable files there."))
@@ -203,12 +178,16 @@ def _find_images(
 
 
 def _look_again(
-    folder: Path, listed: Sequence[ListedImage], files: Files, tally: Tally
+    listing: Listing, folder: Path, listed: Sequence[ListedImage], files: Files, tally: Tally
 ) -> tuple[list[ListedImage], Int[np.ndarray, "records 2"], frozenset[str]]:
     """The images that opening would use, their sizes, and the names of those turned; as opening finds them.
 
     Where a file is as the json says, there is nothing to find out; of many images that saves half the time.
     """
+    if listing.upright:
+        shown = [image for image in listed if image.file_name in set(files.names)]
+        names = frozenset(image.file_name for image in shown)
+        return shown, np.array([image.size for image in shown], np.int32).reshape(-1, 2), names
     facts = dict(zip(files.names, files.facts, strict=True))
     known = {image.file_name: image.size for image in listed}
     plain = {name for name, size in known.items() if name in facts and facts[name].size == size}
@@ -249,7 +228,7 @@ def _look_at_table(table: Annotations, images: _Images, training: bool, measures
         yield from look_at_empty(names, objects)
         yield from look_at_objects(objects, names, measures.queries)
     elif training:
-        yield Finding("boxes", "error", "there is no box that can be trained on", (), "Label some objects.")
+        yield Finding("boxes", "error", "there is no box that can be trained on", (), no_objects(table))
     else:
         yield Finding("boxes", "warning", "there is no box, so scores will be NaN", (), "Label some objects.")
     yield from look_at_sizes(sizes, names, measures.size)

@@ -8,6 +8,7 @@ import numpy as np
 
 from vitjax.data.errors import DataError
 from vitjax.data.image_folder import FolderImages, ImageFolder
+from vitjax.data.layouts import inside
 from vitjax.doctor.classes import look_at_counts
 from vitjax.doctor.images import Files, look_at_formats, look_for_leaks, look_inside, read_files
 from vitjax.doctor.report import Examination, Finding, several
@@ -26,7 +27,7 @@ def examine_folder(root: Path, split: str | None, *, decode: bool) -> Examinatio
         except DataError as error:
             if name == "test" != split:  # nothing asks for it
                 continue
-            wish = (
+            wish = inside(root) + (
                 "For detection, put COCO instances beside the images: annotations/instances_train.json, or train.json."
             )
             findings.append(Finding("annotations", "error", str(error), (), wish, name))

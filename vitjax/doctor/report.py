@@ -33,15 +33,38 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
         "annotations", "warning", "Give each image an id of its own, and its annotations the same."),
     "skipped annotations without image_id, category_id or four numbers as bbox": (
         "annotations", "warning", "Add what is missing; bbox is [x, y, width, height] in pixels."),
+    "joined images that are listed under several ids": (
+        "images", "warning", "List each file once, and give all its annotations that id."),
+    "skipped annotations that joined images have twice": ("annotations", "warning", "Remove the copies."),
+    "made boxes from segmentation": ("boxes", "note", ""),
     "skipped annotations of an unknown image": (
         "annotations", "warning", "Add the images to the json, or remove the annotations."),
     "skipped annotations of images that were left out": ("annotations", "warning", "Mend the images; see IMAGES."),
     "skipped annotations of an unknown category": (
         "annotations", "warning", "Add the categories to the json, or remove the annotations."),
+    "skipped lines that are no class with a box or polygon": (
+        "annotations", "warning", "Write class, centre x and y, width and height, or class and x, y, x, y, ..."),
+    "skipped objects without a name or four numbers as bndbox": (
+        "annotations", "warning", "Add what is missing; bndbox has xmin, ymin, xmax and ymax in pixels."),
+    "left out images whose annotations cannot be read": ("annotations", "warning", "Write the files anew."),
+    "took images without a label file as images without objects": ("annotations", "note", ""),
     "numbered category ids that are words": ("annotations", "note", ""),
     "numbered image ids that are words": ("annotations", "note", ""),
     "left out images whose file is missing": (
         "images", "warning", "Put the files there, correct file_name, or remove the images from the json."),
+    "left out images whose name fits several files": (
+        "images", "warning", "Write file_name as the file is called, or remove the others."),
+    "left out images of which several end at one file": (
+        "images", "warning", "Put every image in the folder that file_name says, or name the files apart."),
+    "read \\ in file names as /": ("images", "note", ""),
+    "read file names without what is no path in them": ("images", "note", ""),
+    "found images by the end of their file_name": ("images", "note", ""),
+    "found images whose names have their accents in another form (NFC, NFD)": ("images", "note", ""),
+    "found images whose names differ in capitals": ("images", "note", ""),
+    "found images whose names are written differently": ("images", "note", ""),
+    "took images from outside of the data folder": ("images", "note", ""),
+    "took images from the first of several folders that have them": (
+        "images", "warning", "Remove the other folder, or write the folder into file_name."),
     "left out images that cannot be read": ("images", "warning", "Replace the files, or remove them from the json."),
     "turned images upright by EXIF, since the json has their sizes so": ("images", "note", ""),
     "corrected image sizes in the json to those of the files": (
@@ -49,6 +72,8 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
     "dropped boxes with a coordinate that is no finite number": ("boxes", "warning", "Remove or redraw them."),
     "clamped boxes that reach out of their image": (
         "boxes", "warning", "Clamping is right where objects are cut off; else redraw them."),
+    "kept boxes that lie in the first pixel of their image, as shares of it would": (
+        "boxes", "warning", "Write bbox as [x, y, width, height] in pixels."),
     "measured boxes whose area is missing or not positive": ("boxes", "note", ""),
 }  # fmt: skip
 _LOOKED_AT_CLOSER = {

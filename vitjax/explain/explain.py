@@ -14,7 +14,7 @@ from vitjax.explain.looks import looks_of
 from vitjax.explain.looks_picture import draw_looks
 from vitjax.explain.question import Queries
 from vitjax.explain.sampling_picture import draw_sampling
-from vitjax.explain.sampling_points import sampling_of
+from vitjax.explain.sampling_points import Origin, sampling_of
 from vitjax.explain.subject import Subject
 
 
@@ -83,22 +83,25 @@ def _sampling(subject: Subject, image: Picture, out: Path, asked: dict[str, Any]
     pixel = "pixel" in asked and sampling.of_pixel(*asked["pixel"], layer=layer, level=asked.get("level", 0))
     found = pixel or sampling.of_query(asked.get("query"), layer=layer)
     draw_sampling(found.of_head(asked["head"]) if "head" in asked else found, out, zoom=asked.get("zoom", 1.0))
-    told = _told(sampling.queries, asked.get("threshold", subject.threshold))
+    told = _told(sampling.queries, asked.get("threshold", subject.threshold), sampling.origins)
     place = f"{found.question.part} layer {found.question.layer} of 0 to {found.question.layers - 1}"
     return [*told, f"wrote {out}: {found.question.query} in {place}"]
 
 
-def _told(queries: Queries, threshold: float) -> list[str]:
-    """The queries of all detections, best first."""
+def _told(queries: Queries, threshold: float, origins: tuple[Origin, ...] | None = None) -> list[str]:
+    """The queries of all detections, best first, and the proposals that they come from, if they do."""
     ranked = queries.ranked(threshold)
-    return [f"query {query}: {queries.names[query]}, score {queries.scores[query]:.2f}" for query in ranked]
+    told = [f"query {query}: {queries.names[query]}, score {queries.scores[query]:.2f}" for query in ranked]
+    if origins is None:
+        return told
+    return [f"{line}, {origins[query].words}" for line, query in zip(told, ranked, strict=True)]
 
 
 # What can be drawn, the options that it takes, where it is written by default, and by whom.
 KINDS: dict[str, tuple[str, str, str, Callable[[Subject, Picture, Path, dict[str, Any]], list[str]]]] = {
     "attention": ("the attention of a DETR", "query pixel layer head threshold", "attention.png", _attention),
     "sampling": (
-        "the sampling points of a DeformableDETR",
+        "the sampling points of a DeformableDETR or DINO",
         "query pixel level layer head zoom threshold",
         "sampling.png",
         _sampling,

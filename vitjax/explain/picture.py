@@ -201,9 +201,9 @@ def asked_keys(question: Question, image: SeenImage, box: str) -> list[Artist]:
     return [*([cross_key("pixel")] if roomy else []), frame_key(box)]
 
 
-def frame_key(label: str, line: Any = "-") -> Patch:
+def frame_key(label: str, line: Any = "-", *, color: Any = ASKED) -> Patch:
     """What a frame means."""
-    return Patch(fill=False, edgecolor=ASKED, linewidth=1.8, linestyle=line, label=label)
+    return Patch(fill=False, edgecolor=color, linewidth=1.8, linestyle=line, label=label)
 
 
 def cross_key(label: str) -> Line2D:

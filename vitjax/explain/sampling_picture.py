@@ -91,6 +91,8 @@ def _draw_level(axes: Axes, sampled: SamplingPoints, level: int, view: _View, no
     picture.draw_frame(axes, question.box)
     if sampled.reference_box is not None:
         picture.draw_frame(axes, sampled.reference_box, dashes=_DASHES)
+    if sampled.origin is not None and sampled.origin.level == level:
+        picture.draw_frame(axes, sampled.origin.cell, color=picture.GREEN)
     picture.draw_cross(axes, sampled.reference, size=14, line=2.4, rim=4.2, zorder=4)
     if question.score is not None:
         picture.draw_tag(axes, question, grid.image, alpha=0.85, zorder=3)
@@ -147,6 +149,8 @@ def _keys(sampled: SamplingPoints, view: _View) -> list[Artist]:
     keys: list[Artist] = [picture.cross_key("reference point")]
     keys += [picture.frame_key("cell of its token" if sampled.question.score is None else "box it finds")]
     keys += [] if sampled.reference_box is None else [picture.frame_key("reference box", _DASHES)]
+    if sampled.origin is not None:
+        keys += [picture.frame_key("cell that proposed it", color=picture.GREEN)]
     keys += [picture.mark_key("o", "sampled point", **dot)]
     beyond = view.held(sampled.points, sampled.reference)[1]
     keys += [picture.mark_key("^", "point further out", **dot)] if beyond.any() else []

@@ -1,4 +1,4 @@
-"""Where a Deformable DETR samples an image: for one query or one pixel, on every level, with the attention weights."""
+"""Where a deformable detector samples an image: for a query or a pixel, on every level, with the attention weights."""
 
 import dataclasses
 import itertools
@@ -18,11 +18,25 @@ from vitjax.explain.subject import Sown, Subject, numbered
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """The token whose proposal became a query: its level, and its cell, xyxy in pixels of the original image."""
+
+    level: int
+    cell: Float[np.ndarray, "4"]
+
+    @property
+    def words(self) -> str:
+        """Where the query comes from."""
+        x, y = ((self.cell[:2] + self.cell[2:]) / 2).astype(int)
+        return f"proposed at pixel ({x}, {y}) on level {self.level}"
+
+
+@dataclasses.dataclass(frozen=True)
 class SamplingPoints:
     """What is sampled for what is asked; all places are (x, y) or xyxy in pixels of the original image.
 
     `weights` are those of the attention: for each head they sum to 1 over levels and points. `reference_box` is what
-    the points are scaled by, if so.
+    the points are scaled by, if so; `origin` is where the query comes from, if that is a proposal.
     """
 
     question: Question
@@ -32,6 +46,7 @@ class SamplingPoints:
     weights: Float[np.ndarray, "heads levels points"]
     reference: Float[np.ndarray, "2"]
     reference_box: Float[np.ndarray, "4"] | None
+    origin: Origin | None = None
 
     @property
     def image(self) -> SeenImage:
@@ -69,15 +84,17 @@ class SampledLayer:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """All that a Deformable DETR samples on one image, level by level of `grids`, and what its queries find.
+    """All that a deformable detector samples on one image, level by level of `grids`, and what its queries find.
 
     The model takes the tokens of each level that lie on the image for all of it: their cells are stretched to cover it.
+    The queries of a two-stage model have `origins`.
     """
 
     grids: tuple[Grid, ...]
     encoder: tuple[SampledLayer, ...]
     decoder: tuple[SampledLayer, ...]
     queries: Queries
+    origins: tuple[Origin, ...] | None = None
 
     def of_query(self, query: int | None = None, *, layer: int = -1) -> SamplingPoints:
         """The points of a decoder query, by default of the one with the best score; layers count as in lists.
@@ -87,7 +104,8 @@ class Sampling:
         """
         query = self.queries.number(query)
         question = self.queries.asked(query).within("decoder", len(self.decoder), layer)
-        return self._points(question, self.decoder[layer], query)
+        points = self._points(question, self.decoder[layer], query)
+        return points if self.origins is None else dataclasses.replace(points, origin=self.origins[query])
 
     def of_pixel(self, x: int, y: int, *, layer: int = -1, level: int = 0) -> SamplingPoints:
         """The points of the encoder's token that holds a pixel, on a level (the finest is 0); layers as in lists.
@@ -117,15 +135,15 @@ class Sampling:
 
 
 def sampling_of(subject: Subject, picture: Picture) -> Sampling:
-    """Where a Deformable DETR samples one image.
+    """Where a deformable detector samples one image.
 
     Raises:
-        FieldError: the model is no DeformableDETR.
+        FieldError: the model is no DeformableDETR and no DINO.
         DataError: the image is missing or cannot be read.
     """
     if not subject.has("sampling"):
         raise FieldError(
-            "sampling points are those of a DeformableDETR, whose queries look at a few places; "
+            "sampling points are those of a DeformableDETR or DINO, whose queries look at a few places; "
             f"this model is a {type(subject.model).__name__}, which attends to the whole image."
         )
     run = subject.run(picture, _kept)
@@ -139,12 +157,14 @@ def sampling_of(subject: Subject, picture: Picture) -> Sampling:
     def layer(sampled: dict[str, np.ndarray], references: np.ndarray) -> SampledLayer:
         return SampledLayer(references, sampled["locations"] / ratios[:, None] * pixels, sampled["weights"])
 
+    grids = tuple(_grid(image, *level) for level in zip(maps, ratios, _strides(maps, run.padded[0]), strict=True))
     return Sampling(
-        tuple(_grid(image, *level) for level in zip(maps, ratios, _strides(maps, run.padded[0]), strict=True)),
+        grids,
         tuple(layer(sampled, places) for sampled in seen["encoder"]),
         # The last reference is that after the last layer.
         tuple(layer(*pair) for pair in zip(seen["decoder"], references, strict=False)),
         Queries.of(subject, image, seen["logits"], seen["boxes"]),
+        None if seen["chosen"] is None else tuple(_origin(grids, int(token)) for token in seen["chosen"]),
     )
 
 
@@ -161,6 +181,7 @@ def _kept(predictions: Any, sown: Sown) -> dict[str, Any]:
         "encoder": sampled("encoder", "self_attention"),
         "decoder": sampled("decoder", "cross_attention"),
         "references": [one[0] for one in (*sown["initial_reference"], *sown["decoder"]["references"])],
+        "chosen": sown["proposals"]["chosen"][0][0] if "proposals" in sown else None,
         "logits": predictions.logits[-1, 0],
         "boxes": predictions.boxes[-1, 0],
     }
@@ -170,6 +191,16 @@ def _grid(image: SeenImage, map: Size, ratio: Float[np.ndarray, "2"], stride: in
     """A level, of whose width and height that `ratio` lies on the image."""
     tokens = round(map[0] * ratio[1]), round(map[1] * ratio[0])
     return Grid(image, map, tokens, stride, np.array(image.original[::-1]) / tokens[::-1])
+
+
+def _origin(grids: tuple[Grid, ...], token: int) -> Origin:
+    """Where a token lies, of all levels in a row."""
+    level = 0
+    while token >= math.prod(grids[level].map):
+        token -= math.prod(grids[level].map)
+        level += 1
+    row, column = divmod(token, grids[level].map[1])
+    return Origin(level, np.array([column, row, column + 1, row + 1]) * np.tile(grids[level].cell, 2))
 
 
 def _strides(maps: tuple[Size, ...], height: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitjax.checkpoints.store import Store
+from vitjax.checkpoints.writing import writing
 from vitjax.data.errors import DataError
 from vitjax.families.huggingface.folder import write_folder
 from vitjax.families.known import family_of
@@ -26,20 +27,21 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
     Hugging Face's layout only the detector of a model with masks is taken.
 
     Raises:
-        DataError: there is no such model, or `out` cannot be written; what was there stays.
+        CannotWrite or DataError: there is no such model, or `out` cannot be written; what was there stays.
         PublishedError: tensors do not fit a known model, or the layout asked for has no such model.
     """
     layout = to or ("official" if out.suffix in OFFICIAL else "run")
     if layout == "official" and out.suffix not in OFFICIAL:
         raise DataError(f"an official file ends in {' or '.join(OFFICIAL)}; got {out}.")
-    file = read_model(source, step=step)
-    if layout == "official":
-        write_official(file, out)
-    elif layout == "huggingface":
-        file = file.without_masks()
-        write_folder(out, file)
-    else:
-        write_run_folder(file, out)
+    with writing(out, "OUT", file=layout == "official"):
+        file = read_model(source, step=step)
+        if layout == "official":
+            write_official(file, out)
+        elif layout == "huggingface":
+            file = file.without_masks()
+            write_folder(out, file)
+        else:
+            write_run_folder(file, out)
     return file
 
 

@@ -71,7 +71,10 @@ def read(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         return np.load(path)
     with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I;16"):  # of which the upper eight bits are what was trained on
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return np.asarray(upright.convert("RGB"))
 
 
 def lines(image: np.ndarray, function: Callable[..., dict[str, Any]], about: dict[str, Any]) -> Iterator[str]:

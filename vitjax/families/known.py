@@ -14,6 +14,7 @@ NAMES = (
     "detr",
     "mask_detr",
     "deformable_detr",
+    "dino",
     "resnet",
     "crossformer",
     "efficientnet_lite",

@@ -4,6 +4,9 @@ from .deformable_detr import deformable_detr_digits as deformable_detr_digits
 from .deformable_detr import deformable_detr_finetune as deformable_detr_finetune
 from .detr import detr_coco as detr_coco
 from .detr import detr_finetune as detr_finetune
+from .dino import dino_coco as dino_coco
+from .dino import dino_finetune as dino_finetune
+from .dino import dino_small_data as dino_small_data
 from .zoo_classifiers import zoo_digits as zoo_digits
 from .zoo_classifiers import zoo_resnet as zoo_resnet
 from .zoo_segmenters import zoo_scenes as zoo_scenes

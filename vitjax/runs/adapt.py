@@ -12,7 +12,8 @@ from vitjax.data.source import Classes
 
 Flat = Mapping[str, Any]
 
-_HEAD = re.compile(r"params/(class_head(_\d+)?|head)/(kernel|bias)")
+_HEAD = re.compile(r"params/(?:proposals/)?(class_head(_\d+)?|head)/(kernel|bias)")
+_LABELS = ("params/label_embedding",)  # a row for each class
 _QUERIES = ("params/query_embedding",)
 _LAYER_HEAD = re.compile(r"params/(class|box)_head(?:_(\d+))?/(.+)")
 _NOISE = 0.1  # deviation of what new queries differ by from those they are copied from, as a share of all deviation
@@ -55,8 +56,9 @@ def adapt(
     """What `given` holds for a model of the arrays `wanted`; everything else keeps the values that it has there.
 
     Queries are copied, cut, or extended by copies with noise. With both `old` and `new` classes the columns of a class
-    head are taken by the names of the classes. A decoder whose layers have heads of their own takes the one that all
-    layers shared, and the proposals of a two-stage model the head of the last layer.
+    head, and the rows of an embedding of labels, are taken by the names of the classes. A decoder whose layers have
+    heads of their own takes the one that all layers shared, and the proposals of a two-stage model the head of the last
+    layer.
     """
     arrays, fates, used = {}, {}, set()
     rng = np.random.default_rng(seed)
@@ -84,6 +86,9 @@ def _fitted(
     """The given array in the wanted shape, or None where it cannot have it; and what was done."""
     if _HEAD.fullmatch(path) and old is not None and new is not None:
         return _columns_by_name(np.asarray(given), np.asarray(wanted), old, new)
+    if path in _LABELS and old is not None and new is not None:
+        found, fate = _columns_by_name(np.asarray(given).T, np.asarray(wanted).T, old, new)
+        return None if found is None else found.T, fate
     if given.shape == wanted.shape:
         return np.asarray(given), "taken"
     if path in _QUERIES and given.shape[1:] == wanted.shape[1:]:

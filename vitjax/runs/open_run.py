@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitjax.checkpoints.folders import steps_in
-from vitjax.data.errors import DataError
+from vitjax.checkpoints.writing import writing
 from vitjax.data.source import Classes
 from vitjax.errors import VitjaxError
 from vitjax.runs.configs import Config
@@ -47,17 +47,16 @@ def open_run(run: Path, experiment: Experiment, classes: Classes, *, config: Con
         AnotherRun: a field differs that must not change between two starts of one run, or a label.
         RunInUse: another process trains into the folder.
         NoExperiment: a class in the experiment could not be found again, or no field takes a part.
-        DataError: the folder's experiment cannot be read, or the folder cannot be made.
+        CannotWrite: the folder cannot be made.
+        DataError: the folder's experiment cannot be read.
     """
     content = to_json(experiment)
     _require_readable(content)
     with contextlib.suppress(UnknownClass):  # of a user: whoever reads the run names the config
         from_json(content, type(experiment))
     require_same_run(run, experiment, classes)  # before the lock, for a folder that is refused stays as it is
-    try:
+    with writing(run, "--workdir"):
         run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{run} cannot be made: {error}; give another --workdir.") from error
     with locked(run):
         require_same_run(run, experiment, classes)
         yield OpenRun(run, _going_on(run, experiment), classes, config)

@@ -23,7 +23,10 @@ from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import Classes, Sample, SizedSource
 from vitjax.data.tfds import TfdsCoco
 from vitjax.data.transforms import Augmentation, Resize
+from vitjax.data.voc import VocFolder
+from vitjax.data.yolo import YoloFolder
 from vitjax.detection.detr import DETR
+from vitjax.detection.dino_loss import DINOLoss
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Loss, SetLoss
 from vitjax.detection.matcher import match, note_on_queries
@@ -34,7 +37,6 @@ from vitjax.evaluation import detection
 from vitjax.evaluation.coco import METRICS
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.results import Origin, Results
-from vitjax.inference.suppression import suppress
 from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.placement import matching_per_device
@@ -120,8 +122,11 @@ class Detector:
 
     def kept(self, prediction: Prediction, asked: Asked) -> Prediction:
         """The best boxes, after suppression."""
-        every = prediction.best_first()
-        left = every if asked.nms is None else suppress(every, asked.nms)
+        left = prediction.best_first()
+        if asked.nms is not None:
+            from vitjax.inference.suppression import suppress  # which no training needs
+
+            left = suppress(left, asked.nms)
         return left if asked.top is None else left.take(np.arange(min(asked.top, len(left))))
 
     def shown(self, kept: Prediction, asked: Asked) -> Prediction:
@@ -199,13 +204,13 @@ class Detection(SizedExperiment):
 
     model: nn.Module = dataclasses.field(default_factory=DETR)
     """The network."""
-    data: CocoFolder | TfdsCoco | Digits = dataclasses.field(default_factory=CocoFolder)
+    data: CocoFolder | YoloFolder | VocFolder | TfdsCoco | Digits = dataclasses.field(default_factory=CocoFolder)
     """Where images and boxes come from."""
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     """What is done to training images."""
     resize: Resize = dataclasses.field(default_factory=Resize)
     """What is done to images in evaluation and prediction."""
-    loss: SetLoss | FocalSetLoss = dataclasses.field(default_factory=SetLoss)
+    loss: SetLoss | FocalSetLoss | DINOLoss = dataclasses.field(default_factory=SetLoss)
     """What is minimised."""
     postprocess: BestClass | TopDetections = dataclasses.field(default_factory=BestClass)
     """How predictions become detections."""

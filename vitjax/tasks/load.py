@@ -23,7 +23,8 @@ def load(
 
     Of a run its best checkpoint is taken, or that of a step; `config` is the config of a run that is made with classes
     of its user's own, and is run for them. Float32 matrix products are of `matmul_precision`, or of that of the run.
-    Called with a path, a PIL image, a uint8 array, or a list of these, it tells what is on them.
+    Called with a path, a PIL image, an array, or a list of these, it tells what is on them; `vitjax.data.decode.as_rgb`
+    says which arrays are images.
 
     Raises:
         DataError: there is no such model, or no such checkpoint.

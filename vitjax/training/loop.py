@@ -12,8 +12,8 @@ import numpy as np
 
 from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
+from vitjax.checkpoints.writing import writing
 from vitjax.data.loader import batches
-from vitjax.inference.page import draw_page
 from vitjax.placement import place_batch
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
@@ -50,12 +50,18 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
     without a report. `config` is what the experiment came from, whose text is kept with the run.
 
     Raises:
+        CannotWrite: `workdir` cannot be written.
         DataError: the data cannot be trained on, or there are no such weights to start from.
         FieldError: fields contradict each other, or weights to start from are missing.
         AnotherRun: `workdir` holds a run that this one is not; it is left as it is.
         RunInUse: another process trains into `workdir`.
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
     """
+    with writing(workdir, "--workdir"):
+        return _train(experiment, workdir, config)
+
+
+def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outcome:
     began = time.monotonic()
     if not steps_in(checkpoints_of(workdir)):
         _require_weights(experiment)
@@ -217,6 +223,8 @@ def _metrics(store: Store, step: int | None) -> dict[str, float]:
 
 def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, seconds: float) -> None:
     """Curves, a page of predictions and the summary, under `report/`."""
+    from vitjax.inference.page import draw_page  # which only the end of a run needs
+
     variables = variables_of(state, run.experiment.optimizer)
     pictures = plot_curves(workdir, *run.sweep.task.about.curves)
     page = workdir / "report" / "predictions.png"

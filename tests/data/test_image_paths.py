@@ -1,0 +1,155 @@
+import unicodedata
+
+import pytest
+
+from vitjax.data.errors import DataError, Tally
+from vitjax.data.image_paths import find_folder, found_images, parts_of
+
+
+def laid(root, *paths):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def found(root, folder, *written):
+    """The paths of the images that are there, by what is written of them, and what is counted."""
+    tally = Tally()
+    images = {written[number]: path for number, path in found_images(root, root / folder, written, tally)}
+    return images, {kind: count for kind, (count, _) in tally.kinds.items()}
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("a/b.jpg", ("a", "b.jpg")),
+        ("images\\a.jpg", ("images", "a.jpg")),
+        ("C:\\Users\\me\\a.jpg", ("Users", "me", "a.jpg")),
+        ("..\\..\\media\\upload\\4\\x.jpg", ("media", "upload", "4", "x.jpg")),
+        ("./a//b.jpg", ("a", "b.jpg")),
+        ("http://host:80/a/b.jpg?x=y#z", ("a", "b.jpg")),
+        ("s3://bucket/a/b.jpg", ("a", "b.jpg")),
+        ("/data/local-files/?d=a/b.jpg", ("a", "b.jpg")),
+        ("http://[no address/b.jpg", ("http:", "[no address", "b.jpg")),
+        ("..", ()),
+    ],
+)
+def test_a_path_of_any_system_or_a_url_has_these_parts(written, parts):
+    assert parts_of(written) == parts
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "kind"),
+    [
+        ("images\\a.jpg", "images/a.jpg", "read \\ in file names as /"),
+        ("/home/me/images/a.jpg", "images/a.jpg", "by the end"),
+        ("D:\\set\\images\\a.jpg", "images/a.jpg", "by the end"),
+        ("http://host/images/a.jpg?x=y", "images/a.jpg", "without what is no path"),
+        ("http://host/2020/images/a.jpg?x=y", "images/a.jpg", "by the end"),
+        ("/data/upload/1/0a1b2c3d-b%20c.PNG", "b c.png", "by the end"),
+        ("IMAGES/A.JPG", "images/a.jpg", "differ in capitals"),
+        ("b%20c.png", "b c.png", "written differently"),
+        ("Müller.jpg", "Mu\u0308ller.jpg", "accents"),
+        ("../train/images/a.jpg", "../train/images/a.jpg", None),
+    ],
+)
+def test_the_longest_end_of_a_name_that_is_there_is_taken_and_counted(tmp_path, written, path, kind):
+    laid(tmp_path, "train/images/a.jpg", "train/a.jpg", "train/b c.png", "train/Mu\u0308ller.jpg")
+    images, counted = found(tmp_path, "train", written)
+    assert images == {written: path}
+    assert [kind in one for one in counted] == ([] if kind is None else [True])
+
+
+def test_a_name_does_not_lead_out_of_the_data_folder(tmp_path):
+    laid(tmp_path, "secret.jpg", "data/train/a.jpg")
+    images, counted = found(tmp_path / "data", "train", "../../secret.jpg", "a/../../../secret.jpg")
+    assert images == {} and counted == {"left out images whose file is missing": 2}
+    laid(tmp_path, "data/train/secret.jpg")
+    assert found(tmp_path / "data", "train", "../../secret.jpg")[0] == {"../../secret.jpg": "secret.jpg"}
+
+
+def test_an_absolute_path_of_this_machine_is_taken_and_said(tmp_path):
+    laid(tmp_path, "elsewhere/a.jpg", "data/train/b.jpg")
+    name = str(tmp_path / "elsewhere/a.jpg")
+    images, counted = found(tmp_path / "data", "train", name)
+    assert images == {name: name} and counted == {"took images from outside of the data folder": 1}
+
+
+def test_what_may_be_several_files_is_none_of_them_and_said(tmp_path):
+    laid(tmp_path, "train/a.JPG", "train/a.jpg", "train/b.jpg")
+    images, counted = found(tmp_path, "train", "A.jpg", "x/b.jpg", "y/b.jpg")
+    assert images == {}
+    assert counted == {
+        "left out images whose name fits several files": 1,
+        "left out images of which several end at one file": 2,
+    }
+    assert found(tmp_path, "train", "b.jpg", "y/b.jpg") == (
+        {"b.jpg": "b.jpg"},
+        {"left out images whose file is missing": 1},
+    )
+
+
+def test_two_spellings_of_one_path_are_the_same_file(tmp_path):
+    laid(tmp_path, "train/images/a.jpg")
+    images, _ = found(tmp_path, "train", "images\\a.jpg", "images/A.jpg", "./images/a.jpg")
+    assert images == dict.fromkeys(("images\\a.jpg", "images/A.jpg", "./images/a.jpg"), "images/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("files", "written", "folder"),
+    [
+        (("train/data/1.jpg",), "1.jpg", "train/data"),
+        (("train/images/1.jpg", "val/images/1.jpg"), "1.jpg", "train/images"),
+        (("data/train/1.jpg",), "1.jpg", "data/train"),
+        (("val/1.jpg", "train/1.jpg"), "C:\\set\\train\\1.jpg", "."),
+    ],
+)
+def test_the_folder_of_the_images_is_found(tmp_path, files, written, folder):
+    laid(tmp_path, *files)
+    tally = Tally()
+    assert find_folder(tmp_path, "train", tmp_path / "train.json", [written], tally) == tmp_path / folder
+    assert not tally.kinds
+
+
+@pytest.mark.parametrize("folders", [("a_val", "b", "c_train"), ("a_val", "b")])
+def test_of_other_folders_that_of_the_split_goes_first_and_that_of_another_last(tmp_path, folders):
+    laid(tmp_path, *(f"{folder}/photos/1.jpg" for folder in folders))
+    found = find_folder(tmp_path, "train", tmp_path / "train.json", ["1.jpg"], Tally())
+    assert found == tmp_path / folders[-1] / "photos"
+
+
+def test_that_several_folders_have_the_images_is_said(tmp_path):
+    laid(tmp_path, "large/1.jpg", "small/1.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    tally = Tally()
+    assert find_folder(tmp_path, "train", tmp_path / "train.json", ["1.jpg"], tally) == tmp_path / "large"
+    (said,) = tally.lines("train.json")
+    assert "first of several folders that have them: 1 (first: " in said and "large, not " in said and "small" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("http://host/a.jpg", "It is a URL, and nothing is downloaded"),
+        ("D:\\a.jpg", "It is a path of another machine"),
+        ("data:image/png;base64," + "A" * 9000, "It is a picture written out as text"),
+    ],
+)
+def test_what_is_nowhere_is_named_as_what_it_is(tmp_path, written, words):
+    laid(tmp_path, "train/other.jpg")
+    with pytest.raises(DataError, match=words) as caught:
+        find_folder(tmp_path, "train", tmp_path / "train.json", [written], Tally())
+    assert len(str(caught.value)) < 1000
+
+
+def test_folders_are_listed_once_however_many_images_they_hold(tmp_path, monkeypatch):
+    import os
+
+    laid(tmp_path, *(f"train/{number}.jpg" for number in range(300)))
+    calls = []
+    listing = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: calls.append(folder) or listing(folder))
+    written = [unicodedata.normalize("NFD", f"{number}.JPG") for number in range(300)]
+    assert len(found(tmp_path, "train", *written)[0]) == 300
+    assert len(calls) <= 2

@@ -1,0 +1,235 @@
+"""Where the images lie that a data set lists, also where their names were written on another machine."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from vitjax.data.errors import DataError, Tally
+from vitjax.data.folder import VALIDATION, aliases
+
+FOLDERS = ("{}", "{}2017", "images/{}", "images/{}2017", "{}/images", "{}/data", "data/{}", "images", "data", ".")
+"""Where the images of a split usually lie."""
+
+_PROBES = 32  # images looked for in every folder that might be the right one
+_SPLITS = {"train", "training", "test", "testing", *VALIDATION}
+_MISSING = "left out images whose file is missing"
+_TASK_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies: its path in a folder, and how many parts in front of its name are not in it."""
+
+    path: str
+    dropped: int
+    how: str = ""
+    """In words, where it is not as written."""
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds files by what is written of them, within `root`; every folder is listed once."""
+
+    root: Path
+    _names: dict[str, frozenset[str]] = field(default_factory=dict)
+    _alike: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def exactly(self, folder: str, written: str) -> bool:
+        """Whether the path is there as it is written; a relative one must not lead out of the root."""
+        parent, name = os.path.split(os.path.join(folder, written))
+        if name not in self._listed(parent):
+            return False
+        return ".." not in written or os.path.isabs(written) or self.within(parent)
+
+    def places(self, folder: str, written: str) -> list[Place]:
+        """Where in the folder the longest end of the path is; several where only capitals or accents tell them apart.
+
+        Compared are Unicode's NFC forms, regardless of capitals and with %20 and the like decoded.
+        """
+        if self.exactly(folder, written):
+            return [Place(written, 0)]
+        parts = parts_of(written)
+        shorter = (*parts[:-1], _TASK_PREFIX.sub("", parts[-1], count=1)) if parts else ()
+        for path in dict.fromkeys((parts, shorter)):
+            for dropped in range(len(path)):
+                if found := self._follow(folder, path[dropped:]):
+                    return [Place(each, dropped, _how(written, path, dropped, each)) for each in found]
+        return []
+
+    def _follow(self, folder: str, parts: Sequence[str]) -> list[str]:
+        paths = [folder]
+        for part in parts:
+            paths = [os.path.join(path, name) for path in paths for name in self._named(path, part)]
+        return [os.path.relpath(path, folder) for path in paths]
+
+    def _named(self, folder: str, name: str) -> list[str]:
+        """The names in a folder that are this one; where none is, those that are alike."""
+        if name in self._listed(folder):
+            return [name]
+        if folder not in self._alike:
+            self._alike[folder] = {}
+            for each in sorted(self._listed(folder)):
+                self._alike[folder].setdefault(_plain(each), []).append(each)
+        return self._alike[folder].get(_plain(name), [])
+
+    def _listed(self, folder: str) -> frozenset[str]:
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except (OSError, ValueError):  # no folder, or no path at all
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+    def within(self, folder: str) -> bool:
+        """Whether a folder lies in the root."""
+        root = os.path.realpath(self.root)
+        return os.path.commonpath([root, os.path.realpath(folder)]) == root
+
+
+def parts_of(written: str) -> tuple[str, ...]:
+    """The folders and the name in a path of any system or a URL, without drive, `.` and `..`."""
+    text = written
+    if "://" in text or "?d=" in text:
+        try:
+            url = urlsplit(text)
+            text = parse_qs(url.query).get("d", [url.path])[0]  # ?d= is how Label Studio names local files
+        except ValueError:  # brackets that are no address
+            pass
+    parts = re.split(r"[\\/]+", text)
+    return tuple(part for part in parts if part not in ("", ".", "..") and not re.fullmatch("[A-Za-z]:", part))
+
+
+def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], tally: Tally) -> Path:
+    """The folder of the images that `listing` has written so: the first usual one with most of those looked for.
+
+    Where it is none of these, any other in the root, or one deeper. Names are first taken as they are written, and only
+    then as `Finder.places` reads them. That another folder has them as well is counted.
+
+    Raises:
+        DataError: they are nowhere.
+    """
+    probes = written[:: max(1, len(written) // _PROBES)]
+    usual = [root / pattern.format(name) for name in aliases(split) for pattern in FOLDERS]
+    finder = Finder(root)
+
+    def as_written(folder: Path, name: str) -> int:
+        return int(os.path.isfile(folder / name) and (".." not in name or finder.exactly(str(folder), name)))
+
+    def ends(folder: Path, name: str) -> int:
+        return max((len(parts_of(name)) - place.dropped for place in finder.places(str(folder), name)), default=0)
+
+    asked: tuple[Callable[[Path, str], int], ...] = (as_written, ends)
+    for parts_found in asked:
+        for folders in (dict.fromkeys([*usual, listing.parent]), *_others(root, split)):
+            found = {folder: [parts_found(folder, name) for name in probes] for folder in folders}
+            best = max((_count(each) for each in found.values()), default=0)
+            if best:
+                good = [folder for folder in found if 2 * _count(found[folder]) >= best]
+                chosen = max(good, key=lambda folder: sum(found[folder]) / _count(found[folder]))
+                others = [each for each in good if found[each] == found[chosen] and not each.samefile(chosen)]
+                if others:
+                    kind = "took images from the first of several folders that have them"
+                    tally.add(kind, f"{chosen}, not {others[0]}")
+                return chosen
+    there = ", ".join(f"{pattern.format(split)}/" for pattern in FOLDERS[:-1])
+    raise DataError(
+        f"the images of {listing} are not found: looked for {_short(probes[0])} in {root} and in {there} and every "
+        f"other folder there. {what_is(probes[0])}Put them there, or correct file_name in {listing.name}."
+    )
+
+
+def what_is(written: str) -> str:
+    """What else than the name of a file this is, as a sentence; "" where it is one."""
+    if written.startswith("data:"):
+        return "It is a picture written out as text: save it as a file. "
+    if "://" in written:
+        return "It is a URL, and nothing is downloaded here: save the images, under the last part of their URLs. "
+    if "\\" in written or written.startswith("/"):
+        return "It is a path of another machine, of which the end is looked for as well. "
+    return ""
+
+
+def found_images(root: Path, folder: Path, written: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
+    """The (place in `written`, path in the folder) of the images that are there; each kind of difference is counted.
+
+    Names of one file give one path, the first. Where names that are not alike end at one file, nobody knows whose it
+    is: unless one is written whole, none has it.
+    """
+    inside, finder, owners = str(folder), Finder(root), dict[str, list[tuple[str, int, Place]]]()
+    for number, name in enumerate(written):
+        places = finder.places(inside, name)
+        if len(places) == 1:
+            owners.setdefault(os.path.normpath(places[0].path), []).append((name, number, places[0]))
+        elif places:
+            example = f"{_short(name)} may be {' or '.join(place.path for place in places[:2])}"
+            tally.add("left out images whose name fits several files", example)
+        else:
+            tally.add(_MISSING, _short(os.path.join(folder, name)))
+    for path, named in owners.items():
+        whole = [(number, place) for _, number, place in named if not place.dropped]
+        if not whole and len({_plain("/".join(parts_of(name))) for name, _, _ in named}) > 1:
+            example = f"{' and '.join(_short(name) for name, _, _ in named[:2])} at {path}"
+            tally.add("left out images of which several end at one file", example, len(named))
+            continue
+        kept = (whole or [(number, place) for _, number, place in named])[0][1]
+        for name, number, place in named:
+            if whole and place.dropped:
+                tally.add(_MISSING, _short(os.path.join(folder, name)))
+                continue
+            if place.how:
+                tally.add(place.how, f"{_short(name)} is {place.path}")
+            elif os.path.isabs(place.path) and not finder.within(os.path.dirname(place.path)):
+                tally.add("took images from outside of the data folder", place.path)
+            yield number, kept.path
+
+
+def _how(written: str, parts: tuple[str, ...], dropped: int, path: str) -> str:
+    """In what the path that is there differs from the one that is written, in words."""
+    if dropped:
+        return "found images by the end of their file_name"
+    tail = "/".join(parts)
+    if path == tail:
+        return "read \\ in file names as /" if "\\" in written else "read file names without what is no path in them"
+    if unicodedata.normalize("NFC", path) == unicodedata.normalize("NFC", tail):
+        return "found images whose names have their accents in another form (NFC, NFD)"
+    if path.casefold() == tail.casefold():
+        return "found images whose names differ in capitals"
+    return "found images whose names are written differently"
+
+
+def _others(root: Path, split: str) -> Iterator[list[Path]]:
+    """The folders in the root, and then those one deeper; first those called as the split, last those as another."""
+
+    def order(folder: Path) -> tuple[int, str]:
+        words = set(re.split(r"[^a-z]+", folder.relative_to(root).as_posix().lower()))
+        own, other = words & set(aliases(split)), words & (_SPLITS - set(aliases(split)))
+        return (0 if own else 2 if other else 1), str(folder)
+
+    first = _folders(root)
+    yield sorted(first, key=order)
+    yield sorted((deeper for folder in first for deeper in _folders(folder)), key=order)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _count(found: Sequence[int]) -> int:
+    return sum(map(bool, found))
+
+
+def _plain(name: str) -> str:
+    """The form in which names are compared."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).casefold())
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:200]}..."
