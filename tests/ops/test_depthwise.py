@@ -1,6 +1,7 @@
 """Depthwise convolutions against XLA's own in groups: values and both gradients, for every stride and rim."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,6 +32,16 @@ def test_values_and_gradients_are_those_of_a_convolution_in_groups(name):
     cotangent = jnp.asarray(rng.normal(size=wanted.shape), jnp.float32)
     for ours, theirs in zip(pull(cotangent), pull_wanted(cotangent), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize(("platform", "grouped_there"), [("cpu", False), ("cuda", True), ("tpu", True)])
+def test_accelerators_are_given_the_convolution_in_groups_and_cpus_are_not(platform, grouped_there):
+    def loss(x, k):
+        return depthwise(x, k, (1, 1), ((1, 1), (1, 1))).sum()
+
+    step = jax.jit(jax.grad(loss, (0, 1)))
+    program = jax.export.export(step, platforms=[platform])(jnp.ones((2, 8, 8, 5)), jnp.ones((3, 3, 1, 5)))
+    assert ("stablehlo.convolution" in program.mlir_module()) == grouped_there
 
 
 def test_sums_of_half_precision_are_in_float32():

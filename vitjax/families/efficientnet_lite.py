@@ -132,7 +132,7 @@ def _crop(model: Classifier) -> CenterCrop:
     """The whole shorter side, at the size that the network was trained for."""
     sides = {size: SIDES[number] for number, size in SIZES.items()}
     side = sides[model.backbone.width, model.backbone.depth]
-    return CenterCrop(size=side, resize=side)
+    return CenterCrop(size=side, resize=side, nearest=True)
 
 
 FAMILY = dataclasses.replace(
