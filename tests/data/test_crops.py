@@ -150,6 +150,15 @@ def test_a_centre_crop_follows_the_published_rule(height, width, size, more):
     assert np.array_equal(CenterCrop(size, resize)(image), expected)
 
 
+@pytest.mark.parametrize(("height", "width"), [(500, 741), (640, 427), (30, 45), (45, 30), (20, 20)])
+def test_a_centre_crop_to_the_nearest_pixel_rounds_the_longer_side_and_begins_at_the_half_below(height, width):
+    image, short = noise(height, width), min(height, width)
+    out_h, out_w = (round(24 * side / short) for side in (height, width))
+    top, left = (out_h - 24) // 2, (out_w - 24) // 2
+    expected = bicubic(image, out_h, out_w)[top : top + 24, left : left + 24]
+    assert np.array_equal(CenterCrop(24, 24, nearest=True)(image), expected)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 60_000), (60_000, 1), (3, 2)])
 def test_a_centre_crop_takes_any_image_without_filling_the_memory(shape):
     assert CenterCrop()(noise(*shape)).shape == (224, 224, 3)

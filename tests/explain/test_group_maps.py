@@ -131,10 +131,11 @@ def test_the_square_of_a_classifier_lies_in_pixels_of_the_original(square):
     np.testing.assert_allclose(last[2:], image.extent[2:])
 
 
+@pytest.mark.parametrize("nearest", [False, True])
 @pytest.mark.parametrize("size", [(90, 40), (41, 60), (64, 64)], ids=str)
-def test_the_square_shows_what_lies_in_its_extent(size):
+def test_the_square_shows_what_lies_in_its_extent(size, nearest):
     ramp = np.stack(np.broadcast_arrays(*np.ogrid[: size[0], : size[1]], 0), axis=-1).astype(np.uint8)
-    seen, _ = see(ramp, CLASSES, CenterCrop(32, 36))
+    seen, _ = see(ramp, CLASSES, CenterCrop(32, 36, nearest))
     down, across = seen.pixels[..., 0].mean(), seen.pixels[..., 1].mean()
     left, top, right, bottom = seen.extent - 0.5  # the ramp has its value in the middle of a pixel
     np.testing.assert_allclose([across, down], [(left + right) / 2, (top + bottom) / 2], atol=0.6)

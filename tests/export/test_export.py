@@ -24,7 +24,7 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.export import export, run_exported
 from vitjax.export import program as export_program
-from vitjax.export.export import export_model, frame_of
+from vitjax.export.export import _resizing, export_model, frame_of
 from vitjax.export.program import Program, differences
 from vitjax.families.model_file import ModelFile
 from vitjax.structs import ANSWER, Feature, Images, Predictions, PredictionSet
@@ -156,6 +156,15 @@ def test_run_ranks_the_classes_of_a_classifier_of_one_batch_size(classifier, tmp
     assert shown == [
         f"{score:.4f} {NAMES[label]}" for score, label in zip(wanted["scores"][0], wanted["labels"][0], strict=True)
     ]
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("size", [(50, 73), (41, 40), (36, 55)])
+def test_run_crops_as_the_evaluation_does(size, nearest):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    crop = CenterCrop(32, 36, nearest)
+    found, _ = run_exported.fit(image, {"height": 32, "width": 32, "resize": _resizing(crop, 32, 32)})
+    assert np.array_equal(found, crop(image))
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 480), (427, 640), (480, 1000), (31, 1200), (7, 3)])

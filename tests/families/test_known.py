@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vitjax.backbones.crossformer import CrossFormer
+from vitjax.backbones.efficientnet_lite import EfficientNetLite
 from vitjax.backbones.resnet import ResNet
 from vitjax.backbones.spatially_transformed import SpatiallyTransformed
 from vitjax.classification.classifier import Classifier
@@ -39,6 +40,7 @@ MODELS = {
     "dino": DINO(),
     "resnet": Classifier(ResNet()),
     "crossformer": Classifier(CrossFormer()),
+    "efficientnet_lite": Classifier(EfficientNetLite()),
     "classifier": Classifier(SpatiallyTransformed(ResNet())),
     "recurrent_attention": RecurrentAttention(),
     "segmenter": Segmenter(),

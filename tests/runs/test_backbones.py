@@ -7,6 +7,7 @@ import pytest
 
 from vitjax.attention.squeeze_excitation import SqueezeExcitation
 from vitjax.backbones.crossformer import crossformer_base, crossformer_pp_base, crossformer_small
+from vitjax.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite2
 from vitjax.backbones.resnet import ResNet
 from vitjax.backbones.spatially_transformed import SpatiallyTransformed
 from vitjax.checkpoints.paths import flatten
@@ -26,7 +27,10 @@ BACKBONES = {
     "S": crossformer_small(),
     "B": crossformer_base(),
     "++B": crossformer_pp_base(),
+    "Lite0": efficientnet_lite0(),
+    "Lite2": efficientnet_lite2(),
     # Those that fit R50 or R18:
+    "Lite0 with its head": efficientnet_lite0(head=True),
     "R50-DC5": ResNet(50, dilation=True),
     "R50 of three stages": ResNet(50, stage_blocks=(3, 4, 6)),
     "R50 with attention": ResNet(50, attention=SqueezeExcitation()),
@@ -57,6 +61,8 @@ def said(there, here):
         ("R50", "R50, narrow", ("ResNet-50", "ResNet-50 with a 7x7 stem of 32 channels")),
         ("R50", "R50 with group norms", ("ResNet-50", "ResNet-50 with group norms")),
         ("S", "B", ("CrossFormer-S", "CrossFormer-B")),
+        ("Lite0 with its head", "Lite2", ("EfficientNet-Lite0", "EfficientNet-Lite2")),
+        ("Lite2", "R50", ("EfficientNet-Lite2", "ResNet-50")),
         ("B", "S", ("CrossFormer-B", "CrossFormer-S")),
         ("B", "++B", ("CrossFormer-B", "CrossFormer++-B")),
         ("++B", "B", ("CrossFormer++-B", "CrossFormer-B")),

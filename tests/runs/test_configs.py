@@ -39,10 +39,12 @@ PUBLISHED = {
     "crossformer_pp_large_imagenet": (92_001_904, "84.7"),
     "crossformer_pp_huge_imagenet": (95_962_944, "84.9"),
     "resnet50_imagenet": (25_557_032, "76.1"),
+    "efficientnet_lite0_imagenet": (4_652_008, "75.1"),
 }
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
 OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
 OWN |= {"zoo_hard_attention_digits", "dino_resnet50_finetune", "dino_crossformer_small_coco", "dino_small"}
+OWN |= {"efficientnet_lite0_finetune"}
 OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes"}
 SHARED = re.compile(r"^dino_|detr_.*_(coco|finetune)$")  # of a recipe that several configs share
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}

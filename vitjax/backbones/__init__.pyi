@@ -7,6 +7,12 @@ from .crossformer import crossformer_pp_large as crossformer_pp_large
 from .crossformer import crossformer_pp_small as crossformer_pp_small
 from .crossformer import crossformer_small as crossformer_small
 from .crossformer import crossformer_tiny as crossformer_tiny
+from .efficientnet_lite import EfficientNetLite as EfficientNetLite
+from .efficientnet_lite import efficientnet_lite0 as efficientnet_lite0
+from .efficientnet_lite import efficientnet_lite1 as efficientnet_lite1
+from .efficientnet_lite import efficientnet_lite2 as efficientnet_lite2
+from .efficientnet_lite import efficientnet_lite3 as efficientnet_lite3
+from .efficientnet_lite import efficientnet_lite4 as efficientnet_lite4
 from .residual_attention import ResidualAttentionNetwork as ResidualAttentionNetwork
 from .residual_attention import ran_56 as ran_56
 from .residual_attention import ran_92 as ran_92

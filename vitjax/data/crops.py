@@ -96,6 +96,9 @@ class CenterCrop:
     """Side of the square in pixels."""
     resize: int = 256
     """Shorter side of the image in pixels before the square is cut out."""
+    nearest: bool = False
+    """Round the longer side to the nearest pixel, and halves of one down where the square begins; torchvision rounds
+    the side down, and halves to the next even number."""
 
     def __post_init__(self) -> None:
         """Refuses sides that cannot be, and a square larger than the resized image."""
@@ -108,8 +111,21 @@ class CenterCrop:
         short = min(image.shape[:2])
         # A side that is nearly a line would be resized to millions of pixels, of which the square shows a few hundred.
         image = _centre(image, *(min(side, _LONGEST * short) for side in image.shape[:2]))
-        resized = _resized(image, *(self.resize * side // short for side in image.shape[:2]))
-        return _centre(resized, self.size, self.size)
+        resized = _resized(image, *self.sides(*image.shape[:2]))
+        top, left = self.corner(*resized.shape[:2])
+        return resized[top : top + self.size, left : left + self.size]
+
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image once it is resized."""
+        short = min(height, width)
+        half = short // 2 if self.nearest else 0
+        return (self.resize * height + half) // short, (self.resize * width + half) // short
+
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        """The first row and column of the square in a resized image."""
+        if self.nearest:
+            return (height - self.size) // 2, (width - self.size) // 2
+        return round((height - self.size) / 2), round((width - self.size) / 2)
 
 
 def _resized(image: UInt8[np.ndarray, "height width 3"], height: int, width: int) -> UInt8[np.ndarray, "out_h out_w 3"]:

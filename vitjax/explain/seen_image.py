@@ -132,8 +132,6 @@ def see(
 
 def _extent(crop: CenterCrop, height: int, width: int) -> Float[np.ndarray, "4"]:
     """Where the square of a centre crop lies in an image of that size: xyxy in its pixels."""
-    short = min(height, width)
-    sides = np.array([width, height])
-    resized = crop.resize * sides // short
-    low = np.rint((resized - crop.size) / 2)
-    return np.concatenate([low, low + crop.size]) * np.tile(sides / resized, 2)
+    resized = crop.sides(height, width)
+    low = np.array(crop.corner(*resized)[::-1])
+    return np.concatenate([low, low + crop.size]) * np.tile(np.array([width, height]) / resized[::-1], 2)

@@ -42,8 +42,9 @@ class Subject:
     @property
     def called(self) -> str:
         """The model and its backbone, in words."""
-        backbone = getattr(self.model, "backbone", None)
-        return f"a {type(self.model).__name__}" + ("" if backbone is None else f" with a {type(backbone).__name__}")
+        parts = [part for part in (self.model, getattr(self.model, "backbone", None)) if part is not None]
+        names = (type(part).__name__ for part in parts)
+        return " with ".join(f"{'an' if name[0] in 'AEIO' else 'a'} {name}" for name in names)
 
     def has(self, what: Explained) -> bool:
         """Whether the model's family, or its backbone, says that this can be explained of it."""

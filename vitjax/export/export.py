@@ -207,7 +207,8 @@ def _output(name: str, aval: Any, meaning: str) -> dict[str, Any]:
 def _resizing(resize: Resize | CenterCrop, height: int, width: int) -> dict[str, int | None]:
     """What is done to an image before it comes into its frame."""
     if isinstance(resize, CenterCrop):
-        return {"crop_from": -(-resize.resize * max(height, width) // resize.size)}
+        crop: dict[str, int | None] = {"crop_from": -(-resize.resize * max(height, width) // resize.size)}
+        return crop | ({"nearest": True} if resize.nearest else {})
     return {"shorter": resize.size, "longest": resize.max_side}
 
 

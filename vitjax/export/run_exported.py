@@ -44,9 +44,12 @@ def fit(image: np.ndarray, about: dict[str, Any]) -> tuple[np.ndarray, np.ndarra
     frame, rule = (about["height"], about["width"]), about["resize"]
     picture = Image.fromarray(image)
     if "crop_from" in rule:
-        height, width = (rule["crop_from"] * length // min(image.shape[:2]) for length in image.shape[:2])
+        short, nearest = min(image.shape[:2]), rule.get("nearest", False)
+        half = short // 2 if nearest else 0
+        height, width = ((rule["crop_from"] * length + half) // short for length in image.shape[:2])
         resized = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
-        top, left = round((height - frame[0]) / 2), round((width - frame[1]) / 2)
+        rests = (height - frame[0]) / 2, (width - frame[1]) / 2
+        top, left = (int(rest) if nearest else round(rest) for rest in rests)
         return resized[top : top + frame[0], left : left + frame[1]], np.array(frame, np.int32)
     height, width = _size(image.shape[0], image.shape[1], rule["shorter"], rule["longest"])
     scale = min(1.0, frame[0] / height, frame[1] / width)

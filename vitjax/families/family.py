@@ -61,6 +61,8 @@ class Family:
     """The class of what turns its predictions into results."""
     resize: Callable[[], Any] = Resize
     """The class of what is done to images before its published models see them."""
+    resize_of: Callable[[Any], Any] | None = None
+    """What is done to them for one of its models, where these differ; None where they do not."""
     classes: Callable[[int], Classes] = numbered
     """What so many labels of a published model most likely mean."""
     official: Official | None = None

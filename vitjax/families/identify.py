@@ -78,7 +78,7 @@ def identify(file: TensorFile) -> ModelFile:
         model=model,
         variables=from_published(tensors, table=table, like=shapes_of(model)),
         classes=family.classes(model.num_classes),
-        resize=family.resize(),
+        resize=family.resize() if family.resize_of is None else family.resize_of(model),
         postprocess=family.postprocess(),
         notes=(*left, *notes),
     )

@@ -17,6 +17,7 @@ NAMES = (
     "dino",
     "resnet",
     "crossformer",
+    "efficientnet_lite",
     "classifier",
     "recurrent_attention",
     "segmenter",

@@ -8,7 +8,10 @@ import numpy as np
 
 from vitjax.families.family import Tensors
 
-_READ = "what can be read is DETR, Deformable DETR, CrossFormer, and ResNets as torchvision and timm have them"
+_READ = (
+    "what can be read is DETR, Deformable DETR, CrossFormer, EfficientNet-Lite, and ResNets as torchvision and timm "
+    "have them"
+)
 
 
 class _Sign(NamedTuple):
@@ -46,6 +49,11 @@ _SIGNS = (
         "give the plain ResNet, such as resnet50-0676ba61.pth or timm/resnet50.tv_in1k",
     ),
     _Sign(r"(^|\.)layer\d\.\d+\.(se|se_module)\.", "a ResNet with squeeze-and-excitation of another code"),
+    _Sign(
+        r"(^|\.)_?blocks\.\d+\.(\d+\.)?(se\.|_se_)",
+        "an EfficientNet or MobileNet with squeeze-and-excitation",
+        "of these there is EfficientNet-Lite, which has none: efficientnet-lite0",
+    ),
     _Sign(r"(^|\.)(cls_token|position_embeddings|embeddings\.cls_token)$|^blocks\.\d+\.attn\.qkv\.", "a ViT"),
     _Sign(r"(^|\.)patch_embed[1-4]\.", "a Pyramid Vision Transformer"),
     _Sign(r"(^|\.)(dwconv|conv_dw|depthwise_conv|layer_scale_parameter)\b", "a ConvNeXt or MobileNet"),

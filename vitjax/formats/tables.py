@@ -9,7 +9,7 @@ as `disposable`.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -66,13 +66,16 @@ class Table:
     """The rules of one family of published checkpoints.
 
     `disposable` are regexes of names that carry nothing to keep. `aliases` are regexes of how names begin that are the
-    same tensor as the name that begins otherwise: files hold both or one of them, we write the latter.
+    same tensor as the name that begins otherwise: files hold both or one of them, we write the latter. Where names and
+    paths count differently, `numbers` takes the numbers of either to those of both, and to None where there is no such
+    place.
     """
 
     name: str
     rules: tuple[Rule, ...]
     aliases: tuple[tuple[str, str], ...] = ()
     disposable: tuple[str, ...] = (r".*\.num_batches_tracked",)
+    numbers: Callable[[dict[str, str]], dict[str, str] | None] = dict
 
     @cached_property
     def paths(self) -> tuple[tuple[str, Rule], ...]:
@@ -94,15 +97,17 @@ class Table:
         """The rule of a published name, and the numbers in the name."""
         name = self.primary(name)
         for rule in self.rules:
-            if match := _pattern(rule.published).fullmatch(name):
-                return rule, match.groupdict()
+            match = _pattern(rule.published).fullmatch(name)
+            if match and (numbers := self.numbers(match.groupdict())) is not None:
+                return rule, numbers
         return None
 
     def of_path(self, path: str) -> tuple[Rule, dict[str, str]] | None:
         """The rule of one of our paths, and the numbers in the path."""
         for template, rule in self.paths:
-            if match := _pattern(template).fullmatch(path):
-                return rule, match.groupdict()
+            match = _pattern(template).fullmatch(path)
+            if match and (numbers := self.numbers(match.groupdict())) is not None:
+                return rule, numbers
         return None
 
 

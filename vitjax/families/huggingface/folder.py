@@ -40,8 +40,8 @@ def read_folder(path: Path) -> ModelFile:
     """
     config = _read_json(path / CONFIG)
     if (file := timm_file(path)) is not None:
-        crop, notes = crop_in(config)
         found = identify(file)
+        crop, notes = crop_in(config, getattr(found.model, "backbone", None))
         return dataclasses.replace(found, resize=crop, notes=(*found.notes, *notes))
     model, family, form = model_in(config)
     resize, notes = resize_of(_read_json(path / PROCESSOR)) if (path / PROCESSOR).is_file() else (Resize(), ())

@@ -16,15 +16,18 @@ def is_timm(config: Settings) -> bool:
     return config.get("model_type", "timm_wrapper") == "timm_wrapper" and isinstance(config.get("architecture"), str)
 
 
-def crop_in(config: Settings) -> tuple[CenterCrop, tuple[str, ...]]:
+def crop_in(config: Settings, backbone: Any = None) -> tuple[CenterCrop, tuple[str, ...]]:
     """The crop that config.json asks for, and lines for people: which weights they are, and what is not the same.
 
     Raises:
-        DataError: colours are normalised otherwise than with the mean and deviation of ImageNet.
+        DataError: colours are normalised otherwise than the backbone does it, which is with the mean and deviation of
+            ImageNet where it does not say.
     """
     given: Mapping[str, Any] = config.get("pretrained_cfg") or {}
-    for option, only in (("mean", MEAN), ("std", DEVIATION)):
-        if (value := given.get(option)) is not None and not np.allclose(value, only, atol=1e-3):
+    mean, deviation = getattr(backbone, "colours", (MEAN, DEVIATION))
+    for option, only in (("mean", mean), ("std", deviation)):
+        # timm has 0.5 for what was trained with 127 / 255 and 128 / 255.
+        if (value := given.get(option)) is not None and not np.allclose(value, only, atol=3e-3):
             raise DataError(f"config.json has {option}={value}; here it is always {np.round(only, 3).tolist()}.")
     size, share = int((given.get("input_size") or (3, 224, 224))[1]), float(given.get("crop_pct") or 0.875)
     notes = [f"note: the weights are timm's {'.'.join(filter(None, (config['architecture'], given.get('tag'))))}"]
