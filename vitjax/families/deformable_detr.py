@@ -54,6 +54,7 @@ def copies(top: str, model: DeformableDETR, tensors: Tensors) -> Arrays:
 
 def _names(name: str, *, refine: bool) -> Table:
     rules = (
+        Rule("query_embed.weight", ("params/query_embedding",)),
         *TRANSFORMER,
         *layer("input_proj.{level}.0", "input_projection_{level}", CONVOLUTION),
         *norm("input_proj.{level}.1", "input_norm_{level}"),

@@ -11,6 +11,7 @@ from vitjax.formats.tables import CONVOLUTION, Rule, Table, TensorFile, layer, n
 NAMES = Table(
     "detr",
     (
+        Rule("query_embed.weight", ("params/query_embedding",)),
         *TRANSFORMER,
         Rule("backbone.1.row_embed.weight", ("params/position/row",)),
         Rule("backbone.1.col_embed.weight", ("params/position/column",)),

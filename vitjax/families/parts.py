@@ -59,7 +59,6 @@ def resnet(published: str, ours: str) -> tuple[Rule, ...]:
 # What DETR and Deformable DETR have in common.
 TRANSFORMER = (
     *resnet(BODY, "backbone/"),
-    Rule("query_embed.weight", ("params/query_embedding",)),
     *encoder(norm, "norm1", "self_attention_norm"),
     *encoder(layer, "linear1", "feed_forward/expand"),
     *encoder(layer, "linear2", "feed_forward/contract"),
