@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # name of a run's folder -> what it is 
     "no_denoising": {"title": "without denoising", "denoising": 0},
     "no_mixed_selection": {"title": "without mixed selection", "mixed_selection": False},
     "look_once": {"title": "looking forward once", "look_forward_twice": False},
+    "any_label": {"title": "denoising without labels", "label_noise": 2.0},
     "two_stage": {"title": "Deformable DETR, two stages", "two_stage": True},
     "deformable": {"title": "Deformable DETR"},
 }

@@ -1,5 +1,9 @@
-"""`pytest tests/parity --golden DIR` makes one item of every case of a golden folder."""
+"""`pytest tests/parity --golden DIR` makes one item of every case of a golden folder.
 
+`pytest` of everything takes the folders that the environment variable VITJAX_GOLDEN lists, divided as in PATH.
+"""
+
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,7 +26,8 @@ def pytest_addoption(parser):
 
 
 def golden_folders(config) -> list[Path]:
-    return config.getoption("--golden", default=None) or [SMALL]
+    listed = [Path(folder) for folder in os.environ.get("VITJAX_GOLDEN", "").split(os.pathsep) if folder]
+    return config.getoption("--golden", default=None) or listed or [SMALL]
 
 
 def pytest_generate_tests(metafunc):
