@@ -77,8 +77,8 @@ class DABDETR(ConditionalDetector):
             raise FieldError(
                 f"patterns must be 0 or divide num_queries={self.num_queries}, which they share; got {self.patterns}."
             )
-        each = self.num_queries // patterns
-        anchors = jax.nn.sigmoid(self.param("anchors", _spread if self.uniform_centres else _crowded, (each, 4)))
+        each, start = self.num_queries // patterns, spread_anchors if self.uniform_centres else crowded_anchors
+        anchors = jax.nn.sigmoid(self.param("anchors", start, (each, 4)))
         content = jnp.zeros((1, self.channels))
         if self.patterns:
             content = self.param("patterns", nn.initializers.xavier_uniform(), (patterns, self.channels))
@@ -142,10 +142,15 @@ def _modulation(
     return jnp.concatenate([jnp.repeat(side, channels // 2, axis=-1) for side in (height, width)], axis=-1)
 
 
-def _crowded(key: Array, shape: tuple[int, int]) -> Float[Array, "anchors 4"]:
+def crowded_anchors(key: Array, shape: tuple[int, int]) -> Float[Array, "anchors 4"]:
+    """Logits of boxes around the middle of the image, as they are published."""
     return jax.random.normal(key, shape)
 
 
-def _spread(key: Array, shape: tuple[int, int]) -> Float[Array, "anchors 4"]:
+def spread_anchors(key: Array, shape: tuple[int, int]) -> Float[Array, "anchors 4"]:
+    """Logits of boxes whose centres are anywhere in the image alike.
+
+    They are published as fixed; the published code trains them with the rest, as is done here.
+    """
     centres = jax.random.uniform(jax.random.fold_in(key, 1), (shape[0], 2))
-    return _crowded(key, shape).at[:, :2].set(inverse_sigmoid(centres))
+    return crowded_anchors(key, shape).at[:, :2].set(inverse_sigmoid(centres))

@@ -29,9 +29,8 @@ def projections(top: str) -> tuple[Rule, ...]:
     return tuple(rule for theirs, ours in pairs for rule in decoder(layer, theirs, ours, top=top))
 
 
-# What DAB-DETR has in common with it.
+# What DAB-DETR has in common with it. The attention of DETR's decoder, which comes last, has another layout.
 CONDITIONAL = (
-    *TRANSFORMER,
     *layer("input_proj", "input_projection", CONVOLUTION),
     *encoder(attention, "self_attn", "self_attention"),
     *projections("transformer"),
@@ -43,6 +42,7 @@ CONDITIONAL = (
     *layer("transformer.decoder.query_scale.layers.{n}", "decoder/position_scale/layer_{n}"),
     *layer("class_embed", "class_head"),
     *layer("bbox_embed.layers.{n}", "box_head/layer_{n}"),
+    *TRANSFORMER,
 )
 
 NAMES = Table(
