@@ -40,9 +40,11 @@ NEAR = {
     "a ResNet of the transformers library": {"resnet.embedder.embedder.convolution.weight": (64, 3, 7, 7)},
     "a ViT": {"cls_token": (1, 1, 768), "pos_embed": (1, 197, 768), "blocks.0.attn.qkv.weight": (2304, 768)},
     "a ConvNeXt": {"stages.0.0.dwconv.weight": (96, 1, 7, 7), "stages.0.0.gamma": (96,)},
-    "a Conditional or DAB-DETR": DETR | {"transformer.decoder.layers.0.sa_qcontent_proj.weight": (8, 8)},
-    "a Conditional or DAB-DETR, by its boxes": DETR | {"refpoint_embed.weight": (300, 4)},
+    "a DAB-Deformable-DETR": DETR
+    | {"transformer.level_embed": (4, 8), "refpoint_embed.weight": (300, 4)}
+    | {f"transformer.encoder.layers.{n}.self_attn.sampling_offsets.weight": (64, 8) for n in range(6)},
     "a DN-DETR or DINO": DETR | {"label_enc.weight": (92, 8)},
+    "a DN-DETR or DINO, with boxes": DETR | {"refpoint_embed.weight": (300, 4), "label_enc.weight": (92, 8)},
     "an RT-DETR": {"decoder.dec_score_head.0.weight": (80, 256)},
     "a Faster or Mask R-CNN": {f"backbone.body.{name}": shape for name, shape in R50.items()}
     | {"rpn.head.conv.0.0.weight": (256, 256, 3, 3)},

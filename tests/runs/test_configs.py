@@ -26,6 +26,8 @@ PUBLISHED = {
     "deformable_detr_resnet50_coco": (39_847_265, "44.5"),
     "deformable_detr_resnet50_refine_coco": (40_627_260, "46.2"),
     "deformable_detr_resnet50_two_stage_coco": (40_959_129, "46.9"),
+    "conditional_detr_resnet50_coco": (43_196_001, "40.9"),
+    "dab_detr_resnet50_coco": (43_449_117, "42.2"),
     "dino_resnet50_4scale_coco": (46_670_782, "49.0"),
     "dino_resnet50_4scale_coco_24": (46_670_782, "50.4"),
     "dino_resnet50_4scale_coco_36": (46_670_782, "50.9"),
@@ -44,7 +46,7 @@ PUBLISHED = {
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
 OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
 OWN |= {"zoo_hard_attention_digits", "dino_resnet50_finetune", "dino_crossformer_small_coco", "dino_small"}
-OWN |= {"efficientnet_lite0_finetune"}
+OWN |= {"efficientnet_lite0_finetune", "conditional_detr_resnet50_finetune", "dab_detr_resnet50_finetune"}
 OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes"}
 SHARED = re.compile(r"^dino_|detr_.*_(coco|finetune)$")  # of a recipe that several configs share
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}

@@ -1,3 +1,4 @@
+from .conditional import ConditionalAttention as ConditionalAttention
 from .criss_cross import CrissCrossAttention as CrissCrossAttention
 from .deformable import DeformableAttention as DeformableAttention
 from .dual import ChannelAttention as ChannelAttention

@@ -1,3 +1,5 @@
+from .conditional_detr import ConditionalDETR as ConditionalDETR
+from .dab_detr import DABDETR as DABDETR
 from .deformable_decoder import DeformableDecoder as DeformableDecoder
 from .deformable_detr import DeformableDETR as DeformableDETR
 from .deformable_encoder import DeformableEncoder as DeformableEncoder

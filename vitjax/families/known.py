@@ -15,6 +15,8 @@ NAMES = (
     "mask_detr",
     "deformable_detr",
     "dino",
+    "conditional_detr",
+    "dab_detr",
     "resnet",
     "crossformer",
     "efficientnet_lite",

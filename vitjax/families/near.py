@@ -9,8 +9,8 @@ import numpy as np
 from vitjax.families.family import Tensors
 
 _READ = (
-    "what can be read is DETR, Deformable DETR, CrossFormer, EfficientNet-Lite, and ResNets as torchvision and timm "
-    "have them"
+    "what can be read is DETR, Conditional DETR, DAB-DETR, Deformable DETR, DINO, CrossFormer, EfficientNet-Lite, and "
+    "ResNets as torchvision and timm have them"
 )
 
 
@@ -24,7 +24,7 @@ class _Sign(NamedTuple):
 
 _SIGNS = (
     _Sign(r"relative_position_bias_table$", "a Swin Transformer"),
-    _Sign(r"(^|\.)[sc]a_(qcontent|qpos|kcontent|kpos|v)_proj\.|(^|\.)refpoint_embed\.", "a Conditional or DAB-DETR"),
+    _Sign(r"(^|\.)refpoint_embed\.", "a DAB-Deformable-DETR"),
     _Sign(r"(^|\.)(label_enc|tgt_embed|enc_out_(class|bbox)_embed)\b", "a DN-DETR or DINO"),
     _Sign(r"(^|\.)(dec_score_head|enc_score_head|dec_bbox_head|denoising_class_embed)\b", "an RT-DETR"),
     _Sign(

@@ -1,3 +1,7 @@
+from .conditional_detr import conditional_detr_coco as conditional_detr_coco
+from .conditional_detr import conditional_detr_finetune as conditional_detr_finetune
+from .conditional_detr import dab_detr_coco as dab_detr_coco
+from .conditional_detr import dab_detr_finetune as dab_detr_finetune
 from .crossformer import crossformer_imagenet as crossformer_imagenet
 from .deformable_detr import deformable_detr_coco as deformable_detr_coco
 from .deformable_detr import deformable_detr_digits as deformable_detr_digits

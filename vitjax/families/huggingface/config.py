@@ -29,7 +29,9 @@ def model_in(config: Settings) -> tuple[nn.Module, Family, Form]:
     if kind not in known:
         raise DataError(f"config.json has model_type={kind!r}; what can be read is {' and '.join(known)}.")
     family, form = known[kind]
-    require(config, activation_function="relu", num_channels=3)
+    require(config, num_channels=3)
+    if "activation_function" not in form.fields:
+        require(config, activation_function="relu")
     for option, (_, default) in _both(form).items():
         encoder, decoder = (config.get(f"{part}_{option}", default) for part in ("encoder", "decoder"))
         if encoder != decoder:

@@ -61,8 +61,8 @@ _TRANSFORMER = (
 
 
 def table(name: str, backbone: Backbone, rules: Iterable[Rule], aliases: tuple[tuple[str, str], ...] = ()) -> Table:
-    """The names of a detector that has one of the two backbones: what all have in common, and its own."""
-    every = (*_BACKBONES[backbone], *_TRANSFORMER, *rules)
+    """The names of a detector that has one of the two backbones: its own, then what all have in common."""
+    every = (*rules, *_BACKBONES[backbone], *_TRANSFORMER)
     return Table(f"huggingface_{name}_{backbone}", every, aliases=(*_ALIASES, *aliases))
 
 

@@ -1,0 +1,72 @@
+"""Attention in which contents and positions are compared each by itself. Source: Meng et al. 2021, section 3.2."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from vitjax.errors import FieldError
+from vitjax.ops.initializers import torch_bias
+
+
+class ConditionalAttention(nn.Module):
+    """Attention of several heads whose queries and keys have a content and a position, with a linear layer for each.
+
+    The weights, `[batch, heads, queries, keys]`, are sown into `intermediates` when that collection is mutable.
+    """
+
+    heads: int
+    dropout: float = 0.0
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        query: Float[Array, "batch queries channels"],
+        position: Float[Array, "batch queries channels"] | None,
+        key: Float[Array, "batch keys channels"],
+        key_position: Float[Array, "batch keys channels"],
+        valid: Bool[Array, "batch keys"] | None = None,
+        spatial: Float[Array, "batch queries channels"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "batch queries channels"]:
+        """Each query's mixture of the valid keys' contents; of all where none is valid.
+
+        With a `position`, it is added to the query's content and the keys' positions to theirs. What `spatial` asks
+        for is compared with the keys' positions alone, head by head, and counts as much as the contents.
+
+        Raises:
+            FieldError: the channels cannot be divided among the heads.
+        """
+        channels = query.shape[-1]
+        if channels % self.heads:
+            raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
+
+        def project(x: Array, name: str) -> Array:
+            xavier, bias = nn.initializers.xavier_uniform(), torch_bias(channels)
+            dense = nn.Dense(channels, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=name)
+            return dense(x).reshape(*x.shape[:2], self.heads, -1)
+
+        q, k, v = project(query, "query_content"), project(key, "key_content"), project(key, "value")
+        located = project(key_position, "key_position")
+        if position is not None:
+            q, k = q + project(position, "query_position"), k + located
+        if spatial is not None:
+            q = jnp.concatenate([q, project(spatial, "query_spatial")], axis=-1)
+            k = jnp.concatenate([k, located], axis=-1)
+        mixed = self._mixed(q, k, v, valid, train=train).reshape(query.shape)
+        return nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
+
+    def _mixed(self, q: Array, k: Array, v: Array, valid: Array | None, *, train: bool) -> Array:
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32) / math.sqrt(q.shape[-1])
+        if valid is not None:
+            scores = jnp.where(valid[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
+        weights = jax.nn.softmax(scores, axis=-1)
+        self.sow("intermediates", "weights", weights)
+        weights = nn.Dropout(self.dropout)(weights, deterministic=not train)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)
