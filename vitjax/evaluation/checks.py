@@ -24,7 +24,7 @@ class Baseline(NamedTuple):
         """The scores under names of their own: "baseline AP"."""
         return {f"baseline {name}": score for name, score in self.scores.items()}
 
-    def lines(self, scores: Mapping[str, float]) -> tuple[str, ...]:
+    def lines(self, scores: Mapping[str, float | int]) -> tuple[str, ...]:
         """What it is and scores, and a sentence where the model, which has `scores`, is not above it."""
         told = ", ".join(f"{name} {score:.3f}" for name, score in self.scores.items())
         lines = [f"baseline, {self.answer}: {told}"]

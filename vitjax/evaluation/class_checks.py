@@ -17,7 +17,7 @@ def constant(source: Source) -> dict[str, Any] | None:
     return most_frequent(np.bincount(labels), source) if labels.size else None
 
 
-def baseline(constant: Mapping[str, Any], evaluation: Evaluation, source: Source) -> Baseline:
+def baseline(constant: Mapping[str, Any], evaluation: Evaluation, source: Any) -> Baseline:
     """The top-1 of naming that class always.
 
     Raises:
@@ -34,5 +34,5 @@ def points(evaluation: Evaluation) -> None:
     """Nothing is left out by its score."""
 
 
-def mistakes(evaluation: Evaluation, source: Source, threshold: float) -> None:
+def mistakes(evaluation: Evaluation, source: Any, threshold: float) -> None:
     """Nothing beside the scores."""

@@ -1,13 +1,12 @@
 """The constant answer of a detector: the boxes that find most, were they put on every image without looking at it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vitjax.data.errors import DataError
-from vitjax.data.source import DetectionSource
 from vitjax.errors import VitjaxError
 from vitjax.evaluation.checks import Baseline
 from vitjax.evaluation.coco import evaluate_boxes, to_results
@@ -63,10 +62,10 @@ def read_constant_boxes(content: Mapping[str, Any]) -> ConstantBoxes:
     return ConstantBoxes(boxes, labels.reshape(-1), scores.reshape(-1))
 
 
-def objects_of(source: DetectionSource, most: int = _IMAGES) -> Objects:
-    """The objects on so many images from all over a source; crowds are left out.
+def objects_of(source: Any, most: int = _IMAGES) -> Objects:
+    """The objects on so many images from all over a DetectionSource; crowds are left out.
 
-    Where they are not in a table (`annotations`), images are read, and no more than 200.
+    Where they are in a table (`annotations`), as those of AnnotatedImages are, no image is read; else no more than 200.
     """
     table: Any = getattr(source, "annotations", None)
     records = _spread(len(source), most if table is not None else min(most, _DECODED))
@@ -74,11 +73,8 @@ def objects_of(source: DetectionSource, most: int = _IMAGES) -> Objects:
         chosen = np.isin(table.records, records) & ~table.crowds
         on, boxes, labels = table.records[chosen], table.boxes[chosen], table.labels[chosen]
     else:
-        samples = list(_readable(source, records))
-        counts = [len(sample.labels) for _, sample in samples]
-        on = np.repeat(np.array([record for record, _ in samples], np.int64), counts)
-        boxes = np.concatenate([np.zeros((0, 4)), *(sample.boxes for _, sample in samples)])
-        labels = np.concatenate([np.zeros(0, np.int64), *(sample.labels for _, sample in samples)])
+        read = [(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64)), *_read(source, records)]
+        on, boxes, labels = (np.concatenate(columns) for columns in zip(*read, strict=True))
     sides = source.sizes[on][:, [1, 0, 1, 0]]
     shares = np.clip(boxes / np.maximum(sides, 1), 0, 1).astype(np.float64)
     return Objects(shares, labels.astype(np.int64), np.searchsorted(records, on), len(records))
@@ -102,8 +98,11 @@ def constant_boxes(objects: Objects) -> ConstantBoxes:
     return ConstantBoxes(boxes[best], labels[best], scores[best])
 
 
-def score_constant_boxes(constant: ConstantBoxes, source: DetectionSource) -> Baseline:
-    """COCO's scores of the boxes on every image of a source; on 1,000 from all over it where there are more."""
+def score_constant_boxes(constant: ConstantBoxes, source: Any) -> Baseline:
+    """COCO's scores of the boxes on every image of AnnotatedImages or another DetectionSource.
+
+    Where there are more than 1,000 images it is so many from all over, and the answer says so.
+    """
     truth, records = source.ground_truth(), _spread(len(source), _SCORED)
     ids = [source.image_ids[record] for record in records.tolist()]
     if len(records) < len(source):
@@ -129,12 +128,14 @@ def _spread(records: int, most: int) -> Int[np.ndarray, " chosen"]:
     return np.unique(np.linspace(0, records - 1, min(most, records)).round().astype(np.int64))
 
 
-def _readable(source: DetectionSource, records: Int[np.ndarray, " chosen"]) -> Any:
+def _read(source: Any, records: Int[np.ndarray, " chosen"]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Record, box and label of the objects on each image that can be read."""
     for record in records.tolist():
         try:
-            yield record, source[record]
+            sample = source[record]
         except DataError:  # such are told where they are trained on
             continue
+        yield np.full(len(sample.labels), record), sample.boxes, sample.labels
 
 
 def _covering(

@@ -24,7 +24,7 @@ def constant(source: LabelMapSource) -> dict[str, Any] | None:
     return most_frequent(counts[: len(source.classes)], source)
 
 
-def baseline(constant: Mapping[str, Any], evaluation: Evaluation, source: LabelMapSource) -> Baseline:
+def baseline(constant: Mapping[str, Any], evaluation: Evaluation, source: Any) -> Baseline:
     """The mIoU of giving that label to every pixel: its overlap is its share, and that of all others that are there 0.
 
     Raises:
@@ -41,5 +41,5 @@ def points(evaluation: Evaluation) -> None:
     """Nothing is left out by its score."""
 
 
-def mistakes(evaluation: Evaluation, source: LabelMapSource, threshold: float) -> None:
+def mistakes(evaluation: Evaluation, source: Any, threshold: float) -> None:
     """Nothing beside the scores."""

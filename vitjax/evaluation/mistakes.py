@@ -135,7 +135,7 @@ class Mistakes:
     names: tuple[str, ...]
     threshold: float
     kinds: Int[np.ndarray, " kinds"]
-    confusion: Int[np.ndarray, "classes+1 classes+1"]
+    confusion: Int[np.ndarray, "truth found"]
     worst: tuple[ImageMistakes, ...]
 
     @property
@@ -182,7 +182,7 @@ def _worst(images: list[ImageMistakes], count: int) -> list[ImageMistakes]:
     return sorted((image for image in images if image.wrong), key=lambda image: (image.f1, -image.wrong))[:count]
 
 
-def _table(truth: Truth, found: Found, judged: Judged, classes: int) -> Int[np.ndarray, "classes+1 classes+1"]:
+def _table(truth: Truth, found: Found, judged: Judged, classes: int) -> Int[np.ndarray, "truth found"]:
     """The confusion on one image."""
     finder = np.where(judged.finders >= 0, judged.finders, judged.taken_for)
     labels = np.append(found.labels, classes)  # place -1 is the background

@@ -19,6 +19,9 @@ from vitjax.evaluation.mistakes import (
 from vitjax.evaluation.scores import Evaluation
 from vitjax.evaluation.thresholds import GRID, at_thresholds, together
 
+ON_CROWD = "on a crowd"
+"""In place of a kind of mistake."""
+
 _CONFUSIONS = 3
 
 
@@ -93,7 +96,7 @@ def _image(one: ImageMistakes, name: str, classes: tuple[str, ...]) -> dict[str,
     single = ~one.truth.crowds
     missed = (one.judged.finders < 0)[single].tolist()
     truth = zip(one.truth.boxes[single].round(2).tolist(), one.truth.labels[single].tolist(), missed, strict=True)
-    said = {RIGHT: None, IGNORED: "on a crowd"} | dict(enumerate(KINDS))
+    said = {RIGHT: None, IGNORED: ON_CROWD} | dict(enumerate(KINDS))
     kinds = [said[kind] for kind in one.judged.kinds.tolist()]
     columns = (one.found.boxes.round(2).tolist(), one.found.labels.tolist(), one.found.scores.round(4).tolist(), kinds)
     return {

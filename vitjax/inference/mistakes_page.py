@@ -11,6 +11,7 @@ from PIL import Image
 from vitjax.data.errors import DataError
 from vitjax.data.source import Source
 from vitjax.drawing.boxes import contact_sheet, draw_boxes
+from vitjax.evaluation.mistakes_report import ON_CROWD
 
 RIGHT, WRONG, ASIDE = (41, 182, 90), (255, 70, 70), (150, 150, 150)
 _TILE = 480  # pixels: two in a row, so that the page is read at full size
@@ -43,11 +44,11 @@ def _worst(entries: Sequence[Mapping[str, Any]], source: Source, path: Path) -> 
         except DataError:  # it is told where scores are
             continue
         missed = sum(each["missed"] for each in one["truth"])
-        wrong = sum(bool(each["mistake"]) for each in one["found"])
+        wrong = sum(each["mistake"] not in (None, ON_CROWD) for each in one["found"])
         pictures += [_marked(image, one["truth"], "missed"), _marked(image, one["found"], "mistake")]
         captions += [
-            f"{one['name']}\ntruth: {_several(len(one['truth']), 'object')}, {missed} not found",
-            f"F1 {one['f1']:.2f}\nfound: {_several(len(one['found']), 'box', 'boxes')}, {wrong} wrong",
+            f"{one['name']}\ntruth: {_several(len(one['truth']), 'object')}, {missed} not found (red)",
+            f"F1 {one['f1']:.2f}\nfound: {_several(len(one['found']), 'box', 'boxes')}, {wrong} wrong (red)",
         ]
     if not pictures:
         return None
@@ -58,14 +59,10 @@ def _worst(entries: Sequence[Mapping[str, Any]], source: Source, path: Path) -> 
 def _marked(
     image: UInt8[np.ndarray, "height width 3"], boxes: Sequence[Mapping[str, Any]], fault: str
 ) -> UInt8[np.ndarray, "drawn_height drawn_width 3"]:
-    """The image as large as a tile, with right boxes in green and wrong ones in red, which say what is wrong."""
-    labels, colors = [], []
-    for one in boxes:
-        said = one[fault]
-        tag = " ".join([one["name"], *([f"{one['score']:.2f}"] if "score" in one else [])])
-        tag += f": {said}" if isinstance(said, str) else ": not found" if said else ""
-        labels.append(tag if said or len(boxes) <= _FEW else "")
-        colors.append(ASIDE if said == "on a crowd" else WRONG if said else RIGHT)
+    """The image as large as a tile, with right boxes in green and wrong ones in red, with tags."""
+    few = len(boxes) <= _FEW
+    labels = [_tag(one, fault, few) for one in boxes]
+    colors = [ASIDE if one[fault] == ON_CROWD else WRONG if one[fault] else RIGHT for one in boxes]
     corners = np.array([one["box"] for one in boxes], np.float64).reshape(-1, 4)
     scale = _TILE / max(image.shape[:2])
     order = sorted(range(len(boxes)), key=lambda place: colors[place] == RIGHT)  # the first lie on top
@@ -77,6 +74,15 @@ def _marked(
         scale=scale,
         font_size=_FONT,
     )
+
+
+def _tag(box: Mapping[str, Any], fault: str, few: bool) -> str:
+    """Class, score and mistake of a box; among many what is wrong alone, which leaves room for the picture."""
+    said, name = box[fault], box["name"]
+    if not few:
+        return (said if isinstance(said, str) and "class" not in said else name) if said else ""
+    scored = f"{name} {box['score']:.2f}" if "score" in box else name
+    return f"{scored}: {said}" if isinstance(said, str) else scored
 
 
 def _curves(report: Mapping[str, Any], path: Path) -> Path | None:
