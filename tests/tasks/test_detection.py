@@ -66,8 +66,16 @@ def test_the_page_shows_only_what_reaches_the_threshold():
     sample = Sample(np.zeros((96, 96, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
     picture, caption = TASK.page_picture(Answer(0, np.zeros(0, int), found(0.9, 0.4)), sample, CLASSES, "a.png")
     assert caption == "a.png"
-    np.testing.assert_array_equal(picture, TASK.drawn(sample.image, found(0.9), CLASSES))
-    assert (picture != TASK.drawn(sample.image, found(0.9, 0.4), CLASSES)).any()
+    alone = TASK.page_picture(Answer(0, np.zeros(0, int), found(0.9)), sample, CLASSES, "a.png")[0]
+    np.testing.assert_array_equal(picture, alone)
+    assert (picture != TASK.page_picture(Answer(0, np.zeros(0, int), found(0.9, 0.6)), sample, CLASSES, "")[0]).any()
+
+
+@pytest.mark.parametrize("size", [(96, 96), (30, 20), (900, 1200)])
+def test_the_page_draws_every_image_as_large_as_its_tile_so_that_tags_are_not_shrunk(size):
+    sample = Sample(np.zeros((*size, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+    picture, _ = TASK.page_picture(Answer(0, np.zeros(0, int), found(0.9)), sample, CLASSES, "a.png")
+    assert max(picture.shape) == TASK.about.page.tile
 
 
 def test_a_model_of_cocos_ids_is_scored_on_data_with_them_and_others_on_data_that_count_their_classes():

@@ -9,7 +9,10 @@ import pytest
 from inference.test_sweep import Coloured
 
 from vitjax.classification.classifier import Classifier
+from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import RandomCrop
+from vitjax.evaluation import class_checks
+from vitjax.evaluation.scores import Evaluation
 from vitjax.placement import data_mesh
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Mean
@@ -43,6 +46,12 @@ class Kept:
     def metrics(self, step):
         return self.scores.get(step, {})
 
+    def steps(self):
+        return tuple(self.saved)
+
+    def best_step(self):
+        return max(self.scores, default=None)
+
 
 class Logged(dict):
     """A log by step and split."""
@@ -58,10 +67,14 @@ class Logged(dict):
 class Sweeping:
     """What is predicted does not matter here."""
 
-    scores = types.SimpleNamespace(summary={"top1": 0.5}, by_class={"IoU/cat": 0.25}, arrays={"precision": np.ones(2)})
+    scores = types.SimpleNamespace(
+        summary={"top1": 0.5}, by_class={"IoU/cat": 0.25}, arrays={"precision": np.ones(2)}, table=str
+    )
     task = types.SimpleNamespace(
         about=types.SimpleNamespace(headline=("top1",)),
-        evaluate=lambda answers, source: types.SimpleNamespace(scores=Sweeping.scores),
+        checks=class_checks,
+        postprocess=TopClasses(),
+        evaluate=lambda answers, source: Evaluation(Sweeping.scores, [], ()),
     )
 
     def __call__(self, variables, source, *, batch_size, workers, terms):

@@ -1,8 +1,17 @@
 """`vitjax doctor`: what in a data folder would hurt training."""
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import tyro
+
+if TYPE_CHECKING:
+    from vitjax.data.annotations import AnnotatedImages
+    from vitjax.doctor.report import Finding
+
+_HIGH = 0.3  # AP50 of a constant answer, from which on that of a model tells little by itself
 
 
 @dataclass(frozen=True)
@@ -31,5 +40,23 @@ def run(words: list[str]) -> int:
 
     options = asdict(tyro.cli(DoctorArguments, prog="vitjax doctor", args=words))
     examination = examine(options.pop("data"), **options)
-    print(examination.table())
+    findings = (*examination.findings, *_baselines(examination.splits))
+    print(replace(examination, findings=findings).table())
     return examination.exit_code
+
+
+def _baselines(splits: "Mapping[str, AnnotatedImages]") -> "Iterator[Finding]":
+    """What a constant answer, made from the training split, scores on each of the others."""
+    from vitjax.doctor.report import Finding
+    from vitjax.evaluation.constant_boxes import constant_boxes, objects_of, score_constant_boxes
+
+    training = next((images for name, images in splits.items() if name.startswith("train")), None)
+    constant = None if training is None else constant_boxes(objects_of(training))
+    for name, images in splits.items():
+        if training is None or constant is None or images is training or images.classes != training.classes:
+            continue
+        answer, scores = score_constant_boxes(constant, images)
+        if all(map(math.isfinite, scores.values())):
+            told = " and ".join(f"{score} {value:.3f}" for score, value in scores.items())
+            text = f"{answer} would score {told}: a model has to be above that"
+            yield Finding("objects", "note" if scores["AP50"] >= _HIGH else "ok", text, split=name)

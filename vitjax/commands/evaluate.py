@@ -26,11 +26,12 @@ def run(words: list[str]) -> None:
 def _evaluate(asked: Any) -> None:
     from vitjax.data.label_names import in_words
     from vitjax.data.layouts import in_its_layout, named_as
+    from vitjax.tasks.judgement import judgement
     from vitjax.tasks.load import load
 
     data, notes = in_its_layout(asked.data)
     source = data.open(data.split)
-    predictor = load(asked.model, step=asked.step, matmul_precision=asked.matmul_precision)
+    predictor = load(asked.model, step=asked.step, matmul_precision=asked.matmul_precision, quiet=True)
     source = named_as(source, data, predictor.classes, moved=bool(notes))
     predictor.classes.require(in_words(source.classes), f"the split {asked.data.split!r}")
     heading = f"{asked.model}, step {predictor.step:,}, split {asked.data.split!r}"
@@ -38,13 +39,24 @@ def _evaluate(asked: Any) -> None:
     evaluation = predictor.evaluate(source, batch_size=asked.batch_size, workers=asked.workers)
     if evaluation.unreadable:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")
-    print(evaluation.scores.table())
+    judged = judgement(asked.model, predictor.task, evaluation, source, data)
+    print("\n".join([evaluation.scores.table(), "", *judged.lines]))
     if asked.out is not None:
         out = Path(asked.out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(evaluation.results), encoding="utf-8")
-        (out / "scores.json").write_text(json.dumps(evaluation.scores.summary, indent=2), encoding="utf-8")
+        scores = {**evaluation.scores.summary, **judged.scores}
+        (out / "scores.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
         print(f"wrote {out / 'results.json'} and {out / 'scores.json'}")
+        if judged.mistakes is not None:
+            from vitjax.inference.mistakes_page import draw_mistakes
+            from vitjax.runs.judgement import write_json
+
+            write_json(out / "mistakes.json", judged.mistakes)
+            print(
+                "wrote "
+                + ", ".join(str(path) for path in (out / "mistakes.json", *draw_mistakes(judged.mistakes, source, out)))
+            )
 
 
 def _data_of(model: str) -> Any:

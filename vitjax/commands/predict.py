@@ -25,7 +25,8 @@ class PredictArguments:
     out: str = "predictions"
     """Folder for the pictures and the results."""
     threshold: float | None = None
-    """Lowest score of a box in the pictures; that of the run's post-processing if left out. The results have all."""
+    """Lowest score of a box in the pictures; if left out that with the best F1 in the validation of the checkpoint, or
+    the default of the post-processing where there is none. The results have all."""
     top: int | None = None
     """Most boxes per image, in pictures and results, 100 if left out; most classes per image, 5 if left out."""
     nms: float | None = None
@@ -58,7 +59,8 @@ def run(words: list[str]) -> None:
     options = {name: getattr(given, name) for name in ("every", "csv", "batch_size", "workers")}
     tell = functools.partial(print, flush=True)
     with writing(Path(given.out), "--out"):
-        predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision)
+        predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision, quiet=True)
+        tell(predictor.told(given.threshold))
         saved = save(predictor, paths, Path(given.out), asked=asked, tell=tell, **options)
     skipped = [f"skipped, cannot be read: {name}" for name in saved.unreadable]
     for line in (*predictor.task.summary(saved.drawn, asked), *skipped, *saved.notes):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vitjax.data.annotated_files import Listing, folder_of, look, present
-from vitjax.data.annotations import Annotations, no_objects, tidy
+from vitjax.data.annotations import AnnotatedImages, Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
@@ -43,12 +43,13 @@ class _Measures:
 
 @dataclass(frozen=True)
 class _Split:
-    """What a split is and what was found in it; `classes` and `files` are None where they are not known."""
+    """What a split is and what was found in it; `classes`, `files` and `images` are None where they are not known."""
 
     name: str
     findings: list[Finding] = field(default_factory=list)
     classes: Classes | None = None
     files: Files | None = None
+    images: AnnotatedImages | None = None
 
 
 def examine(
@@ -93,7 +94,7 @@ def examine(
     order = {name: place for place, name in enumerate(chosen)}
     findings.sort(key=lambda finding: order.get(finding.split, -1))
     title = f"{root}: {layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
-    return Examination(title, tuple(findings))
+    return Examination(title, tuple(findings), {each.name: each.images for each in splits if each.images})
 
 
 def _missing(layout: Layout, root: Path) -> Iterator[Finding]:
@@ -139,7 +140,11 @@ def _examine_split(layout: Layout, root: Path, name: str, training: bool, measur
     found += garbled or look_at_dropped(raw, images.sizes, images.names)
     found += [finding for finding in from_tally(tally) if finding.group != "boxes" or not garbled]
     found += _look_at_table(table, images, training, measures)
-    return _Split(name, found, classes, images.files)
+    usable = None
+    if classes is not None and not garbled:
+        ids = tuple(range(1, len(images.kept) + 1))
+        usable = AnnotatedImages(classes, images.sizes, ids, tuple(images.names), table, ())
+    return _Split(name, found, classes, images.files, usable)
 
 
 class _Images(NamedTuple):

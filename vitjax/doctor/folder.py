@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from vitjax.data.errors import DataError
 from vitjax.data.image_folder import FolderImages, ImageFolder
@@ -20,7 +21,7 @@ _MENDED = "left out"  # in the lines about what the folder lost; the others only
 
 def examine_folder(root: Path, split: str | None, *, decode: bool) -> Examination:
     """What there is to know of images by class; of a folder that is neither this nor COCO, what was looked for."""
-    findings, files = list[Finding](), dict[str, Files]()
+    findings, files, most = list[Finding](), dict[str, Files](), None
     for name in ("train", "val", "test") if split is None else (split,):
         try:
             source = ImageFolder(str(root)).open(name)
@@ -36,10 +37,24 @@ def examine_folder(root: Path, split: str | None, *, decode: bool) -> Examinatio
             continue
         files[name] = read_files(source.folder, source.names)
         training = name.startswith("train")
-        findings += [replace(finding, split=name) for finding in _look(source, files[name], training, decode)]
+        found = [*_look(source, files[name], training, decode)]
+        counts = np.bincount(source.labels, minlength=len(source.classes))
+        most = int(counts.argmax()) if name == "train" else most
+        if name != "train" and most is not None:
+            found.append(_baseline(source, most, counts))
+        findings += [replace(finding, split=name) for finding in found]
     findings += look_for_leaks(files)
     kind = f"images by class, {several(len(files), 'split')} ({', '.join(files)})" if files else "no data"
     return Examination(f"{root}: {kind}; there are no COCO annotations", tuple(findings))
+
+
+def _baseline(source: FolderImages, label: int, counts: Int[np.ndarray, " classes"]) -> Finding:
+    """What naming the class that is most frequent in training would score."""
+    share = counts[label] / max(counts.sum(), 1)
+    text = (
+        f"{source.classes.names[label]!r} for every image would score top-1 {share:.3f}: a model has to be above that"
+    )
+    return Finding("objects", "ok", text)
 
 
 def _look(source: FolderImages, files: Files, training: bool, decode: bool) -> Iterator[Finding]:

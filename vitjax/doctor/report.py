@@ -2,13 +2,14 @@
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool
 
+from vitjax.data.annotations import AnnotatedImages
 from vitjax.data.errors import Tally
 
 Severity = Literal["ok", "note", "warning", "error"]
@@ -101,10 +102,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was found in a data folder; `title` says what kind of data it is."""
+    """All that was found in a data folder; `title` says what kind of data it is.
+
+    `splits` has the images with boxes that can be used, by the name of their split.
+    """
 
     title: str
     findings: tuple[Finding, ...]
+    splits: Mapping[str, AnnotatedImages] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

@@ -55,11 +55,14 @@ def draw_boxes(
     scores: Sequence[float] | Float[np.ndarray, " objects"] | None = None,
     *,
     names: Sequence[str] = (),
+    colors: Sequence[Color] | None = None,
     scale: float | int = 1,
+    font_size: int | None = None,
 ) -> UInt8[np.ndarray, "drawn_height drawn_width 3"]:
     """The image, `scale` times as large, with a frame and a tag for every box (xyxy in pixels of the image).
 
-    A label has the same colour in every picture: by its place in `names` where it is there, else by its letters. Frames
+    A label has the same colour in every picture: by its place in `names` where it is there, else by its letters; unless
+    each box has one of the `colors`. Tags are of `font_size` pixels, or of a size that suits the picture. Frames
     and tags stay inside the picture, the best score lies on top. Boxes that do not meet the image are left out; where
     there is neither label nor score there is no tag.
 
@@ -73,13 +76,15 @@ def draw_boxes(
     marks = []
     for index in map(int, np.argsort(ranking, kind="stable")):
         text = " ".join(labels[index].split()) + (f" {scores[index]:.2f}" if scores is not None else "")
-        mark = _mark(boxes[index] * scale, picture.size, text.strip(), label_color(labels[index], names))
+        color = label_color(labels[index], names) if colors is None else colors[index]
+        mark = _mark(boxes[index] * scale, picture.size, text.strip(), color)
         marks += [] if mark is None else [mark]
     canvas, longest = ImageDraw.Draw(picture), max(picture.size)
     line = max(2, round(0.0035 * longest))
     for mark in reversed(marks):
         _draw_frame(canvas, mark, line)
-    _draw_tags(canvas, [mark for mark in marks if mark.text], line, font_size=max(12, round(0.022 * longest)))
+    size = font_size or max(12, round(0.022 * longest))
+    _draw_tags(canvas, [mark for mark in marks if mark.text], line, font_size=size)
     return np.array(picture)
 
 
@@ -92,7 +97,8 @@ def contact_sheet(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A white page of pictures in reading order with a caption under each; a newline in a caption begins a new line.
 
-    Pictures whose longer side is over `tile` pixels are shrunk to it. Captions that are too long lose their middle.
+    Pictures whose longer side is over `tile` pixels are shrunk to it, and all have as much room. Captions that are too
+    long lose their middle.
 
     Raises:
         ValueError: there are no images, or not as many captions as images.
@@ -112,6 +118,7 @@ def contact_sheet(
     rows = [slice(start, start + columns) for start in range(0, len(tiles), columns)]
     lines = [caption.splitlines() for caption in captions]
     heights = [max(image.height for image in tiles[row]) for row in rows]
+    heights = [max(heights)] * len(rows) if tile else heights
     below = [max(map(len, lines[row])) * line + (gap // 2 if any(lines[row]) else 0) for row in rows]
     page = Image.new("RGB", (gap + columns * (cell + gap), gap + sum(heights) + sum(below) + gap * len(rows)), LIGHT)
     canvas, top = ImageDraw.Draw(page), gap

@@ -31,11 +31,13 @@ class CocoScores:
     """The twelve COCO numbers in [0, 1], nan where there is no ground truth of that kind, and a row for every class.
 
     `ignored` counts results whose category the ground truth does not have; they are left out, as pycocotools does.
+    `ranked` has what was found of each class, as `vitjax/evaluation/thresholds.py` takes it.
     """
 
     summary: dict[str, float]
     per_class: tuple[ClassScore, ...]
     curves: dict[str, np.ndarray] = field(repr=False)
+    ranked: tuple[Any, ...] = field(repr=False)
     ignored: int = 0
 
     @property
@@ -48,8 +50,13 @@ class CocoScores:
         """pycocotools' `precision` and `scores` (IoU, recall, class, area, detections) and `recall`, and their axes.
 
         The entry of `scores` is the least score with which that recall is reached; -1 is where there are no objects.
+        `by_threshold` has precision, recall and F1 (in this order) at an IoU of 0.5 of every class, and last of all
+        together, where the results that reach each of `thresholds` are taken.
         """
-        return self.curves
+        from vitjax.evaluation.thresholds import GRID, at_thresholds, together
+
+        rows = [at_thresholds(one, GRID) for one in (*self.ranked, together(self.ranked))]
+        return {**self.curves, "thresholds": GRID, "by_threshold": np.array(rows, np.float32)}
 
     def table(self) -> str:
         """Text: a row for every class and one for all, then the twelve numbers; "-" where there is nothing to score."""
@@ -76,6 +83,8 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
         VitjaxError: a field is missing, an image or an annotation's category is unknown, or a box, area or score is NaN
             or infinite (pycocotools may score such a result as found).
     """
+    from vitjax.evaluation.thresholds import ranked_of
+
     images = _ranks(_ids(ground_truth, "images", "image"))
     categories = _ranks(_ids(ground_truth, "categories", "category"))
     names = {category["id"]: str(category.get("name", category["id"])) for category in ground_truth["categories"]}
@@ -94,7 +103,8 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
     axes = {"iou": evaluation.params.iouThrs, "recall_levels": evaluation.params.recThrs}
     axes |= {"classes": np.array([row.name for row in rows]), "areas": np.array(evaluation.params.areaRngLbl)}
     curves |= axes | {"detections": np.array(evaluation.params.maxDets)}
-    return CocoScores(summary, rows, curves, ignored=len(results) - len(found))
+    ranked = ranked_of(evaluation, len(images), [objects[rank] for rank in categories.values()])
+    return CocoScores(summary, rows, curves, ranked, ignored=len(results) - len(found))
 
 
 def to_results(

@@ -20,7 +20,8 @@ class ModelFile:
     """A model, its variables as NumPy arrays, what its labels mean, and what is done before and after it.
 
     `step` is that of a run's checkpoint and `matmul_precision` the run's; `notes` are lines for people on what was
-    guessed or left behind.
+    guessed or left behind; `origin` says which checkpoint of what it is, and `shown_from` where the threshold of its
+    post-processing comes from.
     """
 
     model: nn.Module
@@ -31,6 +32,8 @@ class ModelFile:
     notes: tuple[str, ...] = ()
     step: int = 0
     matmul_precision: Precision = "default"
+    origin: str = ""
+    shown_from: str = "the default"
 
     def without_masks(self) -> "ModelFile":
         """The detector inside a model with masks, for those who know no masks; any other model as it is."""

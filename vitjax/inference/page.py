@@ -10,14 +10,18 @@ from vitjax.data.memory import Subset
 from vitjax.data.source import Source
 from vitjax.drawing.boxes import contact_sheet
 from vitjax.inference.sweep import Sweep
+from vitjax.inference.task import Task
 
 
-def draw_page(sweep: Sweep, variables: dict[str, Any], source: Source, path: Path, *, batch_size: int) -> None:
+def draw_page(
+    sweep: Sweep, variables: dict[str, Any], source: Source, path: Path, *, batch_size: int, task: Task | None = None
+) -> None:
     """Writes a page of some images of a source with what is predicted on them, as a PNG; nothing where there are none.
 
-    Images that cannot be read are left out.
+    Images that cannot be read are left out. `task` draws, where it shows other predictions than that of the sweep.
     """
-    layout = sweep.task.about.page
+    task = task or sweep.task
+    layout = task.about.page
     count = min(layout.images, len(source))
     records = np.linspace(0, len(source) - 1, count).astype(int).tolist() if layout.spread else range(count)
     shown: Any = Subset(source, records)
@@ -25,7 +29,7 @@ def draw_page(sweep: Sweep, variables: dict[str, Any], source: Source, path: Pat
     readable = [one for one in answers if one.prediction is not None]
     if not readable:
         return
-    told = [sweep.task.page_picture(one, shown[one.record], source.classes, shown.name(one.record)) for one in readable]
+    told = [task.page_picture(one, shown[one.record], source.classes, shown.name(one.record)) for one in readable]
     pictures, captions = zip(*told, strict=True)
     sheet = contact_sheet(pictures, captions=captions, columns=layout.columns, tile=layout.tile)
     path.parent.mkdir(parents=True, exist_ok=True)

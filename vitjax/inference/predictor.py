@@ -36,10 +36,13 @@ class Predictor:
         *,
         step: int = 0,
         precision: Precision | None = None,
+        origin: str = "",
+        shown_from: str = "the default",
     ) -> None:
         """Places the variables on all devices; `step` is the checkpoint's, for people.
 
-        The precision is that of float32 matrix products; None is JAX's own setting.
+        The precision is that of float32 matrix products; None is JAX's own setting. `origin` and `shown_from` say in
+        words where the weights and the threshold are from.
         """
         self._mesh = data_mesh()
         self.task = task
@@ -47,6 +50,7 @@ class Predictor:
         self.classes = classes
         self.step = step
         self.precision: Precision | None = precision
+        self._origin, self._shown_from = origin, shown_from
         self._variables = place_state(variables, self._mesh)
         self._sweeps: dict[int | None, Sweep] = {}
 
@@ -83,6 +87,13 @@ class Predictor:
     def threshold(self) -> float:
         """Score from which a detection is shown to people; 0 of other models."""
         return getattr(self.task.postprocess, "threshold", 0.0)
+
+    def told(self, threshold: float | None = None) -> str:
+        """A line for people: which weights these are, and from which score on boxes are shown, by whose word."""
+        if not (self._origin and hasattr(self.task.postprocess, "threshold")):
+            return self._origin
+        score, word = (self.threshold, self._shown_from) if threshold is None else (threshold, "as asked for")
+        return f"{self._origin}; boxes from a score of {score:g} on, {word}"
 
     def predict(
         self, source: Source, *, batch_size: int, asked: Asked = NOTHING_ASKED, workers: int = 0

@@ -21,6 +21,7 @@ from vitjax.structs import Batch
 
 if TYPE_CHECKING:
     from vitjax.data.crops import CenterCrop
+    from vitjax.evaluation.checks import Checks
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -176,4 +177,9 @@ class Task(Protocol):
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
         """The scores of what is predicted on a source."""
+        ...
+
+    @property
+    def checks(self) -> "Checks":
+        """What tells whether a model of the kind is any good, beside its scores."""
         ...

@@ -18,6 +18,7 @@ from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
 from vitjax.formats.tables import PublishedError
 from vitjax.formats.tensor_files import read_tensors, write_tensors
+from vitjax.runs.judgement import with_best_threshold
 from vitjax.runs.run_folder import checkpoints_of, is_run, read_run, run_and_step
 
 
@@ -77,6 +78,7 @@ def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
         file = _read_run(found.path, found.step if step is None else step)
     else:
         file = identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+        file = dataclasses.replace(file, origin=str(source))
     said = not_finite(flatten(file.variables))
     return dataclasses.replace(file, notes=(*file.notes, f"note: {source} {said}")) if said else file
 
@@ -131,5 +133,26 @@ def write_official(file: ModelFile, path: Path) -> None:
 def _read_run(run: Path, step: int | None) -> ModelFile:
     experiment, classes = read_run(run)
     variables, chosen = read_checkpoint(run, step, metric=experiment.score)
-    parts = (experiment.model, variables, classes, experiment.resize, experiment.postprocess)
-    return ModelFile(*parts, step=chosen, matmul_precision=experiment.matmul_precision)
+    postprocess, shown_from = with_best_threshold(experiment.postprocess, run, chosen)
+    return ModelFile(
+        experiment.model,
+        variables,
+        classes,
+        experiment.resize,
+        postprocess,
+        step=chosen,
+        matmul_precision=experiment.matmul_precision,
+        origin=f"{run}, step {chosen:,}{_why(run, chosen, step, experiment.score)}",
+        shown_from=shown_from,
+    )
+
+
+def _why(run: Path, chosen: int, asked: int | None, metric: str) -> str:
+    """Why a checkpoint is taken, as the end of a phrase: its score is the best of those that are kept."""
+    if asked is not None:
+        return ""
+    with Store(checkpoints_of(run), metric=metric) as store:
+        score = store.metrics(chosen).get(metric)
+        if score is None:
+            return ", the latest"
+        return f", the best by {metric} ({score:.3f})" if chosen == store.best_step() else f", {metric} {score:.3f}"

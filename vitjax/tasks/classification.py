@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -37,6 +37,9 @@ from vitjax.prediction import Answer, Recognition, name_of, names_of
 from vitjax.runs.experiment import Experiment
 from vitjax.structs import Batch, ClassTargets, Ranking, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
+
+if TYPE_CHECKING:
+    from vitjax.evaluation.checks import Checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +139,13 @@ class ImageClassifier:
     def evaluate(self, answers: Iterable[Answer], source: Source) -> Evaluation:
         """Top-1 and top-5 accuracy."""
         return classification.evaluate(answers, source)
+
+    @property
+    def checks(self) -> "Checks":
+        """What tells more of its models than scores do."""
+        from vitjax.evaluation import class_checks
+
+        return class_checks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

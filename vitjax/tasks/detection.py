@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -54,6 +54,9 @@ from vitjax.structs import (
 from vitjax.tasks.objective import Evaluated, Objective, forward
 from vitjax.tasks.sized import SizedExperiment
 
+if TYPE_CHECKING:
+    from vitjax.evaluation.checks import Checks
+
 Match = Callable[[Predictions, Targets], Assignment]
 
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -67,7 +70,7 @@ class Detector:
         headline=("AP", "AP50", "AP75", "AR100"),
         scores=METRICS,
         columns=("file", "frame", "label", "name", "score", *_CORNERS),
-        page=Page(images=12, columns=4),
+        page=Page(images=12, columns=3, tile=400),
         curves=("ap.png", ("AP", "AP50", "AP75")),
         folders=("panoptic",),
         top=100,
@@ -161,11 +164,13 @@ class Detector:
 
     def drawn(self, image: Image, shown: Prediction, classes: Classes) -> Image:
         """The image with boxes, and masks where there are any."""
+        return self._drawn(image, shown, classes, legible_scale(*image.shape[:2]))
+
+    def _drawn(self, image: Image, shown: Prediction, classes: Classes, scale: float) -> Image:
         if shown.masks is not None:
             from vitjax.drawing.masks import draw_masks
 
             image = draw_masks(image, shown.masks, shown.names, names=classes.names)
-        scale = legible_scale(*image.shape[:2])
         return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=classes.names, scale=scale)
 
     def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Pillow.Image]:
@@ -177,13 +182,22 @@ class Detector:
         return panoptic_pictures(image, found, classes)
 
     def page_picture(self, answer: Answer, sample: Sample, classes: Classes, name: str) -> tuple[Image, str]:
-        """The image with the boxes found, under its name."""
+        """The image with the boxes found, as large as on the page so that tags stay legible, under its name."""
         found: Any = answer.prediction
-        return self.drawn(sample.image, self.shown(self.kept(found, NOTHING_ASKED), NOTHING_ASKED), classes), name
+        shown = self.shown(self.kept(found, NOTHING_ASKED), NOTHING_ASKED)
+        scale = (self.about.page.tile or 400) / max(sample.image.shape[:2])
+        return self._drawn(sample.image, shown, classes, scale), name
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
         """COCO's scores."""
         return detection.evaluate(answers, source)
+
+    @property
+    def checks(self) -> "Checks":
+        """What tells more of its models than scores do."""
+        from vitjax.evaluation import box_checks
+
+        return box_checks
 
     def _threshold(self, asked: Asked) -> float:
         return self.postprocess.threshold if asked.threshold is None else asked.threshold

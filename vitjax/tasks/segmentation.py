@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -32,6 +32,9 @@ from vitjax.segmentation.segmenter import Segmenter
 from vitjax.structs import Batch, LabelMaps, PixelLogits, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
 from vitjax.tasks.sized import SizedExperiment
+
+if TYPE_CHECKING:
+    from vitjax.evaluation.checks import Checks
 
 LABELS = "labels"
 """The folder of the label maps."""
@@ -132,6 +135,13 @@ class PixelLabeller:
     def evaluate(self, answers: Iterable[Answer], source: LabelMapSource) -> Evaluation:
         """mIoU and accuracy."""
         return segmentation.evaluate(answers, source)
+
+    @property
+    def checks(self) -> "Checks":
+        """What tells more of its models than scores do."""
+        from vitjax.evaluation import label_checks
+
+        return label_checks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
 from vitjax.data.loader import batches
+from vitjax.evaluation.scores import Evaluation
 from vitjax.placement import place_batch
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
@@ -22,7 +23,7 @@ from vitjax.runs.run_folder import checkpoints_of
 from vitjax.runs.start import require_start
 from vitjax.structs import Batch, Terms
 from vitjax.training.prepare import Prepared, prepare
-from vitjax.training.report import MetricsLog, Progress, plot_curves, write_arrays, write_summary
+from vitjax.training.report import MetricsLog, Progress
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.steps import divided_rows
 from vitjax.training.watch import Watch
@@ -62,6 +63,8 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
 
 
 def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outcome:
+    from vitjax.training.verdict import keep_constant, report
+
     began = time.monotonic()
     if not steps_in(checkpoints_of(workdir)):
         _require_weights(experiment)
@@ -79,13 +82,14 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outc
         with checkpoints as store:
             state, start = _begin(store, run)
             opened.record()
+            keep_constant(workdir, run.sweep.task, run.train_source)
             with MetricsLog(workdir) as log, _interruption() as signals:
                 log.truncate(start)
                 state, step = _Turning(run, store, workdir, log, signals)(state, start)
             last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
         outcome = Outcome(step, run.total_steps, last, best)
         if signal.SIGTERM not in signals:
-            _report(run, state, workdir, outcome, time.monotonic() - began)
+            report(run, variables_of(state, experiment.optimizer), workdir, outcome, time.monotonic() - began)
     return outcome
 
 
@@ -178,10 +182,11 @@ class _Turning:
 
     def _score(self, step: int, state: TrainState, progress: Progress) -> None:
         """Scores a state that is saved, and on disk: whatever happens meanwhile, nothing is lost."""
+        from vitjax.training.verdict import keep_validation
+
         self.store.wait()
-        scores, arrays = _evaluate(self.run, state)
-        self.store.annotate(step, scores)
-        write_arrays(self.workdir, arrays)
+        scores, evaluation = _evaluate(self.run, state)
+        keep_validation(self.run, self.store, self.workdir, step, scores, evaluation)
         names = self.run.sweep.task.about.headline
         progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names))
 
@@ -199,15 +204,16 @@ class _Turning:
             print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
 
 
-def _evaluate(run: Prepared, state: TrainState) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Scores, losses and scores by class, and the arrays of a curve where the task has such."""
+def _evaluate(run: Prepared, state: TrainState) -> tuple[dict[str, float], Evaluation]:
+    """Scores, losses and scores by class, and the evaluation that they are of."""
     variables = variables_of(state, run.experiment.optimizer)
     source, batch_size = run.evaluation_source, run.evaluation_batch_size
     workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
     terms: list[Terms] = []
     answers = run.sweep(variables, source, batch_size=batch_size, workers=workers, terms=terms)
-    scores = run.sweep.task.evaluate(answers, source).scores
-    return {**scores.summary, **_losses(run, terms), **scores.by_class}, scores.arrays
+    evaluation = run.sweep.task.evaluate(answers, source)
+    scores = evaluation.scores
+    return {**scores.summary, **_losses(run, terms), **scores.by_class}, evaluation
 
 
 def _losses(run: Prepared, terms: Sequence[Terms]) -> dict[str, float]:
@@ -219,20 +225,6 @@ def _losses(run: Prepared, terms: Sequence[Terms]) -> dict[str, float]:
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:
     return {} if step is None else {"step": step, **store.metrics(step)}
-
-
-def _report(run: Prepared, state: TrainState, workdir: Path, outcome: Outcome, seconds: float) -> None:
-    """Curves, a page of predictions and the summary, under `report/`."""
-    from vitjax.inference.page import draw_page  # which only the end of a run needs
-
-    variables = variables_of(state, run.experiment.optimizer)
-    pictures = plot_curves(workdir, *run.sweep.task.about.curves)
-    page = workdir / "report" / "predictions.png"
-    draw_page(run.sweep, variables, run.evaluation_source, page, batch_size=run.evaluation_batch_size)
-    summary = write_summary(
-        workdir, outcome.last, outcome.best, steps=outcome.step, seconds=seconds, device=jax.devices()[0].device_kind
-    )
-    print("report: " + ", ".join(str(path) for path in (*pictures, page, summary)), flush=True)
 
 
 @contextmanager
