@@ -54,3 +54,20 @@ def test_bfloat16_logits_are_summed_in_float32():
 def test_a_smoothing_that_is_no_share_is_refused():
     with pytest.raises(ValueError, match=r"got 1\.5"):
         CrossEntropy(smoothing=1.5)
+
+
+def test_class_weights_weigh_sum_and_count_as_torch_does_it():
+    """torch 2.4: nll and smoothing are weighed by class, and divided by the weights of the labels."""
+    weights, labels = np.array([0.1, 2.0, 1.0, 0.0, 3.0]), np.array([1, 4, 0, 2])
+    targets = ClassTargets(jax.nn.one_hot(labels, 5), VALID)
+    loss = CrossEntropy(0.2, class_weights=tuple(weights))
+    logs = np.float64(jax.nn.log_softmax(LOGITS))
+    rows = [row for row in range(4) if VALID[row]]
+    each = [0.8 * weights[labels[row]] * -logs[row, labels[row]] - 0.2 / 5 * weights @ logs[row] for row in rows]
+    wanted = sum(each) / weights[labels[rows]].sum()
+    terms = loss(LOGITS, targets)
+    np.testing.assert_allclose(loss.total(terms), wanted, rtol=1e-6)
+    light = CrossEntropy(0.2, class_weights=tuple(weights / 1000))
+    np.testing.assert_allclose(light.total(light(LOGITS, targets)), wanted, rtol=1e-6)  # only ratios matter
+    assert float(loss.total(loss(LOGITS, ClassTargets(SHARES, jnp.zeros(4, bool))))) == 0
+    assert terms["class_error"].count.tolist() == [3]

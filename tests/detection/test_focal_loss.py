@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vitjax.detection.focal_loss import FocalSetLoss, sigmoid_focal
 from vitjax.detection.matcher import FocalCost, match
-from vitjax.structs import ANSWER, Predictions, PredictionSet, Targets
+from vitjax.structs import ANSWER, Assignment, Predictions, PredictionSet, Targets
 
 LAYERS, QUERIES, TOKENS, CLASSES, OBJECTS = 2, 6, 20, 5, 4
 LOSS = FocalSetLoss(
@@ -144,3 +146,29 @@ def test_without_focusing_and_weights_it_is_the_cross_entropy():
     logits = jnp.linspace(-5, 5, 11)
     found = sigmoid_focal(logits, jnp.ones_like(logits), 0.5, 0.0)
     np.testing.assert_allclose(found, 0.5 * np.log1p(np.exp(-logits)), rtol=1e-5)
+
+
+def test_class_weights_weigh_the_columns_of_the_logits():
+    weights = np.array([0.5, 2.0, 0.0, 1.0, 3.0])
+    predictions, targets = drawn()
+    logits = predictions.sets[ANSWER].logits[0]
+    queries = np.where(targets.valid, np.arange(OBJECTS)[::-1], -1).astype(np.int32)
+    wanted = np.zeros(logits.shape, np.float32)
+    for image, at in np.argwhere(targets.valid):
+        wanted[image, queries[image, at], targets.labels[image, at]] = 1
+    focal = np.float64(sigmoid_focal(jnp.asarray(logits), jnp.asarray(wanted), LOSS.alpha, LOSS.gamma))
+    found = dataclasses.replace(LOSS, class_weights=tuple(weights)).of_classes(
+        *jax.device_put((logits, None, targets, queries))
+    )
+    np.testing.assert_allclose([found.total, found.count], [(focal * weights).sum(), 1 + OBJECTS], rtol=1e-5)
+
+
+def test_proposals_which_tell_no_classes_apart_have_no_class_weights(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(FocalSetLoss, "_layer", lambda self, logits, *_: asked.setdefault(logits.shape[1], self) and {})
+    predictions, targets = drawn()
+    nobody = Assignment({name: jnp.zeros((LAYERS, 3, OBJECTS), int) for name in predictions.sets})
+    nobody.queries["proposal"] = nobody.queries["proposal"][:1]
+    loss = dataclasses.replace(LOSS, class_weights=(2.0,) * CLASSES)
+    loss(predictions, targets, nobody)
+    assert asked == {QUERIES: loss, TOKENS: LOSS}

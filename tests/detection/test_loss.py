@@ -155,3 +155,22 @@ def test_a_perfect_prediction_costs_nothing():
     for mean in terms.values():
         np.testing.assert_allclose(mean.value, 0, atol=1e-6)
     assert np.asarray(terms_of(predictions, targets)["class_error"].value).max() > 0
+
+
+def test_class_weights_weigh_the_cross_entropy_of_matched_queries_as_torch_does_it():
+    weights = (0.5, 2.0, 0.0, 3.0)
+    loss = dataclasses.replace(LOSS, class_weights=weights)
+    predictions, targets = drawn()
+    logits = predictions.sets[ANSWER].logits[0]
+    queries = np.where(targets.valid, np.argsort(np.random.default_rng(1).random((IMAGES, OBJECTS)), 1), -1)
+    queries = queries.astype(np.int32)
+    found = loss.of_classes(*jax.device_put((logits, None, targets, queries)))
+    total = count = 0.0
+    for image in range(IMAGES):
+        wanted = np.full(QUERIES, BACKGROUND)
+        for at in np.flatnonzero(targets.valid[image]):
+            wanted[queries[image, at]] = targets.labels[image, at]
+        for row, label in zip(np.float64(logits[image]), wanted, strict=True):
+            weight = (*weights, 0.2)[label]
+            total, count = total + weight * (np.log(np.exp(row).sum()) - row[label]), count + weight
+    np.testing.assert_allclose([found.total, found.count], [total, count], rtol=1e-5)

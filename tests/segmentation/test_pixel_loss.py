@@ -60,3 +60,17 @@ def test_a_batch_without_a_labelled_pixel_costs_nothing_and_has_no_gradient():
 def test_a_weight_below_zero_is_refused():
     with pytest.raises(ValueError, match="auxiliary is the weight of a loss, at least 0; got -1"):
         PixelCrossEntropy(auxiliary=-1.0)
+
+
+def test_class_weights_weigh_every_pixel_and_what_it_is_divided_by():
+    weights = np.array([0.5, 0.0, 2.0, 1.0, 0.001])
+    terms = PixelCrossEntropy(class_weights=tuple(weights))(PixelLogits(OUTPUTS, None), LABELS)
+    logs, labels = np.float64(jax.nn.log_softmax(OUTPUTS[0])), np.asarray(LABELS)
+    places = [place for place in np.ndindex(labels.shape) if labels[place] != 255]
+    lost = sum(-weights[labels[place]] * logs[place][labels[place]] for place in places)
+    wanted = lost / sum(weights[labels[place]] for place in places)
+    np.testing.assert_allclose(terms["cross_entropy"].value, [wanted], rtol=1e-5)
+    plain = PixelCrossEntropy()(PixelLogits(OUTPUTS, None), LABELS)
+    assert terms["pixel_error"].value == plain["pixel_error"].value
+    nothing = PixelCrossEntropy(class_weights=(1.0,) * 5)(PixelLogits(OUTPUTS, None), jnp.full_like(LABELS, NO_LABEL))
+    assert nothing["cross_entropy"].value.tolist() == [0.0]

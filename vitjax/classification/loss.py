@@ -24,6 +24,9 @@ class CrossEntropy:
 
     smoothing: float = 0.1
     """Share of the probability that goes to all classes alike."""
+    class_weights: tuple[float, ...] | None = None
+    """What the loss of each class is multiplied with, in the order of their labels; the sum is divided by the weights
+    of the targets, as torch does it. None: all alike."""
 
     def __post_init__(self) -> None:
         """Raises a FieldError for a smoothing that is no share."""
@@ -36,15 +39,21 @@ class CrossEntropy:
         Terms have one entry, like those of a detector with one layer of predictions.
         """
         wanted = targets.probabilities * (1 - self.smoothing) + self.smoothing / logits.shape[-1]
-        entropy = -(wanted * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
         wrong = logits.argmax(-1) != targets.probabilities.argmax(-1)
-        count = targets.valid.sum(keepdims=True, dtype=jnp.float32)
+        weighed = count = targets.valid.sum(keepdims=True, dtype=jnp.float32)
+        if self.class_weights is not None:
+            weights = jnp.asarray(self.class_weights, jnp.float32)
+            wanted = wanted * weights
+            of_image = (targets.probabilities * weights).sum(-1)
+            weighed = jnp.where(targets.valid, of_image, 0).sum(keepdims=True)
+        entropy = -(wanted * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
         return {
-            "cross_entropy": Mean(jnp.where(targets.valid, entropy, 0).sum(keepdims=True), count),
+            "cross_entropy": Mean(jnp.where(targets.valid, entropy, 0).sum(keepdims=True), weighed),
             "class_error": Mean(100 * (targets.valid & wrong).sum(keepdims=True, dtype=jnp.float32), count),
         }
 
     def total(self, terms: Terms) -> Float[Array, ""]:
         """The mean cross entropy; 0 for a batch without a valid image."""
         entropy = terms["cross_entropy"]
-        return (entropy.total / jnp.maximum(entropy.count, 1)).sum()
+        least = 1 if self.class_weights is None else 1e-12
+        return (entropy.total / jnp.maximum(entropy.count, least)).sum()

@@ -95,6 +95,10 @@ class AnnotatedImages:
         """The number of images."""
         return len(self.names)
 
+    def labels_on(self, record: int) -> Int[np.ndarray, " n"]:
+        """The labels of the objects on an image, without decoding it."""
+        return self.annotations.targets(record, self.sizes[record].tolist())[1]
+
     def name(self, record: int) -> str:
         """The file name of the image, as the annotations have it."""
         return self.names[record]

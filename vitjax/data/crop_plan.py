@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.errors import require_positive
@@ -51,13 +51,15 @@ class CropTrainPlan:
     """An endless plan for training: every epoch has each of the records once, in an order and with crops of its own.
 
     What is left when the records do not divide by the batch size is dropped, differently in every epoch; fewer records
-    than one batch are repeated, each time cut differently, until it is full.
+    than one batch are repeated, each time cut differently, until it is full. With `weights` an epoch has as many
+    images, and each comes as often as its share of all weights says.
     """
 
     records: int
     batch_size: int
     crop: RandomCrop
     seed: int = 0
+    weights: Float[np.ndarray, " records"] | None = None
     parts: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -119,7 +121,7 @@ class CropEvaluationPlan:
 @functools.lru_cache(EPOCHS_KEPT)
 def _order(plan: CropTrainPlan, epoch: int) -> Int[np.ndarray, " slots"]:
     rng = np.random.default_rng([plan.seed, epoch])
-    return shuffled(rng, plan.records, plan.steps_per_epoch * plan.batch_size)
+    return shuffled(rng, plan.records, plan.steps_per_epoch * plan.batch_size, plan.weights)
 
 
 def _cropped(sample: Sample, image: UInt8[np.ndarray, "size size 3"]) -> Sample:

@@ -53,6 +53,10 @@ class DigitScans(OpenedDigits):
         """The number of digits."""
         return len(self.labels)
 
+    def labels_on(self, record: int) -> Int[np.ndarray, " 1"]:
+        """The label of an image, without decoding it."""
+        return self.labels[record : record + 1]
+
     def __getitem__(self, record: int) -> Sample:
         """A digit in grey, and which one it is."""
         self.require(record)

@@ -133,6 +133,10 @@ class FolderImages:
         path = self.folder / self.names[record]
         return labelled(decode(read_bytes(path), str(path), orient=True), int(self.labels[record]))
 
+    def labels_on(self, record: int) -> Int[np.ndarray, " 1"]:
+        """The label of an image, without decoding it."""
+        return self.labels[record : record + 1]
+
     def name(self, record: int) -> str:
         """The path of the image in the folder."""
         return self.names[record]

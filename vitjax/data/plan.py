@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.errors import DataError, require_positive
@@ -82,6 +82,7 @@ class TrainPlan:
     than one batch are repeated, each time cut differently, until it is full. `sizes` is (height, width) of each record.
 
     With several `parts` the plan is of parts: each of them has a bucket of its own, and so many in a row are a step.
+    With `weights` an epoch has as many images, and each comes as often as its share of all weights says.
     """
 
     sizes: Int[np.ndarray, "records 2"]
@@ -91,6 +92,7 @@ class TrainPlan:
     multiple: int = 32
     max_buckets: int = 12
     parts: int = 1
+    weights: Float[np.ndarray, " records"] | None = None
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""
@@ -129,7 +131,7 @@ class TrainPlan:
 def _epoch(plan: TrainPlan, number: int) -> tuple[np.ndarray, Geometries, np.ndarray, np.ndarray]:
     """The record and the geometry of every slot, the slots of every step, and its bucket."""
     rng = np.random.default_rng([plan.seed, number])
-    records = shuffled(rng, len(plan.sizes), plan.steps_per_epoch * plan.batch_size)
+    records = shuffled(rng, len(plan.sizes), plan.steps_per_epoch * plan.batch_size, plan.weights)
     geometries = draw(plan.augmentation, rng, plan.sizes[records])
     batches, rungs = deal(geometries.output, plan.ladder, plan.batch_size // plan.parts)
     order = rng.permutation(len(batches))
@@ -181,8 +183,18 @@ class EvaluationPlan:
         return geometries, ladder, *deal(sizes, ladder, self.batch_size)
 
 
-def shuffled(rng: np.random.Generator, records: int, slots: int) -> Int[np.ndarray, " slots"]:
-    """As many records as there are slots, in random order; none comes again before all have come."""
+def shuffled(
+    rng: np.random.Generator, records: int, slots: int, weights: Float[np.ndarray, " records"] | None = None
+) -> Int[np.ndarray, " slots"]:
+    """As many records as there are slots, in random order; none comes again before all have come.
+
+    With `weights` each comes slots * weight / sum of weights times, rounded up or down by chance.
+    """
+    if weights is not None:
+        order = rng.permutation(records)
+        ends = np.cumsum(weights[order]) / weights.sum() * slots
+        passed = np.floor(np.append(ends[:-1], slots) + rng.random()).astype(int)  # systematic sampling
+        return rng.permutation(np.repeat(order, np.diff(passed, prepend=0))).astype(np.int32)
     rounds = -(-slots // records)
     return np.concatenate([rng.permutation(records) for _ in range(rounds)])[:slots].astype(np.int32)
 

@@ -39,6 +39,8 @@ class FocalSetLoss(Loss):
         )
         focal = sigmoid_focal(logits, wanted, self.alpha, self.gamma)
         focal = focal if counts is None else jnp.where(counts[..., None], focal, 0)
+        if self.class_weights is not None:
+            focal = focal * jnp.asarray(self.class_weights, jnp.float32)
         return per_object(self.sum_of_classes(focal), targets)
 
     def sum_of_classes(self, focal: Float[Array, "batch queries classes"]) -> Float[Array, ""]:

@@ -36,6 +36,9 @@ class Loss(ABC):
     """Weight of the L1 distance of matched boxes."""
     giou: float = 2.0
     """Weight of one minus the generalised IoU of matched boxes."""
+    class_weights: tuple[float, ...] | None = dataclasses.field(default=None, kw_only=True)
+    """What the loss of classes is multiplied with for each class, in the order of their labels; boxes, matching and the
+    proposals of a two-stage model, which tell no classes apart, have none. None: all alike."""
 
     @staticmethod
     def sum(x: Float[Array, "batch objects"]) -> Float[Array, ""]:
@@ -48,7 +51,8 @@ class Loss(ABC):
 
     def __call__(self, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
         """The terms `class`, `box` and `giou` of every set, and those for the log, as `terms_of_sets` names them."""
-        return terms_of_sets(self._layer, predictions, targets, assignment)
+        plain = self if self.class_weights is None else dataclasses.replace(self, class_weights=None)
+        return terms_of_sets(self._layer, predictions, targets, assignment, one_class=plain._layer)
 
     def _layer(self, logits: Array, boxes: Array, counts: Array | None, targets: Targets, queries: Array) -> Terms:
         return {
@@ -85,16 +89,25 @@ class SetLoss(Loss):
         if counts is not None:
             something, nothing = something & counts, nothing & counts
         surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits), wanted[..., None], axis=-1)[..., 0]
+        if self.class_weights is not None:
+            surprise = surprise * jnp.asarray((*self.class_weights, 1.0), jnp.float32)[wanted]
         surprises = jnp.where(something, surprise, 0).sum() + self.no_object * jnp.where(nothing, surprise, 0).sum()
         # From the targets alone, so that it is known before the matching. Hundreds of weights of 0.1 would add up with
         # a bias of many float32 roundings.
         queries_of_each = logits.shape[1] if counts is None else counts.sum(1)
         matched = jnp.minimum(targets.valid.sum(1), queries_of_each)
         left = (queries_of_each - matched).sum(dtype=jnp.float32)
-        return Mean(surprises, matched.sum(dtype=jnp.float32) + self.no_object * left)
+        weighed = matched.sum(dtype=jnp.float32)
+        if self.class_weights is not None:  # of more objects than queries, those that are left out count as the others
+            objects = targets.valid.sum(1)
+            weights = jnp.where(targets.valid, jnp.asarray(self.class_weights, jnp.float32)[targets.labels], 0).sum(1)
+            weighed = (weights * matched / jnp.maximum(objects, 1)).sum()
+        return Mean(surprises, weighed + self.no_object * left)
 
 
-def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets, assignment: Assignment) -> Terms:
+def terms_of_sets(
+    layer: LayerTerms, predictions: Predictions, targets: Targets, assignment: Assignment, *, one_class: LayerTerms
+) -> Terms:
     """The terms of every layer of every set: by their own names for the answer's, after its name for another set's.
 
     For the log there are `class_error` (percent) and `cardinality_error`, and `unmatched`, the objects of an image that
@@ -105,7 +118,8 @@ def terms_of_sets(layer: LayerTerms, predictions: Predictions, targets: Targets,
         if one.rule == "given":
             found = _given_terms(layer, one, targets)
         else:
-            found = _matched_terms(layer, one, targets, assignment.queries[name])
+            wanted = one_class if one.rule == "one class" else layer
+            found = _matched_terms(wanted, one, targets, assignment.queries[name])
         if name == ANSWER:
             terms |= found
             if one.valid is not None or targets.labels.shape[1] > one.logits.shape[2]:

@@ -1,7 +1,7 @@
 """What the numbers of an experiment may be, in words that its errors use."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitjax.errors import FieldError
@@ -19,6 +19,7 @@ class Wish(NamedTuple):
 POSITIVE = Wish("a number above 0", lambda value: value > 0)
 AT_LEAST_0 = Wish("a number, at least 0", lambda value: value >= 0)
 DECAY = Wish("a decay between 0 and 1", lambda value: 0 < value < 1)
+SHARE = Wish("a number from 0 to 1", lambda value: 0 <= value <= 1)
 COUNT = Wish("a whole number, at least 0", lambda value: value >= 0, whole=True)
 COUNT_FROM_1 = Wish("a whole number, at least 1", lambda value: value >= 1, whole=True)
 SEED = Wish("a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63, whole=True)
@@ -50,3 +51,20 @@ def require_number(name: str, value: Any, wish: Wish) -> None:
     kinds = (int,) if wish.whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or not wish.holds(value):
         raise FieldError(f"{name} must be {wish.words}; got {value!r}.")
+
+
+def require_class_weights(weights: Sequence[float] | None, classes: int) -> None:
+    """Passes where there are no weights of classes, or one for each class that a loss can take.
+
+    Raises:
+        FieldError: there are more or fewer, or they are no weights.
+    """
+    if weights is None:
+        return
+    for weight in weights:
+        require_number("class_weights", weight, AT_LEAST_0)
+    if len(weights) != classes or not any(weights):
+        raise FieldError(
+            f"class_weights has a weight for each of the {classes} classes in the order of their labels, and one above "
+            f"0; got {len(weights)}: {', '.join(map(str, weights[:8]))}."
+        )

@@ -27,6 +27,9 @@ class PixelCrossEntropy:
     """Weight of each further output of the head, beside 1 for the first."""
     auxiliary: float = 0.4
     """Weight of the auxiliary head's output."""
+    class_weights: tuple[float, ...] | None = None
+    """What the loss of a pixel is multiplied with, by its class in the order of their labels; the sum is divided by the
+    weights of the labelled pixels, as torch does it. None: all alike."""
 
     def __post_init__(self) -> None:
         """Raises a FieldError for a weight below 0."""
@@ -40,11 +43,12 @@ class PixelCrossEntropy:
         The head's further outputs have `cross_entropy_1`, `cross_entropy_2`, ..., an auxiliary head `auxiliary`. Terms
         have one entry, like those of a detector with one layer of predictions.
         """
-        terms = {f"cross_entropy_{i}": _entropy(output, labels) for i, output in enumerate(logits.outputs)}
+        terms = {f"cross_entropy_{i}": self._entropy(output, labels) for i, output in enumerate(logits.outputs)}
         main = terms.pop("cross_entropy_0")
         wrong = (logits.outputs[0].argmax(-1) != labels) & (labels != NO_LABEL)
-        missed = {"pixel_error": Mean(100 * wrong.sum(dtype=jnp.float32)[None], main.count, least=1.0)}
-        second = {} if logits.auxiliary is None else {"auxiliary": _entropy(logits.auxiliary, labels)}
+        count = main.count if self.class_weights is None else (labels != NO_LABEL).sum(dtype=jnp.float32)[None]
+        missed = {"pixel_error": Mean(100 * wrong.sum(dtype=jnp.float32)[None], count, least=1.0)}
+        second = {} if logits.auxiliary is None else {"auxiliary": self._entropy(logits.auxiliary, labels)}
         return {"cross_entropy": main, **terms, **second, **missed}
 
     def total(self, terms: Terms) -> Float[Array, ""]:
@@ -53,12 +57,16 @@ class PixelCrossEntropy:
         further = sum(mean for name, mean in means.items() if name.startswith("cross_entropy_"))
         return means["cross_entropy"] + self.further * further + self.auxiliary * means.get("auxiliary", 0)
 
-
-def _entropy(logits: Float[Array, "batch height width classes"], labels: UInt8[Array, "batch height width"]) -> Mean:
-    known = labels != NO_LABEL
-    logits = logits.astype(jnp.float32)
-    # A sum rather than a gather, whose gradient would scatter.
-    chosen = (jax.nn.one_hot(labels, logits.shape[-1]) * logits).sum(-1)
-    entropy = jax.nn.logsumexp(logits, axis=-1) - chosen
-    # Without any label the mean is 0, and not a NaN that would end the run.
-    return Mean(jnp.where(known, entropy, 0).sum()[None], known.sum(dtype=jnp.float32)[None], least=1.0)
+    def _entropy(
+        self, logits: Float[Array, "batch height width classes"], labels: UInt8[Array, "batch height width"]
+    ) -> Mean:
+        known = labels != NO_LABEL
+        logits = logits.astype(jnp.float32)
+        # A sum rather than a gather, whose gradient would scatter.
+        chosen = (jax.nn.one_hot(labels, logits.shape[-1]) * logits).sum(-1)
+        entropy = jax.nn.logsumexp(logits, axis=-1) - chosen
+        if self.class_weights is not None:
+            weights = jnp.asarray((*self.class_weights, *[0.0] * (NO_LABEL + 1 - len(self.class_weights))))[labels]
+            return Mean((weights * entropy).sum()[None], weights.sum()[None], least=1e-12)
+        # Without any label the mean is 0, and not a NaN that would end the run.
+        return Mean(jnp.where(known, entropy, 0).sum()[None], known.sum(dtype=jnp.float32)[None], least=1.0)

@@ -35,6 +35,7 @@ from vitjax.inference.task import About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.prediction import Answer, Recognition, name_of, names_of
 from vitjax.runs.experiment import Experiment
+from vitjax.runs.numbers import SHARE, or_none, require
 from vitjax.structs import Batch, ClassTargets, Ranking, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
 
@@ -171,10 +172,14 @@ class Classification(Experiment):
     """What is minimised."""
     postprocess: TopClasses = dataclasses.field(default_factory=TopClasses)
     """How predictions become the best classes."""
+    class_balance: float | None = None
+    """How far rare classes come more often, from 0 to 1: a class of n images comes in proportion to n ** (1 - this), so
+    with 1 all come alike, with 0.5 by the square root. An epoch has as many images as before. None: all come once."""
 
     def __post_init__(self) -> None:
         """Raises a FieldError where parts do not go together, or a number means nothing."""
         super().__post_init__()
+        require(self, {"class_balance": or_none(SHARE)})
         self.mixing.groups(self.batch_size // self.micro_batches)
         if isinstance(self.model, RecurrentAttention) != isinstance(self.loss, PolicyLoss):
             raise FieldError(
@@ -189,7 +194,12 @@ class Classification(Experiment):
 
     def plan(self, source: Source) -> CropTrainPlan:
         """Crops of one size."""
-        return CropTrainPlan(len(source), self.batch_size, self.augmentation, self.seed)
+        weights = None
+        if self.class_balance:
+            from vitjax.data.balance import class_shares, first_labels
+
+            weights = class_shares(first_labels(source), self.class_balance)
+        return CropTrainPlan(len(source), self.batch_size, self.augmentation, self.seed, weights)
 
     def objective(self, mesh: Mesh) -> Objective:
         """The loss on images that are partly erased and mixed with one another."""
@@ -213,7 +223,7 @@ def classification_objective(
         return plain(logits, class_targets_of(batch, model.num_classes))
 
     # In evaluation there are logits and true labels, whatever is done to them in training.
-    plain = CrossEntropy(smoothing=0.0)
+    plain = CrossEntropy(smoothing=0.0, class_weights=getattr(loss, "class_weights", None))
     return Objective(evaluate, validate, loss.total)
 
 

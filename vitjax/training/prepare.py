@@ -19,6 +19,7 @@ from vitjax.placement import (
     replicated,
 )
 from vitjax.runs.experiment import Experiment, require_score, with_classes
+from vitjax.runs.numbers import require_class_weights
 from vitjax.runs.optimizer import AdamW
 from vitjax.runs.start import notes_on_start, require_start
 from vitjax.training.state import TrainState, initial_state, initial_variables
@@ -106,6 +107,7 @@ def prepare(experiment: Experiment) -> Prepared:
     evaluation_source = experiment.data.open(experiment.data.split)
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
     experiment = dataclasses.replace(experiment, model=with_classes(experiment.model, train_source))
+    require_class_weights(getattr(experiment.loss, "class_weights", None), getattr(experiment.model, "num_classes", 0))
     objective = experiment.objective(mesh)
     require_score(experiment.best, experiment.task.about.scores)
     plan = experiment.plan(train_source)
