@@ -22,7 +22,7 @@ def find_inputs(names: Sequence[str]) -> list[Path]:
         DataError: a name is none of these, or there is nothing in or behind it.
     """
     if not names:
-        raise DataError("name at least one image, video, folder or pattern: vitjax predict RUN IMAGE ...")
+        raise DataError("name at least one image, video, folder or pattern: vitjax predict MODEL IMAGE ...")
     found: dict[str, Path] = {}
     for name in names:
         for path in _behind(name):
