@@ -12,7 +12,7 @@ from vitjax.data.annotated_files import Listing, folder_of, look, present
 from vitjax.data.annotations import Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import VALIDATION
+from vitjax.data.folder import VALIDATION, did_you_mean
 from vitjax.data.layouts import Layout, inside, layout_of
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
@@ -62,7 +62,7 @@ def examine(
     queries: int = 100,
     decode: bool = False,
     size: tuple[int | None, int | None] = (800, 1333),
-    batches: Batches = Batches(),
+    batches: Batches | None = None,
     splits: tuple[str, str] = ("train", "val"),
     needs_boxes: bool = False,
 ) -> Examination:
@@ -76,12 +76,13 @@ def examine(
     Raises:
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
-    measures, folder = _Measures(queries, decode, size, batches), Path(root).expanduser()
+    measures, folder = _Measures(queries, decode, size, batches or Batches()), Path(root).expanduser()
     layout = layout_of(folder) if folder.exists() else None
     if layout is None and not folder.is_dir():
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
+        near = "" if folder.exists() else did_you_mean(folder)
         wish = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
-        return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
+        return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), f"{near} {wish}".strip()),))
     if layout is None:
         found = examine_folder(folder, split, decode=decode)
         if any(each.severity == "error" for each in found.findings) and (hint := inside(folder)):

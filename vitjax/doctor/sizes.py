@@ -1,7 +1,7 @@
 """Looks at the sizes of images, and at the padding that they cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int
@@ -42,7 +42,7 @@ class Batches:
 
     told: str = "DETR's augmentation"
     batch_size: int = 16
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     buckets: int = 12
     parts: int = 1
 

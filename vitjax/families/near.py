@@ -9,8 +9,8 @@ import numpy as np
 from vitjax.families.family import Tensors
 
 _READ = (
-    "what can be read is DETR, Deformable DETR, CrossFormer, EfficientNet-Lite, and ResNets as torchvision and timm "
-    "have them"
+    "what can be read is DETR, Deformable DETR, DINO, CrossFormer, EfficientNet-Lite, and ResNets as torchvision and "
+    "timm have them"
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vitjax.data.errors import DataError
+from vitjax.data.folder import did_you_mean
 from vitjax.data.memory import SUFFIXES as IMAGES
 from vitjax.inference.video import SUFFIXES as VIDEOS
 
@@ -70,7 +71,7 @@ def _behind(name: str) -> list[Path]:
             raise DataError(f"the folder {path} holds no image or video; known are {_KINDS}.")
         return inside
     if not any(sign in name for sign in "*?["):
-        raise DataError(f"there is no image, video or folder {path}.")
+        raise DataError(f"there is no image, video or folder {path}.{did_you_mean(path)}")
     inside = _known(map(Path, glob.iglob(name, recursive=True)))
     if not inside:
         raise DataError(f"no image or video fits the pattern {name}; known are {_KINDS}.")

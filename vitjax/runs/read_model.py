@@ -10,6 +10,7 @@ import numpy as np
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
+from vitjax.data.folder import did_you_mean, near_path
 from vitjax.families.huggingface import hub
 from vitjax.families.huggingface.folder import WEIGHTS, is_folder, read_folder
 from vitjax.families.identify import identify
@@ -49,8 +50,14 @@ def find(source: str | Path) -> Found:
     if path.is_dir():
         raise DataError(
             f"{path} is neither a run folder nor one with config.json and weights in Hugging Face's layout."
+            f"{_runs_in(path)}"
         )
-    if hub.is_repository(str(source)):
+    near, repository = near_path(path), hub.is_repository(str(source))
+    if near is not None and (is_run(near) or not (repository or is_installable(str(source)))):
+        raise DataError(f"there is no {source}. Did you mean {near}?")
+    if len(path.parts) > 1 and (runs := _runs_in(path.parent)):
+        raise DataError(f"there is no {source}.{runs}")
+    if repository:
         return Found("huggingface", hub.fetch(str(source)))
     if is_installable(str(source)):
         return Found("file", installed(str(source)))
@@ -58,6 +65,12 @@ def find(source: str | Path) -> Found:
         f"there is no {source}; give a run folder, a .pth, .safetensors or .npz file, a repository's name, or "
         f"{' or '.join(WHEELS)}."
     )
+
+
+def _runs_in(folder: Path) -> str:
+    """A sentence with the first runs in a folder, a blank before it; "" where there is none."""
+    runs = sorted(str(each) for each in folder.iterdir() if is_run(each)) if folder.is_dir() else []
+    return f" The runs in {folder} are {', '.join([*runs[:5], *['...'] * (len(runs) > 5)])}." if runs else ""
 
 
 def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
@@ -71,7 +84,8 @@ def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
         PublishedError: the tensors are not those of a model that is known; all that do not fit are listed.
     """
     if step is not None and not is_run(Path(source)):
-        raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.")
+        meant = "" if Path(source).exists() else did_you_mean(Path(source))
+        raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.{meant}")
     found = find(source)
     if found.kind == "run":
         file = _read_run(found.path, found.step if step is None else step)
