@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from vitjax.data.errors import DataError
-from vitjax.data.folder import data_root, near_path, open_file, read_bytes
+from vitjax.data.folder import data_root, open_file, read_bytes
+from vitjax.data.near import near_path
 
 
 def test_a_file_is_read(tmp_path):

@@ -19,9 +19,11 @@ class ConvertArguments:
     model: ModelWord
     """Run folder; official .pth, .safetensors or .npz file; or a folder or repository in Hugging Face's layout."""
     out: OutWord
-    """What to write: a name in .pth or .safetensors for the official layout, any other for a run folder."""
+    """What to write: a name in .pth or .safetensors for the official layout, or for vitjax's own names where no
+    published code has the model, which is said; any other for a run folder."""
     to: Literal["run", "official", "huggingface"] | None = None
-    """Layout of what is written; by the name of `out` if left out."""
+    """Layout of what is written; by the name of `out` if left out. Official asks for published names or nothing;
+    huggingface is for DETR and Deformable DETR as transformers has them."""
     step: int | None = None
     """Checkpoint of a run folder to use; the best one if left out."""
 

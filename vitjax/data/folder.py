@@ -1,6 +1,5 @@
 """What folders of data have in common: their root, the names of splits, and many small files on a slow disk."""
 
-import difflib
 import errno
 import os
 import stat
@@ -29,39 +28,6 @@ def aliases(split: str) -> tuple[str, ...]:
     return (split, *(name for name in VALIDATION if name != split)) if split in VALIDATION else (split,)
 
 
-def near_path(path: Path) -> Path | None:
-    """What lies nearest to a path that is not there; None where no name is similar.
-
-    Every part of it is taken as it is, or as the most similar name beside it. A single name is also looked for in
-    runs/, where runs are kept.
-    """
-    kept = Path("runs", path)
-    if len(path.parts) > 1:
-        return _nearest(path)
-    return kept if kept.exists() else _nearest(path) or _nearest(kept)
-
-
-def _nearest(path: Path) -> Path | None:
-    found = Path(path.anchor)
-    for part in path.relative_to(found).parts:
-        names = [part]
-        if not (found / part).exists():
-            try:
-                names = difflib.get_close_matches(part, os.listdir(found), n=1)
-            except OSError:  # a file, or a folder of somebody else's
-                names = []
-        if not names:
-            return None
-        found /= names[0]
-    return found
-
-
-def did_you_mean(path: Path) -> str:
-    """A sentence with what lies nearest to a path that is not there, a blank before it; "" where nothing does."""
-    near = near_path(path)
-    return "" if near is None else f" Did you mean {near}?"
-
-
 def data_root(root: str, wish: str) -> Path:
     """The folder that the user has named.
 
@@ -72,8 +38,10 @@ def data_root(root: str, wish: str) -> Path:
         raise DataError(f"no data folder is given. {wish}")
     path = Path(root).expanduser()
     if not path.is_dir():
+        from vitjax.data.near import did_you_mean
+
         fault = "is a file, not a folder" if path.exists() else "does not exist"
-        raise DataError(f"the data folder {path} {fault}.{'' if path.exists() else did_you_mean(path)} {wish}")
+        raise DataError(f"the data folder {path} {fault}.{did_you_mean(path)} {wish}")
     return path
 
 

@@ -12,8 +12,9 @@ from vitjax.data.annotated_files import Listing, folder_of, look, present
 from vitjax.data.annotations import Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import VALIDATION, did_you_mean
+from vitjax.data.folder import VALIDATION
 from vitjax.data.layouts import Layout, inside, layout_of
+from vitjax.data.near import did_you_mean
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
@@ -80,9 +81,10 @@ def examine(
     layout = layout_of(folder) if folder.exists() else None
     if layout is None and not folder.is_dir():
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
-        near = "" if folder.exists() else did_you_mean(folder)
         wish = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
-        return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), f"{near} {wish}".strip()),))
+        return Examination(
+            root, (Finding("annotations", "error", f"{root} {fault}", (), f"{did_you_mean(folder)} {wish}".strip()),)
+        )
     if layout is None:
         found = examine_folder(folder, split, decode=decode)
         if any(each.severity == "error" for each in found.findings) and (hint := inside(folder)):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vitjax.data.errors import DataError
-from vitjax.data.folder import did_you_mean
 from vitjax.data.memory import SUFFIXES as IMAGES
+from vitjax.data.near import did_you_mean
 from vitjax.inference.video import SUFFIXES as VIDEOS
 
 _KINDS = f"images ({', '.join(IMAGES)}) and videos ({', '.join(VIDEOS)})"

@@ -25,8 +25,7 @@ def differences(before: Any, now: Any) -> list[str]:
     The source of the first weights may be left out when a run goes on, and is then what it was.
     """
     free = MAY_CHANGE if now["init_from"] else MAY_CHANGE.union(_START)
-    found = _differences(before, now, "")
-    return [f"{name}: {old} there, {new} now" for name, old, new in found if name not in free]
+    return [line for line in changed_fields(before, now) if line.partition(":")[0] not in free]
 
 
 def _is_moved(name: str, old: Any, new: Any) -> bool:
@@ -40,6 +39,11 @@ def _is_moved(name: str, old: Any, new: Any) -> bool:
     if not before.is_absolute():
         return before.parts == now.parts[-len(before.parts) :]
     return before == Path(os.path.abspath(now)) or (name != "init_from" and not before.exists())
+
+
+def changed_fields(before: Any, now: Any) -> list[str]:
+    """One line for each field in which two parts of experiments, as JSON, differ."""
+    return [f"{name}: {old} there, {new} now" for name, old, new in _differences(before, now, "")]
 
 
 def class_differences(before: Classes, now: Classes, most: int = 5) -> list[str]:
