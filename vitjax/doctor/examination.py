@@ -26,6 +26,7 @@ from vitjax.errors import FieldError
 
 _USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
 
+_NAME = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
 _NO_BOXES = "there are no boxes: these are images by class, which a classifier learns, and no detector"
 _WITH_BOXES = "Name a folder in COCO format, YOLO's layout or Pascal VOC's, or a config of a classifier."
 
