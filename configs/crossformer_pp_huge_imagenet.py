@@ -4,6 +4,8 @@
 
 The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2023 (CrossFormer++), with the recipe of CrossFormer.
+Model: Classifier CrossFormer++-128 of 6+6+18+2 blocks
+Parameters: 95,962,944 with 1,000 classes
 Published: top-1 84.9
 Measured here: not measured
 """

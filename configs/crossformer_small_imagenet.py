@@ -4,6 +4,8 @@
 
 The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Wang et al. 2022 (CrossFormer).
+Model: Classifier CrossFormer-96 of 2+2+6+2 blocks
+Parameters: 30,657,394 with 1,000 classes
 Published: top-1 82.5
 Measured here: not measured
 """

@@ -1,6 +1,8 @@
 """A small CrossFormer that learns to read handwritten digits, in minutes on a CPU and without any download.
 
 Source: the recipe of Wang et al. 2022, scaled down to the 1,797 real 8 x 8 digits that come with scikit-learn.
+Model: Classifier CrossFormer-32 of 1+1+2 blocks
+Parameters: 572,814 with 10 classes
 Published: none, it is vitjax's own
 Measured here: top-1 99.7, 98.9 and 98.6 % with seeds 0, 1 and 2, in 2:26 to 2:54 on two shared CPU cores
 """

@@ -1,6 +1,8 @@
 """A small Deformable DETR with a CrossFormer backbone that learns to find handwritten digits on a CPU.
 
 Source: the quickstart with Wang et al. 2022's backbone, scaled down, in place of the residual network.
+Model: DeformableDETR CrossFormer-32 of 1+2 blocks
+Parameters: 798,146 with 10 classes
 Published: none, it is vitjax's own
 Measured here: AP50 0.91 with seed 0, in 3 minutes on two shared CPU cores
 """

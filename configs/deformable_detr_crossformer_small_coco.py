@@ -5,6 +5,8 @@
 The weights are those that the authors of CrossFormer trained on ImageNet.
 Source: the recipe of Zhu et al. 2021, table 1, with the backbone of Wang et al. 2022; nobody has published the two
 together.
+Model: DeformableDETR CrossFormer-96 of 2+2+6+2 blocks
+Parameters: 43,759,046 with 91 classes
 Published: none for this combination
 Measured here: not measured
 """

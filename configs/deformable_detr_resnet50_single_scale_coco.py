@@ -4,6 +4,8 @@
 
 The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet50.tv_in1k.
 Source: Zhu et al. 2021, table 1 and its code: 50 epochs, learning rate down at 40, batch 32.
+Model: DeformableDETR ResNet-50
+Parameters: 33,844,193 with 91 classes, 222,400 more are frozen
 Published: AP 39.4, 20.6 / 43.0 / 55.5 on small, medium and large objects
 Measured here: not measured
 """

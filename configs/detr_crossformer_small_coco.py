@@ -4,6 +4,8 @@
 
 The weights are those that the authors of CrossFormer trained on ImageNet.
 Source: the recipe of Carion et al. 2020 with the backbone of Wang et al. 2022; nobody has published the two together.
+Model: DETR CrossFormer-96 of 2+2+6+2 blocks
+Parameters: 47,629,034 with 91 classes
 Published: none for this combination
 Measured here: not measured
 """

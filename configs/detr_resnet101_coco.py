@@ -4,6 +4,8 @@
 
 The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet101.tv_in1k.
 Source: Carion et al. 2020, table 1; the released weights' schedule: 500 epochs, learning rate down at 400, batch 64.
+Model: DETR ResNet-101
+Parameters: 60,242,272 with 91 classes, 222,400 more are frozen
 Published: AP 43.5, AP50 63.8
 Measured here: not measured
 """

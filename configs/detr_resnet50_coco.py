@@ -4,6 +4,8 @@
 
 The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet50.tv_in1k.
 Source: Carion et al. 2020, table 1; the released weights' schedule: 500 epochs, learning rate down at 400, batch 64.
+Model: DETR ResNet-50
+Parameters: 41,302,368 with 91 classes, 222,400 more are frozen
 Published: AP 42.0, AP50 62.4
 Measured here: not measured
 """

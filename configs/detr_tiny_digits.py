@@ -1,6 +1,8 @@
 """A small DETR that learns to find handwritten digits; the quickstart finds them sooner.
 
 Source: the recipe of Carion et al. 2020, scaled down to 64 x 64 scenes and trained from random weights.
+Model: DETR ResNet-18
+Parameters: 987,439 with 10 classes
 Published: none, it is vitjax's own
 Measured here: AP50 0.78, 0.70 and 0.75 with seeds 0, 1 and 2, in 6 to 10 minutes on two shared CPU cores
 """

@@ -4,6 +4,8 @@
 
 The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet50.tv_in1k.
 Source: Zhang et al. 2022, table 1 and its code: 12 epochs, learning rate down at 11, batch 16.
+Model: DINO ResNet-50
+Parameters: 46,670,782 with 91 classes, 222,400 more are frozen
 Published: AP 49.0
 Measured here: not measured
 """

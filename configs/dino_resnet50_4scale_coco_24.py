@@ -5,6 +5,8 @@
 The weights are torchvision's V1, with which the published runs start too; or --init-from timm/resnet50.tv_in1k.
 Source: Zhang et al. 2022, table 2: 24 epochs, batch 16. The published code does not say when the learning rate goes
 down; here at 20, as others have reproduced it.
+Model: DINO ResNet-50
+Parameters: 46,670,782 with 91 classes, 222,400 more are frozen
 Published: AP 50.4
 Measured here: not measured
 """

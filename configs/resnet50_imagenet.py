@@ -5,6 +5,8 @@
 The folder holds train/ and val/ with a folder for each class; --data.data-dir FOLDER reads what TFDS has prepared.
 Source: He et al. 2016 with the optimizer and augmentation of today's recipes, as in Wightman et al. 2021 (A3): AdamW,
 mixup, cutmix and RandAugment in place of SGD and crops alone.
+Model: Classifier ResNet-50
+Parameters: 25,557,032 with 1,000 classes
 Published: top-1 76.1 (torchvision, SGD) and 78.1 (A3, LAMB); none for this recipe
 Measured here: not measured
 """

@@ -1,6 +1,8 @@
 """A classifier that learns where to look for the one digit on a cluttered canvas, in minutes on a CPU.
 
 Source: Mnih et al. 2014 (RAM) on cluttered translated MNIST, scaled down to the digits that come with scikit-learn.
+Model: RecurrentAttention
+Parameters: 417,213 with 10 classes
 Published: none, it is vitjax's own
 Measured here: top-1 95.6, 95.9 and 94.6 % with seeds 0, 1 and 2, in 3:24 to 5:31 on two busy CPU cores
 With seed 0, --model.policy gumbel 91.1 %, central glimpses 36.0 %, random ones 35.9 %.

@@ -1,6 +1,8 @@
 """Digits on cluttered canvases with a small residual attention network: trunk and soft masks, (1 + M) T.
 
 Source: Wang et al. 2017 (residual attention network)
+Model: Classifier ResidualAttentionNetwork
+Parameters: 227,370 with 10 classes
 Published: none, it is vitjax's own
 Measured here: top-1 96.7, 96.5 and 96.1 % with seeds 0, 1 and 2, in nine minutes on one CPU core
 """

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from vitjax.doctor.examination import examine
+from vitjax.doctor.sizes import Batches
+from vitjax.errors import FieldError
 
 CATEGORIES = [{"id": 1, "name": "cell"}, {"id": 2, "name": "clot"}]
 ROTATED = 0x0112
@@ -76,7 +78,7 @@ IMAGES, BOXES = clean()
 @pytest.mark.parametrize(
     ("extra", "severity", "text", "example"),
     [
-        (box(40, 1, (1, 1, 9, 9)), "warning", "1 annotation with an id that another has", "annotation 40"),
+        (box(40, 1, (1, 1, 9, 9)), "hint", "1 annotation with an id that another has", "annotation 40"),
         (box(0, 1, (1, 1, 9, 9)), "note", "1 annotation without an id or with id 0", ""),
         (box(41, 9, (1, 1, 9, 9)), "warning", "annotations of an unknown image: 1", "annotation 41 of image_id 9"),
         (box(41, 1, (1, 1, 9, 9), 7), "warning", "of an unknown category: 1", "annotation 41 of category_id 7"),
@@ -158,7 +160,7 @@ def test_a_root_of_categories_is_no_class_that_is_missing(tmp_path):
 
 def test_rare_and_uneven_classes_are_named(tmp_path):
     finding = found(save(tmp_path, IMAGES, [*BOXES[::2], BOXES[1]]), "fewer than 10 boxes")
-    assert finding.severity == "warning" and finding.examples == ("clot (1)",)
+    assert finding.severity == "hint" and finding.examples == ("clot (1)",)
     many = [*(each for _ in range(5) for each in BOXES[::2]), BOXES[1]]
     assert found(save(tmp_path, IMAGES, many), "100 to 1 between").severity == "note"
 
@@ -329,7 +331,7 @@ def test_folders_that_are_no_data_are_errors(tmp_path):
     assert examine(str(tmp_path)).exit_code == 2 and "no data" in examine(str(tmp_path)).table()
 
 
-@pytest.mark.parametrize("measure", [{"queries": 0}, {"size": (0, 10)}, {"batch_size": 0}], ids=str)
+@pytest.mark.parametrize("measure", [{"queries": 0}, {"size": (0, 10)}, {"size": (None, 0)}], ids=str)
 def test_measures_are_positive(tmp_path, measure):
     with pytest.raises(ValueError, match=f"{next(iter(measure))} is at least 1, got"):
         examine(str(tmp_path), **measure)
@@ -377,7 +379,7 @@ def test_what_reading_mends_is_told(tmp_path):
     outlined = bare | {"segmentation": [[1, 1, 20, 1, 20, 30]]}
     moved = [images[0] | {"file_name": "C:\\set\\1.PNG"}, *images[1:], *again]
     save(tmp_path, moved, [*boxes, outlined], files=images)
-    assert found(tmp_path, "joined images that are listed under several ids: 1").severity == "warning"
+    assert found(tmp_path, "joined images that are listed under several ids: 1").severity == "hint"
     assert found(tmp_path, "made boxes from segmentation: 1").severity == "note"
     assert found(tmp_path, "found images by the end of their file_name: 1").severity == "note"
 
@@ -393,3 +395,8 @@ def test_data_one_folder_deeper_are_named(tmp_path):
     save(tmp_path / "inner", *clean())
     findings = examine(str(tmp_path)).findings
     assert findings[0].severity == "error" and f"try --data.root {tmp_path / 'inner'}" in findings[0].text
+
+
+def test_batches_are_of_at_least_one_image():
+    with pytest.raises(FieldError, match="batch_size is at least 1, got 0"):
+        Batches(batch_size=0)

@@ -85,7 +85,7 @@ def test_evaluate_and_predict_write_scores_pictures_and_label_maps(run, tmp_path
     [
         (["explain", "RUN", "SCENE"], "this model, a Segmenter with a ResNet, has none"),
         (["export", "RUN", "OUT"], "segmentation"),
-        (["convert", "RUN", "OUT.pth"], "no official layout for a Segmenter"),
+        (["convert", "RUN", "OUT.pth", "--to", "official"], "no official layout for a Segmenter"),
     ],
 )
 def test_what_there_is_not_for_a_segmenter_is_refused(run, tmp_path, capsys, words, message):

@@ -129,8 +129,18 @@ def test_images_give_coco_results_in_the_order_of_the_files_and_a_table_of_the_s
     assert list(rows[0].values()) == ["b.png", "0", "cat", "0.9", "0.0", "0.0", "32.0", "48.0"]
     assert list(rows[0]) == ["file", "label", "name", "score", "x1", "y1", "x2", "y2"]
     assert len(rows) == len(results)
-    assert (saved.images, saved.drawn, saved.unreadable, saved.counts) == (2, 4, ["text.png"], "2 images")
+    assert (saved.images, saved.drawn, [*saved.unreadable], saved.counts) == (2, 4, ["text.png"], "2 images")
+    assert saved.unreadable["text.png"].startswith("text.png is no image: it begins with b'no image'")
     assert Image.open(pictures / "out" / "a.png").size == (320, 240)
+
+
+def test_where_no_file_can_be_read_the_cause_is_told_and_earlier_results_stay(pictures):
+    (pictures / "text.png").write_text("no image")
+    (pictures / "out").mkdir()
+    (pictures / "out/predictions.json").write_text("earlier")
+    with pytest.raises(DataError, match=r"^the only file cannot be read: text\.png is no image"):
+        save(Detecting(), find_inputs(["text.png"]), pictures / "out")
+    assert (pictures / "out/predictions.json").read_text() == "earlier"
 
 
 def test_suppression_holds_for_results_and_pictures(pictures):

@@ -42,10 +42,16 @@ def images(tmp_path):
     return paths
 
 
+def test_where_all_images_break_off_it_is_an_error_with_the_first_cause(images, tmp_path):
+    with pytest.raises(DataError, match=r"none of the 2 files can be read: .*text\.png is no image"):
+        save(Labelling(), images[2:], tmp_path / "out")
+
+
 def test_images_get_a_picture_a_label_map_and_the_shares_of_classes(images, tmp_path):
     out = tmp_path / "out"
     saved = save(Labelling(), images, out, csv=True)
     assert saved.images == 2 and sorted(saved.unreadable) == [str(path) for path in images[2:]]
+    assert "cut.png" in saved.unreadable[str(images[2])]
     assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "labels", "predictions.json", "predictions.csv"}
     labels = Image.open(out / "labels" / "b.png")
     assert labels.size == (64, 48) and np.asarray(labels).mean() == 0.25

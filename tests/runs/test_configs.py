@@ -13,8 +13,9 @@ from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.commands import models
 from vitjax.data.errors import DataError
 from vitjax.detection.detr import DETR
-from vitjax.runs.configs import folder, load_config, names, override
+from vitjax.runs.configs import described, folder, load_config, names, override
 from vitjax.structs import Images
+from vitjax.training.prepare import count
 
 PUBLISHED = {
     "detr_resnet50_coco": (41_302_368, "42.0"),
@@ -59,13 +60,20 @@ def traced(model):
     return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), images)
 
 
-def shapes(experiment):
-    return traced(closed(experiment.model))[1]
+def labels_of(config):
+    """The classes that a config counts its parameters with."""
+    return int(re.search(r"with ([\d,]+) classes", config.said("Parameters"))[1].replace(",", ""))
 
 
-def closed(model):
-    """The model with 91 classes where the data decide."""
-    return model if model.num_classes else model.clone(num_classes=91)
+def closed(config):
+    """The model with so many classes as the config says, where the data decide."""
+    model = config.experiment.model
+    return model if model.num_classes else model.clone(num_classes=labels_of(config))
+
+
+def counts(config):
+    """How many parameters train, and how many are frozen."""
+    return [count(part) for part in config.experiment.optimizer.partition(traced(closed(config))[1]["params"])]
 
 
 def test_the_promised_configs_are_there():
@@ -74,9 +82,9 @@ def test_the_promised_configs_are_there():
 
 @pytest.mark.parametrize("name", names())
 def test_every_config_builds_a_model_that_predicts(name):
-    experiment = load_config(name).experiment
-    model, labels = experiment.model, experiment.model.num_classes or 91
-    predictions, variables = traced(closed(experiment.model))
+    config = load_config(name)
+    experiment, model, labels = config.experiment, config.experiment.model, labels_of(config)
+    predictions, variables = traced(closed(config))
     if experiment.kind == "classification":
         assert predictions.shape == (2, labels)
     elif experiment.kind == "segmentation":
@@ -93,8 +101,7 @@ def test_every_config_builds_a_model_that_predicts(name):
 def test_published_configs_have_the_published_number_of_trainable_parameters(name):
     config = load_config(name)
     parameters, score = PUBLISHED[name]
-    trainable, _ = config.experiment.optimizer.partition(shapes(config.experiment)["params"])
-    assert sum(leaf.size for leaf in jax.tree.leaves(trainable)) == parameters
+    assert counts(config)[0] == parameters
     assert score in config.said("Published")
 
 
@@ -141,11 +148,28 @@ def test_a_config_loads_no_models_of_others(config, others):
     assert set(done.stdout.split()) & {f"vitjax.{other}" for other in others} == set()
 
 
-def test_the_table_of_models_names_every_config_and_its_parameters(monkeypatch):
-    monkeypatch.setattr(models, "shapes_of", lambda model: traced(model)[1])
-    text = models.table()
-    assert all(name in text for name in names())
-    assert all(f"{parameters:,}" in text for parameters, _ in PUBLISHED.values())
+@pytest.mark.parametrize("name", names())
+def test_every_config_says_which_model_it_has_and_how_many_parameters(name):
+    config = load_config(name)
+    assert config.said("Model") == models.architecture(config.experiment.model)
+    assert config.said("Parameters") == models.parameters(*counts(config), labels_of(config))
+
+
+def test_the_table_of_models_is_what_the_configs_say_and_builds_no_model(monkeypatch):
+    monkeypatch.setattr(jax, "eval_shape", None)
+    lines = models.table().splitlines()
+    rows = {line.split()[0]: line.split()[-1] for line in lines if line.startswith("  ") and line[2] != " "}
+    assert rows == {name: load_config(name).said("Parameters").split()[0] for name in names()}
+    assert max(map(len, lines)) <= 100
+
+
+def test_readme_has_the_parameters_of_the_table():
+    readme = (folder().parent / "README.md").read_text()
+    cells = [line.split("|")[1:3] for line in readme.splitlines() if line.startswith("| `")]
+    found = [(re.findall(r"`(\w+)`", configs), re.findall(r"[\d,]{6,}\d", counts)) for configs, counts in cells]
+    said = {name: parameters for row in found for name, parameters in zip(*row, strict=False)}
+    own = {each.name: each.said("Parameters").split()[0] for each in described()}
+    assert len(said) > 20 and said.items() <= own.items()
 
 
 def test_the_command_line_overrides_nested_fields():

@@ -7,9 +7,11 @@ import signal
 
 import pytest
 
+from vitjax.data.coco import CocoFolder
 from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
+from vitjax.data.tfds import TfdsCoco
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
 from vitjax.detection.focal_loss import FocalSetLoss
@@ -184,6 +186,38 @@ def test_a_run_of_an_earlier_version_goes_on(run):
     with open_run(run, EXPERIMENT, CLASSES) as opened:
         opened.record()
     assert read_run(run)[0] == EXPERIMENT
+
+
+def of_data(root, **fields):
+    return dataclasses.replace(EXPERIMENT, data=CocoFolder(root=str(root)), **fields)
+
+
+def test_data_are_kept_by_an_absolute_path_and_found_from_another_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with open_run(tmp_path / "run", of_data("mine"), CLASSES) as opened:
+        opened.record()
+    assert read_run(tmp_path / "run")[0].data.root == str(tmp_path / "mine")
+    tfds = dataclasses.replace(EXPERIMENT, data=TfdsCoco(data_dir="mine"))
+    with open_run(tmp_path / "other", tfds, CLASSES) as opened:
+        assert opened.experiment.data.data_dir == str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("stored", ["mine", "{}/mine", "{}/gone/mine"], ids=str)
+def test_data_under_another_name_of_their_place_and_data_that_have_moved_are_the_same_run(run, tmp_path, stored):
+    (tmp_path / "mine").mkdir()
+    write_run(run, of_data(stored.format(tmp_path)), CLASSES)
+    with open_run(run, of_data(tmp_path / "mine"), CLASSES):
+        pass
+
+
+def test_other_data_than_those_that_are_still_there_are_another_run(run, tmp_path):
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    write_run(run, of_data(tmp_path / "mine"), CLASSES)
+    with pytest.raises(AnotherRun, match=r"data\.root: .*mine.* there, .*other"):
+        with open_run(run, of_data(tmp_path / "other"), CLASSES):
+            pass
 
 
 def test_a_class_that_nobody_could_find_again_is_refused_before_the_first_step(tmp_path):

@@ -10,6 +10,7 @@ from vitjax.classification.recurrent_attention import RecurrentAttention
 from vitjax.data.errors import DataError
 from vitjax.data.label_names import numbered
 from vitjax.export.convert import write_run_folder
+from vitjax.families.huggingface import hub
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
 from vitjax.runs.initial import read_weights
@@ -59,6 +60,24 @@ def test_a_folder_of_nothing_and_a_name_of_nothing_are_told_alike(read, tmp_path
         read(tmp_path)
     with pytest.raises(DataError, match=r"there is no .*weights\.pth; give a run folder, a \.pth"):
         read(tmp_path / "weights.pth")
+
+
+def test_a_mistyped_run_gets_the_nearest_name_and_no_advice_to_install_anything(run):
+    for wrong in (run.with_name("rnu"), run.parent / "nothing"):
+        with pytest.raises(DataError, match=f"there is no {wrong}") as caught:
+            find(wrong)
+        assert "huggingface_hub" not in str(caught.value) and str(run) in str(caught.value)
+    with pytest.raises(DataError, match=r"The runs in .* are .*/run\."):
+        find(run.parent)
+    with pytest.raises(DataError, match=r"no checkpoint of step 3\. Did you mean .*/run\?"):
+        read_model(run.with_name("rnu"), step=3)
+
+
+def test_the_name_of_a_repository_beside_similar_folders_stays_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facebook/detr-resnet-50-panoptic").mkdir(parents=True)
+    monkeypatch.setattr(hub, "fetch", lambda name: tmp_path / name)
+    assert find("facebook/detr-resnet-50") == ("huggingface", tmp_path / "facebook/detr-resnet-50", None)
 
 
 def test_only_runs_have_steps(tmp_path):

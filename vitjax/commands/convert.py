@@ -6,6 +6,8 @@ from typing import Literal
 
 import tyro
 
+from vitjax.commands.arguments import ModelWord, OutWord
+
 
 @dataclass(frozen=True)
 class ConvertArguments:
@@ -14,12 +16,14 @@ class ConvertArguments:
     Weights come back to the last bit. A file that is there is replaced once all is written; folders must be new.
     """
 
-    model: tyro.conf.Positional[str]
+    model: ModelWord
     """Run folder; official .pth, .safetensors or .npz file; or a folder or repository in Hugging Face's layout."""
-    out: tyro.conf.Positional[str]
-    """What to write: a name in .pth or .safetensors for the official layout, any other for a run folder."""
+    out: OutWord
+    """What to write: a name in .pth or .safetensors for the official layout, or for vitjax's own names where no
+    published code has the model, which is said; any other for a run folder."""
     to: Literal["run", "official", "huggingface"] | None = None
-    """Layout of what is written; by the name of `out` if left out."""
+    """Layout of what is written; by the name of `out` if left out. Official asks for published names or nothing;
+    huggingface is for DETR and Deformable DETR as transformers has them."""
     step: int | None = None
     """Checkpoint of a run folder to use; the best one if left out."""
 

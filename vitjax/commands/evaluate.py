@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from vitjax.commands.arguments import ModelWord
 from vitjax.data.coco import CocoFolder
 
 _PRECISION = Literal["default", "high", "highest"] | None
@@ -80,7 +81,7 @@ def _evaluate_arguments(data: Any) -> type:
     arguments = dataclasses.make_dataclass(
         "EvaluateArguments",
         [
-            ("model", told(tyro.conf.Positional[str], "Run folder, published file, or Hugging Face folder.")),
+            ("model", told(ModelWord, "Run folder, published file, or Hugging Face folder.")),
             ("data", told(type(data), "The data; a run's own where nothing is said."), dataclasses.field(default=data)),
             ("batch_size", told(int, "Images that are run at once."), 8),
             ("workers", told(int, "Processes that read images; 0 does it in a thread."), 0),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import tyro
 
+from vitjax.commands.arguments import ImageWord, ModelWord
+
 
 @dataclass(frozen=True)
 class ExplainArguments:
@@ -14,9 +16,9 @@ class ExplainArguments:
     Other classifiers and segmenters, and with --stage the backbones of other detectors: what each attention module does
     for a pixel; --stage 0 takes all that a backbone has, a spatial transformer in front too."""
 
-    model: tyro.conf.Positional[str]
+    model: ModelWord
     """Run folder, published file, or folder or repository in Hugging Face's layout."""
-    image: tyro.conf.Positional[str]
+    image: ImageWord
     """The image."""
     query: int | None = None
     """Decoder query; that of the best detection if left out. The queries of all detections are printed."""

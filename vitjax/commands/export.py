@@ -6,15 +6,17 @@ from typing import Literal
 
 import tyro
 
+from vitjax.commands.arguments import ModelWord, OutWord
+
 
 @dataclass(frozen=True)
 class ExportArguments:
     """Writes a trained model as a folder that runs without vitjax on CPU, CUDA and TPU: one StableHLO program with the
     parameters inside, model.json that describes it, and run.py that runs it. docs/export.md tells more."""
 
-    model: tyro.conf.Positional[str]
+    model: ModelWord
     """Run folder, published file, or folder or repository in Hugging Face's layout."""
-    out: tyro.conf.Positional[str]
+    out: OutWord
     """Folder to write; an earlier export there is replaced once the new one has passed the parity check."""
     size: tuple[int, int] | None = None
     """Height and width of the frames that images come in; those of the model's evaluation if left out."""

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +21,11 @@ COMMANDS = {
     "explain": ("MODEL IMAGE", "draws what it attends to: cells of the image, sampling points, or groups of tokens"),
     "convert": ("MODEL OUT", "a published file or folder to a run folder, or a run folder to one that others can load"),
     "export": ("MODEL OUT", "writes the model as a folder that runs without vitjax: StableHLO, description, loader"),
-    "doctor": ("DATA", "tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors"),
+    "doctor": (
+        "DATA",
+        "tells what in a data folder would hurt training; exit code 0 fine, 1 something is lost, 2 errors;",
+        "of CONFIG --data.root DATA, what would hurt training that config",
+    ),
     "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
 }
 
@@ -62,6 +67,9 @@ def _run(name: str, words: list[str]) -> int:
         return command.run(_without_config(words)) or 0
     except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
         return 1
     except OSError as error:
         if error.filename is None or error.errno not in _CLOSED:

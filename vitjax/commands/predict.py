@@ -7,6 +7,8 @@ from typing import Literal
 
 import tyro
 
+from vitjax.commands.arguments import ImageWords, ModelWord
+
 
 @dataclass(frozen=True)
 class PredictArguments:
@@ -18,9 +20,9 @@ class PredictArguments:
     without the sound.
     """
 
-    model: tyro.conf.Positional[str]
+    model: ModelWord
     """Run folder, published file, or folder or repository in Hugging Face's layout."""
-    images: tyro.conf.Positional[tuple[str, ...]]
+    images: ImageWords
     """Images, videos (mp4, avi, mov, mkv, webm, m4v), folders of them, and quoted patterns: '*.jpg', '**/*.png'."""
     out: str = "predictions"
     """Folder for the pictures and the results."""
@@ -62,7 +64,7 @@ def run(words: list[str]) -> None:
         predictor = load(given.model, step=given.step, matmul_precision=given.matmul_precision, quiet=True)
         tell(predictor.told(given.threshold))
         saved = save(predictor, paths, Path(given.out), asked=asked, tell=tell, **options)
-    skipped = [f"skipped, cannot be read: {name}" for name in saved.unreadable]
+    skipped = [f"skipped, cannot be read: {cause}" for cause in saved.unreadable.values()]
     for line in (*predictor.task.summary(saved.drawn, asked), *skipped, *saved.notes):
         print(line)
     written = predictor.task.about.wrote + ("predictions.json and predictions.csv" if given.csv else "predictions.json")

@@ -7,12 +7,12 @@ from pathlib import Path
 def run(words: list[str]) -> None:
     """Trains; without a name it lists the configs."""
     from vitjax.data.layouts import in_its_layout
-    from vitjax.runs.configs import FORK, load_config, names, override
+    from vitjax.runs.configs import FORK, described, load_config, override
     from vitjax.runs.fork import forked, without_fork
 
     if not words or words[0] in ("-h", "--help"):
         print("usage: train.py CONFIG [--field value ...]\n\nCONFIG is one of these, or a path to a file of yours:\n")
-        configs = [load_config(name) for name in names()]
+        configs = described()
         width = max(len(config.name) for config in configs)
         print("\n".join(f"  {config.name:<{width}}  {config.title}" for config in configs))
         print(f"\n{FORK}\n\n`train.py CONFIG --help` shows every field, its type, default and meaning.")

@@ -38,8 +38,10 @@ def data_root(root: str, wish: str) -> Path:
         raise DataError(f"no data folder is given. {wish}")
     path = Path(root).expanduser()
     if not path.is_dir():
+        from vitjax.data.near import did_you_mean
+
         fault = "is a file, not a folder" if path.exists() else "does not exist"
-        raise DataError(f"the data folder {path} {fault}. {wish}")
+        raise DataError(f"the data folder {path} {fault}.{did_you_mean(path)} {wish}")
     return path
 
 

@@ -34,7 +34,7 @@ def look_at_dropped(table: Annotations, sizes: Int[np.ndarray, "records 2"], nam
 
 
 def look_at_boxes(
-    table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str], size: tuple[int, int]
+    table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str], size: tuple[int | None, int | None]
 ) -> Iterator[Finding]:
     """Crowds, boxes that are there twice, and those that are tiny in images resized to `size`; `table` is tidy."""
     single = ~table.crowds
@@ -47,15 +47,16 @@ def look_at_boxes(
         text = f"{several(again.sum(), 'box', 'boxes')} there twice (same image, class and coordinates)"
         wish = "Remove the copies: each asks for a query of its own."
         yield Finding("boxes", "warning", text, _examples(table, again, names), wish)
-    scale = resized_size(sizes, np.full(len(sizes), size[0]), size[1]) / sizes
+    scale = resized_size(sizes, np.full(len(sizes), size[0]), size[1]) / sizes if size[0] else np.ones(sizes.shape)
     extent = (table.boxes[:, 2:] - table.boxes[:, :2]) * scale[table.records][:, ::-1]
     tiny = single & (extent.min(1, initial=np.inf) < _TINY)
     if tiny.any():
         boxes = f"{several(tiny.sum(), 'box', 'boxes')} ({percent(tiny.sum(), single.sum())})"
-        text = f"{boxes} less than {_TINY} pixels wide or high in images of {size[0]}/{size[1]} pixels"
+        seen = f"of {size[0]}/{size[1]} pixels" if size[1] else f"of {size[0]} pixels" if size[0] else "as they are"
+        text = f"{boxes} less than {_TINY} pixels wide or high in images {seen}"
         wish = "Such are hardly found: train on larger images or on tiles of them, or remove what is no object."
         severe = tiny.sum() > _MANY_TINY * single.sum()
-        yield Finding("boxes", "warning" if severe else "note", text, _examples(table, tiny, names), wish)
+        yield Finding("boxes", "hint" if severe else "note", text, _examples(table, tiny, names), wish)
 
 
 def look_at_objects(objects: Int[np.ndarray, " records"], names: Sequence[str], queries: int) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ def look_at_ids(annotations: list) -> Iterator[Finding]:
     if taken:
         more = sum(known.values()) - len(known)
         text = f"{several(more, 'annotation')} with an id that another has; they are numbered anew"
-        yield Finding("annotations", "warning", text, tuple(taken), "Give each annotation an id of its own, from 1 on.")
+        yield Finding("annotations", "hint", text, tuple(taken), "Give each annotation an id of its own, from 1 on.")
     unset = len(ids) - sum(known.values()) + (known[0] == 1)
     if unset:
         yield Finding(
@@ -82,7 +82,7 @@ def look_at_counts(
         yield Finding("annotations", severity, text, tuple(never), wish)
     if rare and training:
         text = f"{several(len(rare), 'class', 'classes')} with fewer than {_RARE} {plural}"
-        yield Finding("annotations", "warning", text, tuple(rare), "Label more, or join them with others.")
+        yield Finding("annotations", "hint", text, tuple(rare), "Label more, or join them with others.")
 
 
 def compare_classes(classes: Mapping[str, Classes]) -> Iterator[Finding]:

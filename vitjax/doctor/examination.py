@@ -14,16 +14,21 @@ from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations,
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
 from vitjax.data.layouts import Layout, inside, layout_of
+from vitjax.data.near import did_you_mean
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
 from vitjax.doctor.folder import examine_folder
 from vitjax.doctor.images import Files, look_at_exif, look_at_formats, look_for_leaks, look_inside, read_files
 from vitjax.doctor.report import Examination, Finding, from_tally, several
-from vitjax.doctor.sizes import look_at_padding, look_at_sizes
+from vitjax.doctor.sizes import Batches, look_at_padding, look_at_sizes
 from vitjax.errors import FieldError
 
 _USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
+
+_NAME = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
+_NO_BOXES = "there are no boxes: these are images by class, which a classifier learns, and no detector"
+_WITH_BOXES = "Name a folder in COCO format, YOLO's layout or Pascal VOC's, or a config of a classifier."
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,12 @@ class _Measures:
 
     queries: int
     decode: bool
-    size: tuple[int, int]
-    batch_size: int
+    size: tuple[int | None, int | None]
+    batches: Batches
 
     def __post_init__(self) -> None:
-        for name, least in (("queries", self.queries), ("size", min(self.size)), ("batch_size", self.batch_size)):
+        sides = [side for side in self.size if side is not None]
+        for name, least in (("queries", self.queries), ("size", min(sides, default=1))):
             if least < 1:
                 raise FieldError(f"{name} is at least 1, got {getattr(self, name)}")
 
@@ -58,48 +64,53 @@ def examine(
     split: str | None = None,
     queries: int = 100,
     decode: bool = False,
-    size: tuple[int, int] = (800, 1333),
-    batch_size: int = 16,
+    size: tuple[int | None, int | None] = (800, 1333),
+    batches: Batches | None = None,
+    splits: tuple[str, str] = ("train", "val"),
+    needs_boxes: bool = False,
 ) -> Examination:
     """What there is to know of a folder in COCO format, in YOLO's or VOC's layout, or with a folder for each class.
 
     Every split that is there is looked at, or the one that is named. `queries` is how many objects the model can find
-    on an image; `size` the shorter side that images are resized to and the most that the longer may become. Headers of
-    images are read; with `decode` whole images are.
+    on an image; `size` the shorter side that images are resized to and the most that the longer may become, None where
+    they are not. `batches` is how training makes them, `splits` are those that it trains and is evaluated on. Headers
+    of images are read; with `decode` whole images are. A folder for each class is an error where it `needs_boxes`.
 
     Raises:
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
-    measures, folder = _Measures(queries, decode, size, batch_size), Path(root).expanduser()
+    measures, folder = _Measures(queries, decode, size, batches or Batches()), Path(root).expanduser()
     layout = layout_of(folder) if folder.exists() else None
     if layout is None and not folder.is_dir():
         fault = "is a file, not a folder" if folder.exists() else "does not exist"
-        wish = "Name a folder in COCO format, or one with a folder of images for each class."
-        return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
+        wish = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
+        return Examination(
+            root, (Finding("annotations", "error", f"{root} {fault}", (), f"{did_you_mean(folder)} {wish}".strip()),)
+        )
     if layout is None:
         found = examine_folder(folder, split, decode=decode)
         if any(each.severity == "error" for each in found.findings) and (hint := inside(folder)):
             return replace(found, findings=(Finding("annotations", "error", hint.strip()), *found.findings))
-        return found
+        fault = (Finding("annotations", "error", _NO_BOXES, (), _WITH_BOXES),) if needs_boxes else ()
+        return replace(found, findings=(*fault, *found.findings))
     names = layout.splits(folder)
     chosen = names if split is None else (split,)
-    splits = [
-        _examine_split(layout, folder, name, name.startswith("train") or names == (name,), measures) for name in chosen
-    ]
-    findings = [replace(finding, split=each.name) for each in splits for finding in each.findings]
+    trained = [name for name in chosen if name.startswith("train") or name == splits[0] or names == (name,)]
+    examined = [_examine_split(layout, folder, name, name in trained, measures) for name in chosen]
+    findings = [replace(finding, split=each.name) for each in examined for finding in each.findings]
     if split is None:
-        findings += _missing(layout, folder)
-    findings += compare_classes({each.name: each.classes for each in splits if each.classes})
-    findings += look_for_leaks({each.name: each.files for each in splits if each.files})
+        findings += _missing(layout, folder, splits)
+    findings += compare_classes({each.name: each.classes for each in examined if each.classes})
+    findings += look_for_leaks({each.name: each.files for each in examined if each.files})
     order = {name: place for place, name in enumerate(chosen)}
     findings.sort(key=lambda finding: order.get(finding.split, -1))
     title = f"{root}: {layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
     return Examination(title, tuple(findings), {each.name: each.images for each in splits if each.images})
 
 
-def _missing(layout: Layout, root: Path) -> Iterator[Finding]:
+def _missing(layout: Layout, root: Path, splits: tuple[str, str]) -> Iterator[Finding]:
     """The splits that training opens if it is told nothing, and that are not there."""
-    for split, option in (("train", "train-split"), ("val", "split")):
+    for split, option in zip(splits, ("train-split", "split"), strict=True):
         if not layout.has(root, split):
             text = f"there is no split {split!r}, which training opens if it is told no other"
             wish = f"Name one that is there, --data.{option} NAME, or divide the data."
@@ -241,4 +252,4 @@ def _look_at_table(table: Annotations, images: _Images, training: bool, measures
         yield Finding("boxes", "warning", "there is no box, so scores will be NaN", (), "Label some objects.")
     yield from look_at_sizes(sizes, names, measures.size)
     if training:
-        yield from look_at_padding(sizes, measures.batch_size)
+        yield from look_at_padding(sizes, measures.batches)

@@ -15,16 +15,22 @@ from vitjax.doctor.images import Files, look_at_formats, look_for_leaks, look_in
 from vitjax.doctor.report import Examination, Finding, several
 from vitjax.doctor.sizes import look_at_sizes
 
-_CROP = (224, 224)  # what classifiers are trained on
+_CROP = 224  # what classifiers are trained on
 _MENDED = "left out"  # in the lines about what the folder lost; the others only tell how it is read
 
 
-def examine_folder(root: Path, split: str | None, *, decode: bool) -> Examination:
-    """What there is to know of images by class; of a folder that is neither this nor COCO, what was looked for."""
+def examine_folder(
+    root: Path, split: str | None, *, decode: bool, data: ImageFolder | None = None, crop: int = _CROP
+) -> Examination:
+    """What there is to know of images by class; of a folder that is neither this nor COCO, what was looked for.
+
+    `data` opens the folder, an ImageFolder with its defaults if left out; `crop` is the side of what is seen of images.
+    """
     findings, files, most = list[Finding](), dict[str, Files](), None
-    for name in ("train", "val", "test") if split is None else (split,):
+    data = data or ImageFolder(str(root))
+    for name in dict.fromkeys((data.train_split, data.split, "test")) if split is None else (split,):
         try:
-            source = ImageFolder(str(root)).open(name)
+            source = data.open(name)
         except DataError as error:
             if name == "test" != split:  # nothing asks for it
                 continue
@@ -32,15 +38,15 @@ def examine_folder(root: Path, split: str | None, *, decode: bool) -> Examinatio
                 "For detection, put COCO instances beside the images: annotations/instances_train.json, or train.json."
             )
             findings.append(Finding("annotations", "error", str(error), (), wish, name))
-            if name == "train":  # without its classes the other splits mean nothing
+            if name == data.train_split:  # without its classes the other splits mean nothing
                 break
             continue
         files[name] = read_files(source.folder, source.names)
-        training = name.startswith("train")
-        found = [*_look(source, files[name], training, decode)]
+        training = name.startswith("train") or name == data.train_split
+        found = [*_look(source, files[name], training, decode, crop)]
         counts = np.bincount(source.labels, minlength=len(source.classes))
-        most = int(counts.argmax()) if name == "train" else most
-        if name != "train" and most is not None:
+        most = int(counts.argmax()) if training else most
+        if not training and most is not None:
             found.append(_baseline(source, most, counts))
         findings += [replace(finding, split=name) for finding in found]
     findings += look_for_leaks(files)
@@ -57,7 +63,7 @@ def _baseline(source: FolderImages, label: int, counts: Int[np.ndarray, " classe
     return Finding("objects", "ok", text)
 
 
-def _look(source: FolderImages, files: Files, training: bool, decode: bool) -> Iterator[Finding]:
+def _look(source: FolderImages, files: Files, training: bool, decode: bool, crop: int) -> Iterator[Finding]:
     text = f"{several(len(source), 'image')} of {several(len(source.classes), 'class', 'classes')}"
     yield Finding("annotations", "ok", text)
     counts = np.bincount(source.labels, minlength=len(source.classes))
@@ -70,4 +76,4 @@ def _look(source: FolderImages, files: Files, training: bool, decode: bool) -> I
     if turned:
         yield Finding("images", "note", f"{several(len(turned), 'image')} turned upright by EXIF", turned)
     if files.names:
-        yield from look_at_sizes(np.array([facts.size for facts in files.facts], np.int32), files.names, _CROP)
+        yield from look_at_sizes(np.array([facts.size for facts in files.facts], np.int32), files.names, (crop, crop))

@@ -12,7 +12,8 @@ from jaxtyping import Bool
 from vitjax.data.annotations import AnnotatedImages
 from vitjax.data.errors import Tally
 
-Severity = Literal["ok", "note", "warning", "error"]
+Severity = Literal["ok", "note", "hint", "warning", "error"]
+"""A hint says what would do better; with a warning something is lost, of the data or of what scores mean."""
 Group = Literal["annotations", "images", "boxes", "objects", "sizes"]
 
 _WIDTH = 120
@@ -35,8 +36,8 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
     "skipped annotations without image_id, category_id or four numbers as bbox": (
         "annotations", "warning", "Add what is missing; bbox is [x, y, width, height] in pixels."),
     "joined images that are listed under several ids": (
-        "images", "warning", "List each file once, and give all its annotations that id."),
-    "skipped annotations that joined images have twice": ("annotations", "warning", "Remove the copies."),
+        "images", "hint", "List each file once, and give all its annotations that id."),
+    "skipped annotations that joined images have twice": ("annotations", "hint", "Remove the copies."),
     "made boxes from segmentation": ("boxes", "note", ""),
     "skipped annotations of an unknown image": (
         "annotations", "warning", "Add the images to the json, or remove the annotations."),
@@ -113,7 +114,7 @@ class Examination:
 
     @property
     def exit_code(self) -> int:
-        """0 if there is nothing beyond notes, 1 if there are warnings, 2 if there are errors."""
+        """0 if nothing is lost, 1 if there are warnings, 2 if there are errors."""
         severities = {finding.severity for finding in self.findings}
         return 2 if "error" in severities else int("warning" in severities)
 
@@ -127,7 +128,7 @@ class Examination:
             for finding in own:
                 lines += _lines(finding, width)
         counts = Counter(finding.severity for finding in self.findings)
-        found = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in ("error", "warning", "note")
+        found = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in ("error", "warning", "hint", "note")
                  if counts[kind]]  # fmt: skip
         verdict = f"{', '.join(found) or 'Nothing found'}: the data {_VERDICTS[self.exit_code]}."
         return "\n".join([*lines, "", verdict])
@@ -168,7 +169,7 @@ def _lines(finding: Finding, width: int) -> list[str]:
     head = f"  {finding.severity:<7}  " + (f"{finding.split:<{width}}  " if width else "")
     margin = " " * len(head)
     lines = textwrap.wrap(finding.line(), _WIDTH, initial_indent=head, subsequent_indent=margin, break_on_hyphens=False)
-    if finding.wish and finding.severity in ("warning", "error"):
+    if finding.wish and finding.severity in ("hint", "warning", "error"):
         lines += textwrap.wrap(
             finding.wish, _WIDTH, initial_indent=f"{margin}-> ", subsequent_indent=f"{margin}   ",
             break_on_hyphens=False,

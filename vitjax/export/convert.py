@@ -1,18 +1,24 @@
 """A model from one layout to another: run folders, official files, and folders in Hugging Face's layout."""
 
 import dataclasses
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
 from vitjax.data.errors import DataError
+from vitjax.families.family import Notes
 from vitjax.families.huggingface.folder import write_folder
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
+from vitjax.formats.tables import PublishedError
 from vitjax.runs.experiment import Experiment
+from vitjax.runs.identity import changed_fields
+from vitjax.runs.own_file import write_own
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.runs.run_folder import checkpoints_of, write_run
+from vitjax.runs.serialize import to_json
 from vitjax.tasks import experiment_of
 
 OFFICIAL = (".pth", ".safetensors")
@@ -23,8 +29,9 @@ Layout = Literal["run", "official", "huggingface"]
 def convert(source: str, out: Path, *, to: Layout | None = None, step: int | None = None) -> ModelFile:
     """Reads the model `source` and writes it to `out`; gives what was read.
 
-    Without `to`, a name in .pth or .safetensors asks for the official layout, and any other for a run folder. For
-    Hugging Face's layout only the detector of a model with masks is taken.
+    Without `to`, a name in .pth or .safetensors asks for the official layout, or for vitjax's own names where no
+    published code has the model, and any other for a run folder. For Hugging Face's layout only the detector of a model
+    with masks is taken.
 
     Raises:
         CannotWrite or DataError: there is no such model, or `out` cannot be written; what was there stays.
@@ -35,14 +42,38 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
         raise DataError(f"an official file ends in {' or '.join(OFFICIAL)}; got {out}.")
     with writing(out, "OUT", file=layout == "official"):
         file = read_model(source, step=step)
-        if layout == "official":
+        if to == "official":
             write_official(file, out)
+        elif layout == "official":
+            file = dataclasses.replace(file, notes=(*file.notes, *_write_file(file, out)))
         elif layout == "huggingface":
             file = file.without_masks()
             write_folder(out, file)
         else:
             write_run_folder(file, out)
     return file
+
+
+def _write_file(file: ModelFile, out: Path) -> Notes:
+    """Writes official names where a published code has the model, else our own; gives lines on that for people."""
+    try:
+        again = write_official(file, out, readable=True)
+    except PublishedError as error:
+        write_own(out, file.variables, default_experiment(file), file.classes)
+        return (
+            f"note: no published code has this model ({_reason(error)}), so the tensors have vitjax's own names: "
+            "vitjax reads the file as it reads a run, torch and safetensors see tensors",
+        )
+    assert again is not None
+    lines = changed_fields(to_json(file.model), to_json(again.model))
+    said = [line.replace(" there, ", " here, ").removesuffix(" now") for line in lines]
+    return tuple(f"note: no tensor tells of {line} when read" for line in said)
+
+
+def _reason(error: Exception) -> str:
+    """What does not fit, in less than a line."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+    return textwrap.shorten(lines[min(1, len(lines) - 1)], 120, placeholder=" ...")
 
 
 def write_run_folder(file: ModelFile, run: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vitjax.data.errors import DataError
 from vitjax.data.memory import SUFFIXES as IMAGES
+from vitjax.data.near import did_you_mean
 from vitjax.inference.video import SUFFIXES as VIDEOS
 
 _KINDS = f"images ({', '.join(IMAGES)}) and videos ({', '.join(VIDEOS)})"
@@ -22,7 +23,7 @@ def find_inputs(names: Sequence[str]) -> list[Path]:
         DataError: a name is none of these, or there is nothing in or behind it.
     """
     if not names:
-        raise DataError("name at least one image, video, folder or pattern: vitjax predict RUN IMAGE ...")
+        raise DataError("name at least one image, video, folder or pattern: vitjax predict MODEL IMAGE ...")
     found: dict[str, Path] = {}
     for name in names:
         for path in _behind(name):
@@ -70,7 +71,7 @@ def _behind(name: str) -> list[Path]:
             raise DataError(f"the folder {path} holds no image or video; known are {_KINDS}.")
         return inside
     if not any(sign in name for sign in "*?["):
-        raise DataError(f"there is no image, video or folder {path}.")
+        raise DataError(f"there is no image, video or folder {path}.{did_you_mean(path)}")
     inside = _known(map(Path, glob.iglob(name, recursive=True)))
     if not inside:
         raise DataError(f"no image or video fits the pattern {name}; known are {_KINDS}.")

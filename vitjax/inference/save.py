@@ -70,13 +70,16 @@ def save(
 
     Raises:
         FieldError: the task does not know what is asked for, or `every` is no number of frames.
-        DataError: a video cannot be read or written, or a picture would overwrite what it is made of.
+        DataError: a video cannot be read or written, no image can be read, or a picture would overwrite what it is
+            made of.
     """
     require_positive(every=every)
     predictor.task.allow(asked)
     saved, began, about = Saved(), time.monotonic(), predictor.task.about
     asked = replace(asked, top=asked.top or about.top)
     images, videos = _opened(paths, predictor, saved)
+    if not images and not videos:
+        saved.require_any()  # before earlier results are replaced by none
     pictures: list[Path | None] = [None] * (len(images) + len(videos))
     if about.draws:
         pictures = [*picture_paths([*images, *(video.path for video in videos)], out)]
@@ -89,6 +92,7 @@ def save(
         first_id = len(images) + 1
         for video, picture in zip(videos, pictures[len(images) :], strict=True):
             first_id += run.video(video, picture, first_id, every)
+    saved.require_any()
     saved.seconds = time.monotonic() - began
     return saved
 
@@ -118,7 +122,7 @@ class _Run:
         ):
             ready[record] = None
             if found is None:
-                self.saved.unreadable.append(str(paths[record]))
+                self.saved.unreadable[str(paths[record])] = _cause(source, record)
             else:
                 picture = pictures[record]
                 kept = task.kept(found, self.asked)
@@ -189,6 +193,15 @@ def _film(video: Video, picture: Path | None) -> AbstractContextManager[Callable
     return written_video(picture, height=video.height * scale, width=video.width * scale, rate=video.rate)
 
 
+def _cause(source: Source, record: int) -> str:
+    """Why an image that could not be decoded cannot be: it is read once more, in this process."""
+    try:
+        source[record]
+    except DataError as error:
+        return str(error)
+    return f"{source.name(record)} could not be read at first, and then could."
+
+
 def _opened(paths: Sequence[Path], predictor: Predicts, saved: Saved) -> tuple[list[Path], list[Video]]:
     """The images whose header reads as one, and the videos; other files are noted as unreadable."""
     images, videos = [], []
@@ -201,6 +214,6 @@ def _opened(paths: Sequence[Path], predictor: Predicts, saved: Saved) -> tuple[l
         try:
             Pictures([path], predictor.classes)
             images.append(path)
-        except DataError:
-            saved.unreadable.append(str(path))
+        except DataError as error:
+            saved.unreadable[str(path)] = str(error)
     return images, videos

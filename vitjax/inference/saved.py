@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from vitjax.data.errors import DataError
+
 
 @dataclass
 class Saved:
     """How much was written; `drawn` counts what is shown on pictures, of videos on the frames looked at.
 
-    `notes` are lines for people.
+    `unreadable` has the files that were left out with the cause of each, `notes` are lines for people.
     """
 
     images: int = 0
@@ -15,7 +17,7 @@ class Saved:
     frames: int = 0
     drawn: int = 0
     seconds: float = 0.0
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -24,6 +26,17 @@ class Saved:
         frames = f"{_counted(self.frames, 'frame')} of {_counted(self.videos, 'video')}"
         images = _counted(self.images, "image")
         return images if not self.videos else f"{images} and {frames}" if self.images else frames
+
+    def require_any(self) -> None:
+        """Passes where something could be read.
+
+        Raises:
+            DataError: nothing could; the message has the first cause.
+        """
+        if self.unreadable and not (self.images or self.frames):
+            many = len(self.unreadable)
+            told = "the only file cannot" if many == 1 else f"none of the {many} files can"
+            raise DataError(f"{told} be read: {next(iter(self.unreadable.values()))}")
 
     @property
     def speed(self) -> str:

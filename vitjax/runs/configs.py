@@ -1,5 +1,6 @@
 """Config files: found by name or path, and overridden from the command line."""
 
+import ast
 import dataclasses
 import difflib
 import importlib.util
@@ -21,14 +22,11 @@ weights of the run in --workdir, with this experiment: the way on with another l
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """A config file: its name, what its docstring says, the experiment that it makes, where it is and all its text."""
+class Described:
+    """A config file's name, and what its docstring says."""
 
     name: str
     text: str
-    experiment: Experiment
-    path: Path
-    source: str
 
     @property
     def title(self) -> str:
@@ -41,6 +39,15 @@ class Config:
         return next((line.removeprefix(f"{label}:").strip() for line in lines if line.startswith(f"{label}:")), "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Config(Described):
+    """A config file with the experiment that it makes, where it is and all its text."""
+
+    experiment: Experiment
+    path: Path
+    source: str
+
+
 def folder() -> Path:
     """Where the named configs lie: beside the package in a checkout, inside it when installed."""
     package = Path(vitjax.__file__).resolve().parent
@@ -51,6 +58,12 @@ def folder() -> Path:
 def names() -> list[str]:
     """The names of all configs."""
     return sorted(path.stem for path in folder().glob("*.py") if path.stem != "__init__")
+
+
+def described() -> list[Described]:
+    """What every named config says of itself; none is run, so this takes no time."""
+    sources = {name: (folder() / f"{name}.py").read_text(encoding="utf-8") for name in names()}
+    return [Described(name, ast.get_docstring(ast.parse(source)) or "") for name, source in sources.items()]
 
 
 def load_config(name: str) -> Config:

@@ -1,7 +1,9 @@
 """What makes two starts the same run: the fields of their experiments, and what their labels mean."""
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vitjax.data.source import Classes
@@ -14,6 +16,7 @@ MAY_CHANGE = frozenset(
     "evaluation_batch_size workdir pretrained from_scratch".split()
 )
 _START = ("init_from", "match_classes")  # only a run without a checkpoint reads them
+_PLACES = ("data.root", "data.data_dir", "init_from")  # paths, which other words may name as well
 
 
 def differences(before: Any, now: Any) -> list[str]:
@@ -22,8 +25,25 @@ def differences(before: Any, now: Any) -> list[str]:
     The source of the first weights may be left out when a run goes on, and is then what it was.
     """
     free = MAY_CHANGE if now["init_from"] else MAY_CHANGE.union(_START)
-    found = _differences(before, now, "")
-    return [f"{name}: {old} there, {new} now" for name, old, new in found if name not in free]
+    return [line for line in changed_fields(before, now) if line.partition(":")[0] not in free]
+
+
+def _is_moved(name: str, old: Any, new: Any) -> bool:
+    """Whether a field has two names of one place, or data have moved: their old place is no longer there.
+
+    Runs of earlier versions have paths as they were given, perhaps from another working directory.
+    """
+    if name not in _PLACES or not all(isinstance(path, str) and path for path in (old, new)):
+        return False
+    before, now = (Path(os.path.normpath(os.path.expanduser(path))) for path in (old, new))
+    if not before.is_absolute():
+        return before.parts == now.parts[-len(before.parts) :]
+    return before == Path(os.path.abspath(now)) or (name != "init_from" and not before.exists())
+
+
+def changed_fields(before: Any, now: Any) -> list[str]:
+    """One line for each field in which two parts of experiments, as JSON, differ."""
+    return [f"{name}: {old} there, {new} now" for name, old, new in _differences(before, now, "")]
 
 
 def class_differences(before: Classes, now: Classes, most: int = 5) -> list[str]:
@@ -43,7 +63,7 @@ def _class(row: tuple[str, int] | None) -> str:
 def _differences(before: Any, now: Any, name: str) -> Iterator[tuple[str, str, str]]:
     kinds = [_renamable(each.get("class")) if isinstance(each, dict) else None for each in (before, now)]
     if None in kinds:
-        if before != now:
+        if before != now and not _is_moved(name, before, now):
             yield name, _shown(before), _shown(now)
     elif kinds[0] != kinds[1]:
         yield name or "experiment", _shown(before), _shown(now)

@@ -15,6 +15,7 @@ from vitjax.formats.tables import TensorFile, from_published, renamed_norms
 from vitjax.formats.tensor_files import read_tensors
 from vitjax.runs.adapt import Adapted, adapt, is_class_bias
 from vitjax.runs.backbones import require_backbone
+from vitjax.runs.own_file import own_model
 from vitjax.runs.read_model import find, not_finite, read_checkpoint, read_model
 from vitjax.runs.run_folder import is_run
 
@@ -43,8 +44,12 @@ def read_weights(source: str | Path) -> Weights:
     """
     found = find(source)
     file = timm_file(found.path) if found.kind == "huggingface" else None
-    if file is not None or found.kind == "file":
-        return _published(file or read_tensors(found.path))
+    if found.kind == "file":
+        file = read_tensors(found.path)
+    if file is not None and (own := own_model(file)) is None:
+        return _published(file)
+    if file is not None:
+        return Weights(own.variables, own.classes)
     if found.kind == "run" and not is_run(found.path):
         return Weights(read_checkpoint(found.path, found.step)[0], None)
     model = read_model(found.path, step=found.step).without_masks()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def open_run(run: Path, experiment: Experiment, classes: Classes, *, config: Con
     """Holds the run folder for this process, where the experiment and the classes of its data are those of its run.
 
     A folder without checkpoints holds nothing that could be falsified, and takes any. Nothing but the lock is written.
+    Data are named by absolute paths from here on; those that have moved are the same.
 
     Raises:
         AnotherRun: a field differs that must not change between two starts of one run, or a label.
@@ -50,6 +52,7 @@ def open_run(run: Path, experiment: Experiment, classes: Classes, *, config: Con
         CannotWrite: the folder cannot be made.
         DataError: the folder's experiment cannot be read.
     """
+    experiment = dataclasses.replace(experiment, data=_placed(experiment.data))
     content = to_json(experiment)
     _require_readable(content)
     with contextlib.suppress(UnknownClass):  # of a user: whoever reads the run names the config
@@ -79,6 +82,14 @@ def require_same_run(run: Path, experiment: Experiment, classes: Classes) -> Non
             "--match-classes True where classes changed their places)."
         )
         raise AnotherRun("\n  ".join([f"{run} holds another run:", *lines]) + f"\n{wish}")
+
+
+def _placed(data: Any) -> Any:
+    """Data whose folder is an absolute path, so that the run can be used from any working directory."""
+    given = {name: getattr(data, name, None) for name in ("root", "data_dir")}
+    paths = {name: os.path.expanduser(path) for name, path in given.items() if isinstance(path, str) and path}
+    there = {name: os.path.abspath(path) for name, path in paths.items() if os.path.isdir(path)}
+    return dataclasses.replace(data, **there) if there else data
 
 
 def _going_on(run: Path, experiment: Experiment) -> Experiment:

@@ -10,15 +10,17 @@ import numpy as np
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
+from vitjax.data.near import did_you_mean, near_path
 from vitjax.families.huggingface import hub
 from vitjax.families.huggingface.folder import WEIGHTS, is_folder, read_folder
 from vitjax.families.identify import identify
 from vitjax.families.installed import WHEELS, installed, is_installable
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
-from vitjax.formats.tables import PublishedError
+from vitjax.formats.tables import PublishedError, TensorFile
 from vitjax.formats.tensor_files import read_tensors, write_tensors
 from vitjax.runs.judgement import with_best_threshold
+from vitjax.runs.own_file import own_model
 from vitjax.runs.run_folder import checkpoints_of, is_run, read_run, run_and_step
 
 
@@ -50,8 +52,14 @@ def find(source: str | Path) -> Found:
     if path.is_dir():
         raise DataError(
             f"{path} is neither a run folder nor one with config.json and weights in Hugging Face's layout."
+            f"{_runs_in(path)}"
         )
-    if hub.is_repository(str(source)):
+    near, repository = near_path(path), hub.is_repository(str(source))
+    if near is not None and (is_run(near) or not (repository or is_installable(str(source)))):
+        raise DataError(f"there is no {source}. Did you mean {near}?")
+    if len(path.parts) > 1 and (runs := _runs_in(path.parent)):
+        raise DataError(f"there is no {source}.{runs}")
+    if repository:
         return Found("huggingface", hub.fetch(str(source)))
     if is_installable(str(source)):
         return Found("file", installed(str(source)))
@@ -61,26 +69,43 @@ def find(source: str | Path) -> Found:
     )
 
 
+def _runs_in(folder: Path) -> str:
+    """A sentence with the first runs in a folder, a blank before it; "" where there is none."""
+    runs = sorted(str(each) for each in folder.iterdir() if is_run(each)) if folder.is_dir() else []
+    return f" The runs in {folder} are {', '.join([*runs[:5], *['...'] * (len(runs) > 5)])}." if runs else ""
+
+
 def read_model(source: str | Path, *, step: int | None = None) -> ModelFile:
     """The model of a run folder, an official file, or a folder or repository in Hugging Face's layout.
 
     Of a run the best checkpoint is taken, or that of `step`. Files are .pth, .safetensors or .npz with the names of the
-    official code of a family.
+    official code of a family, or with vitjax's own.
 
     Raises:
         DataError: there is nothing of the kind, or it cannot be read.
         PublishedError: the tensors are not those of a model that is known; all that do not fit are listed.
     """
     if step is not None and not is_run(Path(source)):
-        raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.")
+        meant = did_you_mean(Path(source))
+        raise DataError(f"{source} is not a run folder, so it has no checkpoint of step {step}.{meant}")
     found = find(source)
     if found.kind == "run":
         file = _read_run(found.path, found.step if step is None else step)
     else:
-        file = identify(read_tensors(found.path)) if found.kind == "file" else read_folder(found.path)
+        file = read_file(found.path) if found.kind == "file" else read_folder(found.path)
         file = dataclasses.replace(file, origin=str(source))
     said = not_finite(flatten(file.variables))
     return dataclasses.replace(file, notes=(*file.notes, f"note: {source} {said}")) if said else file
+
+
+def read_file(path: Path) -> ModelFile:
+    """The model of a file with the names of an official code, or with our own.
+
+    Raises:
+        DataError or PublishedError: as `read_model`.
+    """
+    tensors = read_tensors(path)
+    return own_model(tensors) or identify(tensors)
 
 
 def not_finite(arrays: Mapping[str, Any]) -> str | None:
@@ -116,8 +141,10 @@ def _variables(store: Store, step: int) -> dict[str, Any]:
     return {"params": unflatten(flatten(trained) | flatten(frozen)), **constants}
 
 
-def write_official(file: ModelFile, path: Path) -> None:
+def write_official(file: ModelFile, path: Path, *, readable: bool = False) -> ModelFile | None:
     """Writes the weights with official names as .pth or .safetensors, shared heads under all their names.
+
+    With `readable` only what can be read again as a model of these shapes, which then is given.
 
     Raises:
         PublishedError: the official code has no such model.
@@ -127,7 +154,9 @@ def write_official(file: ModelFile, path: Path) -> None:
     if family is None or family.official is None:
         raise PublishedError(f"there is no official layout for a {type(file.model).__name__}.")
     tensors = family.official.tensors_of(file.model, file.variables)
+    again = identify(TensorFile(dict(tensors), {}, path.name)) if readable else None
     write_tensors(path, dict(sorted(tensors.items())), under=family.official.under)
+    return again
 
 
 def _read_run(run: Path, step: int | None) -> ModelFile:

@@ -111,7 +111,7 @@ def read_run(run: Path) -> tuple[Experiment, Classes]:
         UnknownClass: it has a class of a config that has not been loaded.
     """
     content = _content(run)
-    return _experiment(run, content), _classes(run, content)
+    return experiment_in(content, run / _FILE, _where(run)), classes_in(content, run / _FILE)
 
 
 def read_stored(run: Path) -> Stored:
@@ -122,10 +122,10 @@ def read_stored(run: Path) -> Stored:
     """
     content = _content(run)
     try:
-        experiment = to_json(_experiment(run, content))
+        experiment = to_json(experiment_in(content, run / _FILE))
     except UnknownClass:
         experiment = content["experiment"]
-    return Stored(experiment, _classes(run, content))
+    return Stored(experiment, classes_in(content, run / _FILE))
 
 
 def _content(run: Path) -> dict[str, Any]:
@@ -143,22 +143,33 @@ def _content(run: Path) -> dict[str, Any]:
     return content
 
 
-def _experiment(run: Path, content: dict[str, Any]) -> Experiment:
+def experiment_in(content: dict[str, Any], place: Path, hint: str = "") -> Experiment:
+    """The experiment in what has been read from a place; `hint` says where the text of its config is.
+
+    Raises:
+        DataError: it cannot be read.
+        UnknownClass: it has a class of a config that has not been loaded.
+    """
     try:
         return from_json(content["experiment"], Experiment)
     except UnknownClass as error:
-        raise UnknownClass(f"{run / _FILE}, {error}{_where(run)}") from error
+        raise UnknownClass(f"{place}, {error}{hint}") from error
     except (NoExperiment, RecursionError) as error:
-        raise DataError(f"{run / _FILE} cannot be read: {error} It may be of another version of vitjax.") from error
+        raise DataError(f"{place} cannot be read: {error} It may be of another version of vitjax.") from error
 
 
-def _classes(run: Path, content: dict[str, Any]) -> Classes:
+def classes_in(content: dict[str, Any], place: Path) -> Classes:
+    """The classes in what has been read from a place.
+
+    Raises:
+        DataError: there are none.
+    """
     try:
         names, ids = (tuple(content["classes"][key]) for key in ("names", "category_ids"))
     except (KeyError, TypeError) as error:
-        raise DataError(f"{run / _FILE} cannot be read: it has no 'classes' with names and category_ids.") from error
+        raise DataError(f"{place} cannot be read: it has no 'classes' with names and category_ids.") from error
     if len(names) != len(ids) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{run / _FILE} cannot be read: classes need as many names, which are texts, as category_ids.")
+        raise DataError(f"{place} cannot be read: classes need as many names, which are texts, as category_ids.")
     return Classes(names, ids)
 
 

@@ -22,7 +22,8 @@ def fetch(repo_id: str) -> Path:
         from huggingface_hub import errors, snapshot_download
     except ImportError as error:
         raise DataError(
-            f"fetching {repo_id} needs huggingface_hub: pip install huggingface_hub; or give a folder that is there."
+            f"there is no {repo_id} here, and fetching it from Hugging Face needs pip install huggingface_hub; "
+            "else give a folder that is there."
         ) from error
     patterns = [CONFIG, PROCESSOR, "model*.safetensors", f"{WEIGHTS[0]}.index.json"]
     try:
