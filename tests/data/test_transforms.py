@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vitjax.data.errors import DataError
+from vitjax.data.geometry import Geometry, resize_image, resize_labels
 from vitjax.data.source import Sample
-from vitjax.data.transforms import Augmentation, Geometry, Resize, draw, resize_image, resize_labels, resized_size
+from vitjax.data.transforms import Augmentation, Resize, draw, resized_size
 
 SIDES = st.integers(1, 700)
 

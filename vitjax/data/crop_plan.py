@@ -59,6 +59,7 @@ class CropTrainPlan:
     crop: RandomCrop
     seed: int = 0
     parts: ClassVar[int] = 1
+    images_in_one: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""
