@@ -35,13 +35,13 @@ def draw_tiles(
     height, width = canvas
     down, across = (_inside(side, rng.uniform(*mosaic.center)) for side in canvas)
     windows = np.array([(y, x) for y in (down, height - down) for x in (across, width - across)])
-    flips = draw_flips(augmentation, rng.random((4, 4)))
+    flips, upright = draw_flips(augmentation, rng.random((4, 4)), sizes)
     factors = rng.uniform(*mosaic.factors, 4)
     canvases = np.tile(np.array(canvas), (4, 1))
-    resized, crop, place = fit_to_canvas(flips.upright(sizes), canvases, factors, rng.random((4, 2)), windows)
+    resized, crop, place = fit_to_canvas(upright, canvases, factors, rng.random((4, 2)), windows)
     visible = np.full(4, augmentation.least_visible)
     no = np.zeros(4, bool)
-    return Geometries(sizes, flips.flip, resized, crop, windows, flips.vertical, flips.turns, place, visible, no)
+    return Geometries(sizes, *flips, resized, crop, windows, place, visible, no)
 
 
 def fit_to_canvas(

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int, UInt8
 
 from vitjax.data.augmentation_parts import ColorJitter, Cutout
 from vitjax.data.canvas import draw_tiles
+from vitjax.data.errors import DataError
 from vitjax.data.geometry import FILL, Geometries, Geometry
-from vitjax.data.source import NO_LABEL, Sample
+from vitjax.data.source import NO_LABEL, Sample, Source
 from vitjax.data.transforms import Augmentation
 
 # Luminance and the two axes of colour. Source: NTSC 1953.
@@ -38,26 +39,29 @@ class FinishedCut:
         """
         return self.geometry.apply(sample, name)
 
-    def finish(self, samples: Sequence[Sample | None]) -> Sample:
-        """The sample of the batch from that of the record and those of `others`, grey where one is None.
+    def finish(self, sample: Sample, source: Source) -> tuple[Sample, int | None]:
+        """The sample of the batch from that of the record, and one of `others` that could not be read, if any.
+
+        In a mosaic it leaves a grey quarter.
 
         Raises:
-            FieldError: the user's own transform gives what is no sample of this size.
+            FieldError: the user's own transform gives what is no sample of this size and these classes.
         """
-        sample = samples[0] if len(samples) == 1 else self._joined(samples)
-        assert sample is not None
-        rng, part = _generator(*self.seed, 1), self.augmentation
-        chances = rng.random(2)
-        if chances[0] < part.color_jitter.probability:
-            sample = replace(sample, image=recolored(sample.image, part.color_jitter, rng.random(4)))
-        if chances[1] < part.cutout.probability:
-            sample = cut_out(sample, part.cutout, _generator(*self.seed, 2), part.least_visible)
+        broken = None
+        if self.others:
+            parts = [sample, *(_read(source, *other) for other in self.others)]
+            broken = next((other[0] for other, part in zip(self.others, parts[1:], strict=True) if part is None), None)
+            sample = self._joined(parts)
+        chances, parts_of = _generator(*self.seed, 1).random(6), self.augmentation
+        if chances[0] < parts_of.color_jitter.probability:
+            sample = replace(sample, image=recolored(sample.image, parts_of.color_jitter, chances[2:]))
+        if chances[1] < parts_of.cutout.probability:
+            sample = cut_out(sample, parts_of.cutout, _generator(*self.seed, 2), parts_of.least_visible)
         if self.own is not None:
             from vitjax.data.own_transform import transformed
 
-            assert part.own is not None
-            sample = transformed(sample, self.own, part.own, _generator(*self.seed, 3))
-        return sample
+            sample = transformed(sample, self.own, str(parts_of.own), _generator(*self.seed, 3), source.classes)
+        return sample, broken
 
     def _joined(self, samples: Sequence[Sample | None]) -> Sample:
         tiles = [self.geometry, *(other for _, other in self.others)]
@@ -111,6 +115,13 @@ class FinishedCuts:
         tiles = draw_tiles(self.augmentation, rng, sizes, geometry.output)
         others = tuple((record, tiles[place]) for place, record in enumerate(records, start=1))
         return FinishedCut(tiles[0], others, self.augmentation, self.own, seed)
+
+
+def _read(source: Source, record: int, geometry: Geometry) -> Sample | None:
+    try:
+        return geometry.apply(source[record], source.name(record))
+    except DataError:
+        return None
 
 
 def recolored(

@@ -107,11 +107,11 @@ class Geometries:
 
     source: Int[np.ndarray, "images 2"]
     flip: Bool[np.ndarray, " images"]
+    vertical_flip: Bool[np.ndarray, " images"]
+    turns: Int[np.ndarray, " images"]
     resized: Int[np.ndarray, "images 2"]
     crop: Int[np.ndarray, "images 4"]
     output: Int[np.ndarray, "images 2"]
-    vertical_flip: Bool[np.ndarray, " images"]
-    turns: Int[np.ndarray, " images"]
     place: Int[np.ndarray, "images 2"]
     visible: Float[np.ndarray, " images"]
     mosaic: Bool[np.ndarray, " images"]
@@ -126,17 +126,9 @@ class Geometries:
             (int(a[image, 0]), int(a[image, 1])) for a in (self.source, self.resized, self.output, self.place)
         )
         top, left, height, width = self.crop[image].tolist()
-        return Geometry(
-            source,
-            bool(self.flip[image]),
-            resized,
-            (top, left, height, width),
-            output,
-            bool(self.vertical_flip[image]),
-            int(self.turns[image]),
-            None if place[0] < 0 else place,
-            float(self.visible[image]),
-        )
+        flips = bool(self.vertical_flip[image]), int(self.turns[image])
+        ends = None if place[0] < 0 else place, float(self.visible[image])
+        return Geometry(source, bool(self.flip[image]), resized, (top, left, height, width), output, *flips, *ends)
 
     def take(self, images: Int[np.ndarray, " chosen"]) -> "Geometries":
         """The geometries of the chosen images, in the order of choice."""

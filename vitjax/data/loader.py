@@ -224,13 +224,7 @@ def _prepare(source: Source, step: StepPlan, row: int) -> _Prepared:
     whole = source[record]
     sample, broken = cut.apply(whole, source.name(record)), None
     if isinstance(cut, Finishing):
-        parts: list[Sample | None] = [sample]
-        for other, other_cut in cut.others:
-            try:
-                parts.append(other_cut.apply(source[other], source.name(other)))
-            except DataError:
-                parts, broken = [*parts, None], other
-        sample = cut.finish(parts)
+        sample, broken = cut.finish(sample, source)
     return _Prepared(record, whole.image.shape[:2], sample, broken)
 
 

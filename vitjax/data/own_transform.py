@@ -14,28 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vitjax.data.source import Sample
+from vitjax.data.source import Classes, Sample
 from vitjax.errors import FieldError
 
 _CONFIG = "vitjax_config_"  # what the module of a loaded config begins with
 _WISH = "name a function of a Sample, or an albumentations pipeline, as module.name or, of a config, by its name alone"
-
-
-def name_of(own: object) -> str:
-    """The name by which `found` finds an object: alone where it stands in a config or script, else with its module.
-
-    Raises:
-        FieldError: it has none.
-    """
-    for module in _loaded():
-        for name, value in vars(module).items():
-            if value is own:
-                return name
-    dotted = f"{getattr(own, '__module__', None)}.{getattr(own, '__qualname__', None)}"
-    with contextlib.suppress(FieldError):
-        if found(dotted) is own:
-            return dotted
-    raise FieldError(f"augmentation.own {own!r} has no name to be found by; define it at the top level of the config")
 
 
 def found(name: str) -> Callable[..., Any]:
@@ -46,32 +29,36 @@ def found(name: str) -> Callable[..., Any]:
     Raises:
         FieldError: there is none, or it cannot be called.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise FieldError(f"augmentation.own {name!r} is no dotted name; {_WISH}")
     path, _, last = name.rpartition(".")
     holders = [_module(name, path)] if path else _loaded()
     own = next((getattr(holder, last) for holder in holders if hasattr(holder, last)), None)
     if own is None or not callable(own) or isinstance(own, type):
         got = "there is no such thing" if own is None else f"it is {own!r}"
         raise FieldError(f"augmentation.own {name!r}: {got}; {_WISH}")
-    if _is_pipeline(own) and _boxes_of(own) is None:
-        wish = "BboxParams(format='pascal_voc', label_fields=['labels'])"
-        raise FieldError(f"augmentation.own {name!r}: the pipeline does not move boxes; give it bbox_params={wish}")
     return own
 
 
-def transformed(sample: Sample, own: Callable[..., Any], name: str, rng: np.random.Generator) -> Sample:
+def transformed(
+    sample: Sample, own: Callable[..., Any], name: str, rng: np.random.Generator, classes: Classes | None = None
+) -> Sample:
     """What the user's transform makes of a sample; boxes end at the rim, and those without area are left out.
 
     What it draws from `rng`, from `random` or from NumPy's global generator is the same for the same `rng`.
 
     Raises:
-        FieldError: what it gives is no sample, or of another size.
+        FieldError: what it gives is no sample, or of another size, or has a label that is none of the classes.
     """
+    if _is_pipeline(own) and len(sample.boxes) and _boxes_of(own) is None:
+        wish = "BboxParams(format='pascal_voc', label_fields=['labels'])"
+        raise FieldError(f"augmentation.own {name!r}: the pipeline does not move boxes; give it bbox_params={wish}")
     with _seeded(rng):
         if _is_pipeline(own):
             after = _through_pipeline(sample, own, int(rng.integers(2**32)))
         else:
             after = own(sample, rng) if _takes_two(own) else own(sample)
-    if problem := _problem(sample, after):
+    if problem := _problem(sample, after, classes):
         raise FieldError(f"augmentation.own {name!r} gave {problem}")
     height, width = sample.image.shape[:2]
     boxes = np.asarray(after.boxes, np.float32).reshape(-1, 4).clip(0, np.array([width, height] * 2, np.float32))
@@ -79,11 +66,10 @@ def transformed(sample: Sample, own: Callable[..., Any], name: str, rng: np.rand
     return replace(after, boxes=boxes[kept], labels=np.asarray(after.labels, np.int32)[kept])
 
 
-def _problem(before: Sample, after: Any) -> str | None:
+def _problem(before: Sample, after: Any, classes: Classes | None) -> str | None:
     """What is wrong with an answer, and what would be right; None if nothing is."""
     if not isinstance(after, Sample):
         return f"{type(after).__name__}; give a Sample"
-    shape = before.image.shape
     for part, was, now in (("image", before.image, after.image), ("label_map", before.label_map, after.label_map)):
         if was is None and now is None:
             continue
@@ -94,30 +80,28 @@ def _problem(before: Sample, after: Any) -> str | None:
     boxes, labels = np.asarray(after.boxes), np.asarray(after.labels)
     if boxes.size != 4 * labels.size or labels.ndim != 1 or not np.isfinite(boxes.astype(float)).all():
         return f"boxes of shape {boxes.shape} and labels of shape {labels.shape}; give finite (n, 4) and (n,)"
-    if len(labels) and not set(labels.tolist()) <= set(before.labels.tolist()):
-        strange = sorted(set(labels.tolist()) - set(before.labels.tolist()))
-        return f"the label {strange[0]} on an image of {shape[1]}x{shape[0]} that has none such; keep the labels"
-    return None
+    top = len(classes) - 1 if classes else int(labels.max(initial=0))
+    strange = [label for label in labels.tolist() if label not in range(top + 1)]
+    return f"the label {strange[0]}; labels are whole numbers from 0 to {top}" if strange else None
 
 
 def _through_pipeline(sample: Sample, pipeline: Any, seed: int) -> Sample:
     """The sample after an albumentations pipeline, whose own format of boxes and name of labels are kept to."""
     if hasattr(pipeline, "set_random_seed"):
         pipeline.set_random_seed(seed)
-    params = _boxes_of(pipeline)
-    fields = list(getattr(params, "label_fields", None) or ())
-    kind = str(params.format)
-    boxes = _to_format(sample, kind)
-    given: dict[str, Any] = {"image": sample.image, **{field: sample.labels.tolist() for field in fields}}
-    given["bboxes"] = boxes if fields else np.concatenate([boxes, sample.labels[:, None]], 1)
+    params, given = _boxes_of(pipeline), {"image": sample.image}
     if sample.label_map is not None:
         given["mask"] = sample.label_map
-    after = pipeline(**given)
-    table = np.asarray(after["bboxes"], np.float64).reshape(len(after["bboxes"]), -1)
-    labels = np.asarray(after[fields[0]] if fields else table[:, 4] if len(table) else ())
-    corners = table[:, :4] if len(table) else np.zeros((0, 4))
-    boxes = _from_format(corners, kind, sample.image.shape[:2])
-    return Sample(after["image"], boxes, np.rint(labels.astype(np.float64)).astype(np.int32), after.get("mask"))
+    if params is None:
+        after = pipeline(**given)
+        return replace(sample, image=after["image"], label_map=after.get("mask"))
+    boxes, fields = _to_format(sample, params.format), list(params.label_fields or ())
+    given["bboxes"] = boxes if fields else np.concatenate([boxes, sample.labels[:, None]], 1)
+    after = pipeline(**given, **{field: sample.labels.tolist() for field in fields})
+    table = np.array([list(box) for box in after["bboxes"]], np.float64).reshape(-1, 4 if fields else 5)
+    labels = np.array(after[fields[0]] if fields else table[:, 4], np.float64)
+    boxes = _from_format(table[:, :4], params.format, sample.image.shape[:2])
+    return Sample(after["image"], boxes, np.rint(labels).astype(np.int32), after.get("mask"))
 
 
 def _to_format(sample: Sample, kind: str) -> Float[np.ndarray, "objects 4"]:

@@ -4,7 +4,7 @@ A plan is arithmetic on (seed, step) and the image sizes: it decodes nothing, an
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from jaxtyping import Int
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.errors import DataError, require_positive
 from vitjax.data.geometry import Geometries
-from vitjax.data.source import Sample
+from vitjax.data.source import Sample, Source
 from vitjax.data.transforms import Augmentation, Resize, draw
 from vitjax.errors import FieldError
 
@@ -44,16 +44,13 @@ class Cuts(Protocol):
 
 @runtime_checkable
 class Finishing(Cut, Protocol):
-    """A cut that is not all: further records are read and cut for it, and something is done to the whole."""
+    """A cut that is not all: further records may be read for it, and something is done to the whole."""
 
-    @property
-    def others(self) -> tuple[tuple[int, Cut], ...]:
-        """Records beside the row's own, and what is done to each."""
+    def finish(self, sample: Sample, source: Source) -> tuple[Sample, int | None]:
+        """The sample as the batch has it from the cut one, and a further record that could not be read, if any.
 
-    def finish(self, samples: Sequence[Sample | None]) -> Sample:
-        """The sample as the batch has it, from the cut samples of the row's own record and of others.
-
-        None stands for one of the others that cannot be read.
+        Raises:
+            FieldError: a user's own transform gives what cannot be.
         """
 
 

@@ -1,7 +1,7 @@
 """Flip, resize and crop: drawn from an image's size before it is decoded."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -87,8 +87,8 @@ class Augmentation:
     cutout: Cutout = field(default_factory=Cutout)
     """Grey rectangles."""
     own: str | None = None
-    """A transform of one's own, the last to come: the dotted name of a function (sample) or (sample, rng) that gives a
-    Sample, or of an albumentations pipeline. A name without dots is looked up in the config. The size must stay."""
+    """Name of a transform of one's own, the last to come: a function of (sample) or (sample, rng) that gives a Sample
+    of the same size, or an albumentations pipeline. Such as my_module.name, or name where it stands in the config."""
     least_visible: float = 0.1
     """Share of an object's area that must be left by large-scale jitter, mosaic or cutout; below it has no box."""
 
@@ -102,10 +102,8 @@ class Augmentation:
         require_sides("Augmentation", max_side=self.max_side)
         if self.crop_range[0] > self.crop_range[1]:
             raise FieldError(f"Augmentation.crop_range is (smallest, largest) side, got {self.crop_range}")
-        if self.own is not None and not isinstance(self.own, str):  # the thing itself, of which the name is kept
-            from vitjax.data.own_transform import name_of
-
-            object.__setattr__(self, "own", name_of(self.own))
+        if not isinstance(self.own, str | None):
+            raise FieldError(f"Augmentation.own is the name of a transform, in quotation marks, got {self.own!r}")
 
     @property
     def is_finished(self) -> bool:
@@ -123,15 +121,14 @@ def draw(augmentation: Augmentation, rng: np.random.Generator, sizes: Int[np.nda
     ordinary = rng.random((len(sizes), 8))
     further = rng.spawn(1)[0].random((len(sizes), 10))
     sizes = sizes.astype(np.int32)
-    flips = draw_flips(augmentation, np.concatenate([ordinary[:, :1], further[:, :3]], 1))
-    upright = flips.upright(sizes)
+    flips, upright = draw_flips(augmentation, np.concatenate([ordinary[:, :1], further[:, :3]], 1), sizes)
     resized, crop, output = _resize_and_crop(augmentation, ordinary[:, 1:].T, upright)
     scaled, factor, *_, four = further[:, 3:].T
     scale, mosaic = augmentation.scale_jitter, augmentation.mosaic
     factors = np.where(scaled < scale.probability, between(factor, scale.factors), 1.0)[:, None]
     output, joined = np.maximum(np.rint(output * factors), 1).astype(np.int32), four < mosaic.probability
     place, visible = np.full_like(sizes, -1), np.zeros(len(sizes))
-    drawn = Geometries(sizes, flips.flip, resized, crop, output, flips.vertical, flips.turns, place, visible, joined)
+    drawn = Geometries(sizes, *flips, resized, crop, output, place, visible, joined)
     if augmentation.large_scale_jitter.probability:
         from vitjax.data.canvas import on_canvases
 
@@ -141,23 +138,17 @@ def draw(augmentation: Augmentation, rng: np.random.Generator, sizes: Int[np.nda
     return drawn
 
 
-class Flips(NamedTuple):
-    """The mirror images, images upside down, and quarter turns of many images."""
-
-    flip: Bool[np.ndarray, " images"]
-    vertical: Bool[np.ndarray, " images"]
-    turns: Int[np.ndarray, " images"]
-
-    def upright(self, sizes: Int[np.ndarray, "images 2"]) -> Int[np.ndarray, "images 2"]:
-        """The (height, width) of images of these sizes once they are turned."""
-        return np.where((self.turns % 2 == 1)[:, None], sizes[:, ::-1], sizes)
+Flips = tuple[Bool[np.ndarray, " images"], Bool[np.ndarray, " images"], Int[np.ndarray, " images"]]
 
 
-def draw_flips(augmentation: Augmentation, numbers: Float[np.ndarray, "images 4"]) -> Flips:
-    """Those that the random numbers say."""
+def draw_flips(
+    augmentation: Augmentation, numbers: Float[np.ndarray, "images 4"], sizes: Int[np.ndarray, "images 2"]
+) -> tuple[Flips, Int[np.ndarray, "images 2"]]:
+    """Which images the random numbers mirror, put upside down and turn so many quarters; and all sizes after that."""
     flip, vertical, turned, quarter = numbers.T
     turns = np.where(turned < augmentation.turn, 1 + _pick(quarter, 3), 0)
-    return Flips(flip < augmentation.flip, vertical < augmentation.vertical_flip, turns)
+    upright = np.where((turns % 2 == 1)[:, None], sizes[:, ::-1], sizes)
+    return (flip < augmentation.flip, vertical < augmentation.vertical_flip, turns), upright
 
 
 def _resize_and_crop(
@@ -210,7 +201,7 @@ def resized_size(
 def _resized_only(sizes: Int[np.ndarray, "images 2"], output: Int[np.ndarray, "images 2"]) -> Geometries:
     never, nothing = np.zeros(len(sizes), bool), np.zeros(len(sizes), np.int32)
     place, visible = np.full_like(sizes, -1), np.zeros(len(sizes))
-    return Geometries(sizes, never, sizes, _whole(sizes), output, never, nothing, place, visible, never)
+    return Geometries(sizes, never, never, nothing, sizes, _whole(sizes), output, place, visible, never)
 
 
 def _whole(sizes: Int[np.ndarray, "images 2"]) -> Int[np.ndarray, "images 4"]:
