@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitjax.data.augmentation_parts import LargeScaleJitter, Mosaic, ScaleJitter
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.transforms import Augmentation, draw
 
@@ -19,6 +20,31 @@ AUGMENTATIONS = st.fixed_dictionaries(
         "crop_range": RANGES,
     }
 )
+CHANCES = st.sampled_from([0.0, 0.5, 1.0])
+FACTORS = st.sampled_from([(0.1, 2.0), (0.3, 0.5), (1.5, 3.0)])
+CANVASES = st.one_of(st.none(), st.integers(1, 400))
+FURTHER = st.fixed_dictionaries(
+    {
+        "sizes": st.sampled_from([(), (40, 90)]),
+        "crop": CHANCES,
+        "crop_range": st.just((30, 70)),
+        "turn": CHANCES,
+        "scale_jitter": st.builds(ScaleJitter, CHANCES, FACTORS),
+        "large_scale_jitter": st.builds(LargeScaleJitter, CHANCES, FACTORS, CANVASES),
+        "mosaic": st.builds(Mosaic, CHANCES, size=CANVASES),
+    }
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(SIZES, FURTHER, st.integers(0, 2**31))
+def test_the_ladder_holds_every_turned_image_and_every_canvas(sizes, fields, seed):
+    sizes, augmentation = np.array(sizes, np.int32), Augmentation(**fields)
+    ladder = training_ladder(sizes, augmentation, multiple=32, max_buckets=3)
+    outputs = draw(augmentation, np.random.default_rng(seed), np.tile(sizes, (40, 1))).output
+    assert (outputs <= ladder[smallest_holding(outputs, ladder)]).all() and outputs.min() >= 1
+    if augmentation.mosaic.probability == 1 and augmentation.mosaic.size:
+        assert (outputs == augmentation.mosaic.size).all() and len(ladder) == 1
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,3 +1,8 @@
+from .augmentation_parts import ColorJitter as ColorJitter
+from .augmentation_parts import Cutout as Cutout
+from .augmentation_parts import LargeScaleJitter as LargeScaleJitter
+from .augmentation_parts import Mosaic as Mosaic
+from .augmentation_parts import ScaleJitter as ScaleJitter
 from .coco import CocoFolder as CocoFolder
 from .crops import CenterCrop as CenterCrop
 from .crops import RandomCrop as RandomCrop

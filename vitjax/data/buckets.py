@@ -81,6 +81,20 @@ def _area_if_held(outputs: Int[np.ndarray, "images 2"], ladder: Int[np.ndarray, 
 
 def _ceiling(sizes: Int[np.ndarray, "records 2"], augmentation: Augmentation) -> Int[np.ndarray, "2"]:
     """A (height, width) that nothing drawn for these images exceeds; exact where nothing is cropped."""
+    scale, parts = augmentation.scale_jitter, (augmentation.mosaic, augmentation.large_scale_jitter)
+    canvases = [part.size for part in parts if part.size is not None and part.probability > 0]
+    ceiling = np.full(2, max(canvases, default=0), np.int64)
+    if not any(part.size is not None and part.probability >= 1 for part in parts):
+        factor = max(float(scale.probability < 1), scale.factors[1] if scale.probability > 0 else 0)
+        ordinary = _ordinary_ceiling(sizes, augmentation)
+        ceiling = np.maximum(ceiling, np.maximum(np.ceil(ordinary * factor), 1).astype(np.int64))
+    return ceiling
+
+
+def _ordinary_ceiling(sizes: Int[np.ndarray, "records 2"], augmentation: Augmentation) -> Int[np.ndarray, "2"]:
+    """The same of the resize and crop."""
+    if augmentation.turn > 0:
+        sizes = np.concatenate([sizes, sizes[:, ::-1]])
     sizes = np.unique(sizes, axis=0)
     ceiling = np.zeros(2, np.int64)
     if augmentation.crop < 1.0:

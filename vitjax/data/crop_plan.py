@@ -61,6 +61,7 @@ class CropTrainPlan:
     seed: int = 0
     weights: Float[np.ndarray, " records"] | None = None
     parts: ClassVar[int] = 1
+    images_in_one: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Refuses an empty data set and numbers that make no plan."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from vitjax.batch import Batch, Targets
 from vitjax.data.errors import DataError
-from vitjax.data.plan import Plan, StepPlan
+from vitjax.data.plan import Finishing, Plan, StepPlan
 from vitjax.data.source import NO_LABEL, Sample, Source
 from vitjax.errors import FieldError
 
@@ -91,6 +91,8 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
             prepared = _next_readable(source, step, row, error)
         if prepared.sample.label_map is not None and batch.label_maps is None:
             batch = replace(batch, label_maps=np.full(batch.pixels.shape[:3], NO_LABEL, np.uint8))
+        if prepared.broken is not None:
+            batch.broken[place] = prepared.broken
         _fill(batch, place, prepared, source)
     return batch
 
@@ -214,12 +216,16 @@ class _Prepared(NamedTuple):
     record: int
     original_size: tuple[int, ...]
     sample: Sample
+    broken: int | None = None  # a record that should be a part of the sample
 
 
 def _prepare(source: Source, step: StepPlan, row: int) -> _Prepared:
-    record = int(step.records[row])
-    sample = source[record]
-    return _Prepared(record, sample.image.shape[:2], step.cuts[row].apply(sample, source.name(record)))
+    record, cut = int(step.records[row]), step.cuts[row]
+    whole = source[record]
+    sample, broken = cut.apply(whole, source.name(record)), None
+    if isinstance(cut, Finishing):
+        sample, broken = cut.finish(sample, source)
+    return _Prepared(record, whole.image.shape[:2], sample, broken)
 
 
 def _next_readable(source: Source, step: StepPlan, row: int, first: DataError) -> _Prepared:
@@ -234,7 +240,7 @@ def _next_readable(source: Source, step: StepPlan, row: int, first: DataError) -
 
 def _fill(batch: Batch, place: int, prepared: _Prepared, source: Source) -> None:
     """Writes a sample into its place in the batch, boxes as cxcywh of the sample's own size."""
-    record, original_size, sample = prepared
+    record, original_size, sample, _ = prepared
     height, width = sample.image.shape[:2]
     objects, limit = len(sample.boxes), batch.targets.valid.shape[1]
     if objects > limit:

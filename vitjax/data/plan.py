@@ -4,16 +4,18 @@ A plan is arithmetic on (seed, step) and the image sizes: it decodes nothing, an
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vitjax.data.buckets import fit_ladder, smallest_holding, training_ladder
 from vitjax.data.errors import DataError, require_positive
-from vitjax.data.source import Sample
-from vitjax.data.transforms import Augmentation, Geometries, Resize, draw
+from vitjax.data.geometry import Geometries
+from vitjax.data.source import Sample, Source
+from vitjax.data.transforms import Augmentation, Resize, draw
 from vitjax.errors import FieldError
 
 # Whoever reads ahead is in the next epoch while another is still in this one.
@@ -38,6 +40,18 @@ class Cuts(Protocol):
 
     def __getitem__(self, row: int) -> Cut:
         """The cut of a row."""
+
+
+@runtime_checkable
+class Finishing(Cut, Protocol):
+    """A cut that is not all: further records may be read for it, and something is done to the whole."""
+
+    def finish(self, sample: Sample, source: Source) -> tuple[Sample, int | None]:
+        """The sample as the batch has it from the cut one, and a further record that could not be read, if any.
+
+        Raises:
+            FieldError: a user's own transform gives what cannot be.
+        """
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,7 @@ class TrainPlan:
         """Refuses an empty data set and numbers that make no plan."""
         require_trainable(len(self.sizes), self.batch_size, self.seed)
         require_positive(multiple=self.multiple, max_buckets=self.max_buckets, parts=self.parts)
+        _ = self.own
 
     @property
     def length(self) -> None:
@@ -105,9 +120,23 @@ class TrainPlan:
         return None
 
     @property
+    def images_in_one(self) -> int:
+        """The most images of which one of a batch is made."""
+        return 4 if self.augmentation.mosaic.probability else 1
+
+    @property
     def steps_per_epoch(self) -> int:
         """The steps that see every record once; at least 1."""
         return max(1, len(self.sizes) // self.batch_size)
+
+    @functools.cached_property
+    def own(self) -> Callable[..., Any] | None:
+        """The transform of a user that the augmentation names; worker processes are sent it, and look up no names."""
+        if self.augmentation.own is None:
+            return None
+        from vitjax.data.own_transform import found
+
+        return found(self.augmentation.own)
 
     @functools.cached_property
     def ladder(self) -> Int[np.ndarray, "buckets 2"]:
@@ -124,7 +153,13 @@ class TrainPlan:
         number, place = divmod(part, self.steps_per_epoch * self.parts)
         records, geometries, batches, rungs = _epoch(self, number)
         slots = batches[place]
-        return StepPlan(records[slots], geometries.take(slots), self.buckets[rungs[place]], replaces=True)
+        cuts: Cuts = geometries.take(slots)
+        if self.augmentation.is_finished:
+            from vitjax.data.finishing import FinishedCuts
+
+            seed = (self.seed, number)
+            cuts = FinishedCuts(geometries.take(slots), slots, records, self.sizes, self.augmentation, self.own, seed)
+        return StepPlan(records[slots], cuts, self.buckets[rungs[place]], replaces=True)
 
 
 @functools.lru_cache(EPOCHS_KEPT)

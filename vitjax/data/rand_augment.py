@@ -8,13 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
+from vitjax.data.geometry import FILL
 from vitjax.errors import FieldError
 
 STRONGEST = 10.0
 """The magnitude of strength 1."""
-FILL = (124, 116, 104)
-"""What is moved in from outside an image: the mean colour of ImageNet, nearly 0 once the pixels are normalised."""
-
 Operation = Callable[[Image.Image, float, int], Image.Image]
 """(image, strength in [0, 1], sign -1 or 1) -> image of the same size."""
 

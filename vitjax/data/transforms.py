@@ -1,92 +1,24 @@
-"""Flip, resize and crop: drawn from an image's size before it is decoded, then applied to image, boxes and labels."""
+"""Flip, resize and crop: drawn from an image's size before it is decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Int
 
-from vitjax.data.errors import DataError, require_sides
-from vitjax.data.source import Sample
+from vitjax.data.augmentation_parts import (
+    ColorJitter,
+    Cutout,
+    LargeScaleJitter,
+    Mosaic,
+    ScaleJitter,
+    require_probability,
+)
+from vitjax.data.errors import require_sides
+from vitjax.data.geometry import Geometries
 from vitjax.errors import FieldError
 
 SCALES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What happens to one image, in this order: flip, resize, crop inside the resized image, resize to the output.
-
-    Sizes are (height, width), the crop is (top, left, height, width), all in pixels. An image that is not cropped is
-    only resized once: `resized` equals `source` and the crop is the whole of it.
-    """
-
-    source: tuple[int, int]
-    flip: bool
-    resized: tuple[int, int]
-    crop: tuple[int, int, int, int]
-    output: tuple[int, int]
-
-    def apply(self, sample: Sample, name: str = "image") -> Sample:
-        """The image and boxes after the geometry; boxes without area inside the crop are left out, with their labels.
-
-        Boxes are computed in float32, as the published code does. A label map goes the way of the image, by the nearest
-        pixel.
-
-        Raises:
-            DataError: the image is not of the size that the geometry was drawn for.
-        """
-        height, width = sample.image.shape[:2]
-        if (height, width) != self.source:
-            listed = f"listed as {self.source[1]}x{self.source[0]}"
-            raise DataError(f"{name} is {width}x{height} pixels, but {listed}; correct its size in the annotations")
-        image, boxes, labels = sample.image, sample.boxes.astype(np.float32), sample.labels
-        if self.flip:
-            image = cv2.flip(image, 1)
-            boxes = boxes[:, [2, 1, 0, 3]] * _corners(-1, 1) + _corners(width, 0)
-        image, boxes = _resize(image, boxes, self.resized)
-        top, left, height, width = self.crop
-        if (height, width) != self.resized:
-            image = image[top : top + height, left : left + width]
-            boxes = (boxes - _corners(left, top)).clip(0, _corners(width, height))
-            kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-            boxes, labels = boxes[kept], labels[kept]
-        image, boxes = _resize(image, boxes, self.output)
-        return Sample(image, boxes, labels, None if sample.label_map is None else self._map(sample.label_map))
-
-    def _map(self, labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "out_h out_w"]:
-        top, left, height, width = self.crop
-        labels = resize_labels(cv2.flip(labels, 1) if self.flip else labels, self.resized)
-        return resize_labels(labels[top : top + height, left : left + width], self.output)
-
-
-@dataclass(frozen=True)
-class Geometries:
-    """The geometry of many images as arrays; `geometries[i]` is that of image i."""
-
-    source: Int[np.ndarray, "images 2"]
-    flip: Bool[np.ndarray, " images"]
-    resized: Int[np.ndarray, "images 2"]
-    crop: Int[np.ndarray, "images 4"]
-    output: Int[np.ndarray, "images 2"]
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.flip)
-
-    def __getitem__(self, image: int) -> Geometry:
-        """The geometry of one image."""
-        source, resized, output = (
-            (int(a[image, 0]), int(a[image, 1])) for a in (self.source, self.resized, self.output)
-        )
-        top, left, height, width = self.crop[image].tolist()
-        return Geometry(source, bool(self.flip[image]), resized, (top, left, height, width), output)
-
-    def take(self, images: Int[np.ndarray, " chosen"]) -> "Geometries":
-        """The geometries of the chosen images, in the order of choice."""
-        return Geometries(*(a[images] for a in (self.source, self.flip, self.resized, self.crop, self.output)))
 
 
 @dataclass(frozen=True)
@@ -113,7 +45,7 @@ class Resize:
         output = sizes
         if self.size is not None:
             output = resized_size(sizes, np.full(len(sizes), self.size), self.max_side)
-        return Geometries(sizes, np.zeros(len(sizes), bool), sizes, _whole(sizes), output)
+        return _resized_only(sizes, output)
 
 
 @dataclass(frozen=True)
@@ -140,12 +72,29 @@ class Augmentation:
     """Shorter sides before the crop; none crops the image as it is."""
     crop_range: tuple[int, int] = (384, 600)
     """Shortest and longest side of the crop."""
+    vertical_flip: float = 0.0
+    """Probability of an image upside down."""
+    turn: float = 0.0
+    """Probability of one, two or three quarter turns."""
+    scale_jitter: ScaleJitter = field(default_factory=ScaleJitter)
+    """Another size of the whole image."""
+    large_scale_jitter: LargeScaleJitter = field(default_factory=LargeScaleJitter)
+    """Another size of what is on the image, which is cropped or stands on grey."""
+    mosaic: Mosaic = field(default_factory=Mosaic)
+    """Four images in one."""
+    color_jitter: ColorJitter = field(default_factory=ColorJitter)
+    """Other colours."""
+    cutout: Cutout = field(default_factory=Cutout)
+    """Grey rectangles."""
+    own: str | None = None
+    """Name of a transform of one's own, the last to come: a function of (sample) or (sample, rng) that gives a Sample
+    of the same size, or an albumentations pipeline. Such as my_module.name, or name where it stands in the config."""
+    least_visible: float = 0.1
+    """Share of an object's area that must be left by large-scale jitter, mosaic or cutout; below it has no box."""
 
     def __post_init__(self) -> None:
         """Refuses probabilities outside [0, 1] and sizes that no image can have."""
-        for name, value in {"flip": self.flip, "crop": self.crop}.items():
-            if not 0.0 <= value <= 1.0:
-                raise FieldError(f"Augmentation.{name} is a probability in [0, 1], got {value}")
+        require_probability(self, "flip", "crop", "vertical_flip", "turn", "least_visible")
         sides = {"sizes": self.sizes, "crop_sizes": self.crop_sizes, "crop_range": self.crop_range}
         for name, values in sides.items():
             for value in values:
@@ -153,15 +102,60 @@ class Augmentation:
         require_sides("Augmentation", max_side=self.max_side)
         if self.crop_range[0] > self.crop_range[1]:
             raise FieldError(f"Augmentation.crop_range is (smallest, largest) side, got {self.crop_range}")
+        if not isinstance(self.own, str | None):
+            raise FieldError(f"Augmentation.own is the name of a transform, in quotation marks, got {self.own!r}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether anything is done that an image's geometry does not say."""
+        parts = (self.mosaic, self.color_jitter, self.cutout)
+        return self.own is not None or any(part.probability > 0 for part in parts)
 
 
 def draw(augmentation: Augmentation, rng: np.random.Generator, sizes: Int[np.ndarray, "images 2"]) -> Geometries:
     """A random geometry for each image, from nothing but the images' (height, width).
 
-    Image i takes the i-th row of the random numbers, so its geometry does not depend on the images after it.
+    Image i takes the i-th row of the random numbers, so its geometry does not depend on the images after it; and what
+    one augmentation draws does not depend on the others.
     """
-    flip, branch, first, tall, wide, down, right, last = rng.random((len(sizes), 8)).T
+    ordinary = rng.random((len(sizes), 8))
+    further = rng.spawn(1)[0].random((len(sizes), 10))
     sizes = sizes.astype(np.int32)
+    flips, upright = draw_flips(augmentation, np.concatenate([ordinary[:, :1], further[:, :3]], 1), sizes)
+    resized, crop, output = _resize_and_crop(augmentation, ordinary[:, 1:].T, upright)
+    scaled, factor, *_, four = further[:, 3:].T
+    scale, mosaic = augmentation.scale_jitter, augmentation.mosaic
+    factors = np.where(scaled < scale.probability, between(factor, scale.factors), 1.0)[:, None]
+    output, joined = np.maximum(np.rint(output * factors), 1).astype(np.int32), four < mosaic.probability
+    place, visible = np.full_like(sizes, -1), np.zeros(len(sizes))
+    drawn = Geometries(sizes, *flips, resized, crop, output, place, visible, joined)
+    if augmentation.large_scale_jitter.probability:
+        from vitjax.data.canvas import on_canvases
+
+        drawn = on_canvases(drawn, augmentation, upright, further[:, 5:9])
+    if mosaic.size is not None:
+        drawn.output[joined] = mosaic.size
+    return drawn
+
+
+Flips = tuple[Bool[np.ndarray, " images"], Bool[np.ndarray, " images"], Int[np.ndarray, " images"]]
+
+
+def draw_flips(
+    augmentation: Augmentation, numbers: Float[np.ndarray, "images 4"], sizes: Int[np.ndarray, "images 2"]
+) -> tuple[Flips, Int[np.ndarray, "images 2"]]:
+    """Which images the random numbers mirror, put upside down and turn so many quarters; and all sizes after that."""
+    flip, vertical, turned, quarter = numbers.T
+    turns = np.where(turned < augmentation.turn, 1 + _pick(quarter, 3), 0)
+    upright = np.where((turns % 2 == 1)[:, None], sizes[:, ::-1], sizes)
+    return (flip < augmentation.flip, vertical < augmentation.vertical_flip, turns), upright
+
+
+def _resize_and_crop(
+    augmentation: Augmentation, numbers: Float[np.ndarray, "7 images"], sizes: Int[np.ndarray, "images 2"]
+) -> tuple[Int[np.ndarray, "images 2"], Int[np.ndarray, "images 4"], Int[np.ndarray, "images 2"]]:
+    """The resize, the crop in it, and the size in the end, as DETR draws them."""
+    branch, first, tall, wide, down, right, last = numbers
     cropped = branch < augmentation.crop
     resized = sizes
     if augmentation.crop_sizes:
@@ -175,7 +169,12 @@ def draw(augmentation: Augmentation, rng: np.random.Generator, sizes: Int[np.nda
     if augmentation.sizes:
         last_size = np.asarray(augmentation.sizes)[_pick(last, len(augmentation.sizes))]
         output = resized_size(output, last_size, augmentation.max_side)
-    return Geometries(sizes, flip < augmentation.flip, resized, crop.astype(np.int32), output.astype(np.int32))
+    return resized, crop, output
+
+
+def between(uniform: Float[np.ndarray, " images"], ends: tuple[float, float]) -> Float[np.ndarray, " images"]:
+    """The numbers, from [0, 1), between two ends."""
+    return ends[0] + uniform * (ends[1] - ends[0])
 
 
 def resized_size(
@@ -199,37 +198,10 @@ def resized_size(
     return np.where(upright[:, None], np.stack([long, short], 1), np.stack([short, long], 1)).astype(np.int32)
 
 
-def resize_image(
-    image: UInt8[np.ndarray, "height width 3"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "out_h out_w 3"]:
-    """The image at (height, width), antialiased bilinear as Pillow does it, to within 1 of 255.
-
-    Without shrinking there is nothing to antialias, and OpenCV gives the same four times faster.
-    """
-    height, width = size
-    if image.shape[:2] == (height, width):
-        return image
-    if height >= image.shape[0] and width >= image.shape[1]:
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def resize_labels(labels: UInt8[np.ndarray, "height width"], size: tuple[int, int]) -> UInt8[np.ndarray, "out_h out_w"]:
-    """A label map at (height, width): every pixel takes the label of the one whose centre is nearest to its own."""
-    if labels.shape == size:
-        return labels
-    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _resize(
-    image: UInt8[np.ndarray, "height width 3"], boxes: Float[np.ndarray, "objects 4"], size: tuple[int, int]
-) -> tuple[UInt8[np.ndarray, "out_h out_w 3"], Float[np.ndarray, "objects 4"]]:
-    down, across = size[0] / image.shape[0], size[1] / image.shape[1]
-    return resize_image(image, size), boxes * _corners(across, down)
-
-
-def _corners(x: int | float, y: int | float) -> Float[np.ndarray, "4"]:
-    return np.array([x, y, x, y], np.float32)
+def _resized_only(sizes: Int[np.ndarray, "images 2"], output: Int[np.ndarray, "images 2"]) -> Geometries:
+    never, nothing = np.zeros(len(sizes), bool), np.zeros(len(sizes), np.int32)
+    place, visible = np.full_like(sizes, -1), np.zeros(len(sizes))
+    return Geometries(sizes, never, never, nothing, sizes, _whole(sizes), output, place, visible, never)
 
 
 def _whole(sizes: Int[np.ndarray, "images 2"]) -> Int[np.ndarray, "images 4"]:

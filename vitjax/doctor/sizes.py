@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int
 
+from vitjax.data.geometry import Geometries
 from vitjax.data.plan import TrainPlan, padding, require_positive
-from vitjax.data.transforms import Augmentation, Geometries
+from vitjax.data.transforms import Augmentation
 from vitjax.doctor.report import Finding, first_of, listed, percent, several
 
 _STEPS = 300  # steps that tell the padding well enough

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 from PIL import Image as Pillow
 
 from vitjax.data.digit_maps import DigitMaps
+from vitjax.data.geometry import resize_labels
 from vitjax.data.label_map_folder import LabelMapFolder
 from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import NO_LABEL, Classes, LabelMapSource, Sample, SizedSource
-from vitjax.data.transforms import Augmentation, Resize, resize_labels
+from vitjax.data.transforms import Augmentation, Resize
 from vitjax.drawing.boxes import enlarged
 from vitjax.drawing.label_maps import draw_label_map, label_picture, legend, with_legend
 from vitjax.errors import FieldError

@@ -161,7 +161,7 @@ class _Turning:
         reads = batches(
             run.train_source,
             run.plan,
-            max_objects=max(1, run.train_source.max_objects),
+            max_objects=max(1, run.train_source.max_objects * run.plan.images_in_one),
             start_step=start * together,
             steps=(run.total_steps - start) * together,
             workers=run.experiment.workers,
