@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": ("MODEL OUT", "a published file or folder to a run folder, or a run folder to one that others can load"),
     "export": ("MODEL OUT", "writes the model as a folder that runs without vitjax: StableHLO, description, loader"),
     "doctor": ("DATA", "tells what in a data folder would hurt training; exit code 0 fine, 1 warnings, 2 errors"),
+    "benchmark": ("MODEL", "measures it here: latency, images a second, time to compile, memory"),
     "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
 }
 

@@ -75,7 +75,8 @@ def save(
     require_positive(every=every)
     predictor.task.allow(asked)
     saved, began, about = Saved(), time.monotonic(), predictor.task.about
-    asked = replace(asked, top=asked.top or about.top)
+    if asked.tiles is None:  # of which each may hold as many as a photograph
+        asked = replace(asked, top=asked.top or about.top)
     images, videos = _opened(paths, predictor, saved)
     pictures: list[Path | None] = [None] * (len(images) + len(videos))
     if about.draws:
