@@ -1,11 +1,13 @@
 """What people get of one image: boxes, classes or a label map, with names."""
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 
 
@@ -33,12 +35,44 @@ class Answer(NamedTuple):
     prediction: Any | None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What can be done with an answer of a Predictor, which knows the image; `view` is None of one made without."""
+
+    holds: ClassVar[str] = "classes"
+    view: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    def draw(self) -> Any:
+        """A PIL image: the image with what is predicted on it; of a classifier the classes stand below."""
+        return self._view.draw(self)
+
+    def save(self, path: str | Path = "predictions") -> Path:
+        """Writes a picture, or what a .json or .csv path says; into a folder a picture called as the image is."""
+        return self._view.save(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What json can hold: the image with its height and width, and what is found, boxes as x1, y1, x2, y2."""
+        return self._view.to_dict(self)
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each thing found; a FieldError says where there is no pandas."""
+        return self._view.to_pandas(self)
+
+    @property
+    def _view(self) -> Any:
+        if self.view is None:
+            raise DataError(f"this {type(self).__name__} was made without an image; call a Predictor with one.")
+        return self.view
+
+
 @dataclasses.dataclass(frozen=True)
-class Prediction:
+class Prediction(Result):
     """What is found on one image: boxes are xyxy in its pixels, the best first where they are for people.
 
     Of a model that makes masks, `masks[i]` tells the pixels of the i-th detection.
     """
+
+    holds: ClassVar[str] = "detections"
 
     boxes: Float[np.ndarray, "detections 4"]
     scores: Float[np.ndarray, " detections"]
@@ -54,7 +88,7 @@ class Prediction:
         """The detections of these numbers."""
         names = tuple(self.names[row] for row in rows)
         masks = None if self.masks is None else self.masks.take(rows)
-        return Prediction(self.boxes[rows], self.scores[rows], self.labels[rows], names, masks)
+        return Prediction(self.boxes[rows], self.scores[rows], self.labels[rows], names, masks, view=self.view)
 
     def best_first(self) -> "Prediction":
         """The detections by falling score; of equal ones the first comes first."""
@@ -66,7 +100,7 @@ class Prediction:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recognition:
+class Recognition(Result):
     """What an image is taken for, most probable class first."""
 
     names: tuple[str, ...]
@@ -79,7 +113,7 @@ class Recognition:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelling:
+class Labelling(Result):
     """The class of every pixel of one image, and the classes on it, the largest first, with their shares of it."""
 
     label_map: UInt8[np.ndarray, "height width"]

@@ -26,6 +26,7 @@ COMMANDS = {
         "tells what in a data folder would hurt training; exit code 0 fine, 1 something is lost, 2 errors;",
         "of CONFIG --data.root DATA, what would hurt training that config",
     ),
+    "benchmark": ("MODEL", "measures it here: latency, images a second, time to compile, memory"),
     "models": ("", "lists every architecture: parameters, published score, config, what was measured here"),
 }
 

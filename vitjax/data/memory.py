@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
+from vitjax.data.addresses import fetch, is_address
 from vitjax.data.decode import ARRAYS, as_rgb, decode, decoded, read_upright_size
 from vitjax.data.errors import DataError
 from vitjax.data.folder import open_file, read_bytes
@@ -63,22 +64,54 @@ class Subset:
         return self.source.name(self.records[record])
 
 
-Picture = str | Path | Image.Image | np.ndarray
+Picture = str | Path | Image.Image | np.ndarray | bytes | bytearray | memoryview
+"""An image as people have it: a file or address, what Pillow or NumPy (or JAX) has, or the bytes of a file."""
+
+
+def is_picture(given: Any) -> bool:
+    """Whether it is one image, and no list of them; an array of four axes is a list."""
+    if isinstance(given, str | Path | Image.Image | bytes | bytearray | memoryview):
+        return True
+    return hasattr(given, "__array__") and getattr(given, "ndim", 0) != 4
+
+
+def pictures_of(given: Any) -> list[Any]:
+    """The images of a list, or of an array [images, height, width, channels], whose numbers are all of one kind.
+
+    Raises:
+        DataError: it is no list, or an array is no images.
+    """
+    if hasattr(given, "__array__"):
+        rows = np.asarray(given)
+        if len(rows) == 0:
+            return []
+        images = as_rgb(rows.reshape(-1, *rows.shape[2:]), "the array of images")  # one above the other
+        return list(images.reshape(*rows.shape[:3], 3))
+    try:
+        return list(given)
+    except TypeError as error:
+        raise DataError(f"{ARRAYS}; got {type(given).__name__}.") from error
 
 
 class Pictures:
     """Images that a user names, upright as their EXIF says, without annotations; a SizedSource.
 
+    Addresses are fetched and bytes decoded at once, files when they are asked for.
+
     Raises:
-        DataError: a file is missing or is no image, or an array is none, as `as_rgb` says.
+        DataError: a file is missing or is no image, an address cannot be fetched, or an array is no image, as `as_rgb`
+            says.
     """
 
     problems: tuple[str, ...] = ()
     max_objects = 0
 
     def __init__(self, pictures: Sequence[Picture], classes: Classes) -> None:
-        """Reads the headers only; pixels are decoded when they are asked for."""
-        self._pictures = [_opened(picture) for picture in pictures]
+        """Reads the headers of files only; their pixels are decoded when they are asked for."""
+        alone = len(pictures) == 1
+        named = [("the image" if alone else f"image {record}", one) for record, one in enumerate(pictures)]
+        self._pictures = [_opened(picture, name) for name, picture in named]
+        self._addresses = {record: one for record, one in enumerate(pictures) if _is_address(one)}
         self.classes = classes
         self.sizes = np.array([_size(picture) for picture in self._pictures], np.int32).reshape(-1, 2)
         self.image_ids = range(1, len(self._pictures) + 1)
@@ -94,19 +127,34 @@ class Pictures:
         return Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
     def name(self, record: int) -> str:
-        """The file, or the number of an image that came without one."""
+        """The file or address, or the number of an image that came without one."""
         picture = self._pictures[record]
-        return str(picture) if isinstance(picture, Path) else f"image {record}"
+        return str(picture) if isinstance(picture, Path) else str(self._addresses.get(record, f"image {record}"))
 
 
-def _opened(picture: Picture) -> Path | np.ndarray:
-    if isinstance(picture, (str, Path)):
+def _is_address(picture: Any) -> bool:
+    return isinstance(picture, str) and is_address(picture)
+
+
+def _opened(picture: Any, name: str) -> Path | np.ndarray:
+    if _is_address(picture):
+        return decode(fetch(picture), picture, orient=True)
+    if isinstance(picture, str) and "://" in picture:
+        raise DataError(
+            f"{picture} cannot be fetched: addresses begin with http:// or https://. Name a file, or bytes."
+        )
+    if isinstance(picture, str | Path):
         return Path(picture)
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return decode(bytes(picture), name, orient=True)
     if isinstance(picture, Image.Image):
-        return decoded(picture)
-    if not isinstance(picture, np.ndarray):
+        try:
+            return decoded(picture)
+        except OSError as error:  # Pillow reads the pixels only now
+            raise DataError(f"{name} is broken or truncated ({error}). Open it again, or replace the file.") from error
+    if not hasattr(picture, "__array__"):
         raise DataError(f"{ARRAYS}; got {type(picture).__name__}.")
-    return as_rgb(picture)
+    return as_rgb(np.asarray(picture), name)
 
 
 def _size(picture: Path | np.ndarray) -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """What a user names to predict on: images, videos, folders of them and patterns, and what their pictures are called."""
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vitjax.data.addresses import fetch, file_name, is_address
 from vitjax.data.errors import DataError
 from vitjax.data.memory import SUFFIXES as IMAGES
 from vitjax.data.near import did_you_mean
@@ -29,6 +31,28 @@ def find_inputs(names: Sequence[str]) -> list[Path]:
         for path in _behind(name):
             found.setdefault(os.path.abspath(path), path)
     return list(found.values())
+
+
+def fetched(names: Sequence[str], folder: Path) -> list[str]:
+    """The names, with the file that is written to the folder in the place of each http(s) address.
+
+    Raises:
+        DataError: an address cannot be fetched.
+    """
+    files = list(names)
+    for place, name in enumerate(names):
+        if is_address(name):
+            content = fetch(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            given = Path(file_name(name))
+            path = next(
+                path
+                for number in itertools.count(1)
+                if str(path := folder / (f"{given.stem}_{number}{given.suffix}" if number > 1 else given)) not in files
+            )
+            path.write_bytes(content)
+            files[place] = str(path)
+    return files
 
 
 def is_video(path: Path) -> bool:

@@ -1,19 +1,20 @@
 """A trained model as a Python call."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import dataclasses
+import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from vitjax.data.errors import DataError
-from vitjax.data.memory import Picture, Pictures
+from vitjax.data.errors import DataError, require_positive
+from vitjax.data.memory import Picture, Pictures, is_picture, pictures_of
 from vitjax.data.source import Classes, Source
 from vitjax.evaluation.scores import Evaluation
 from vitjax.inference.sweep import Sweep
 from vitjax.inference.task import NOTHING_ASKED, Asked, Task
+from vitjax.inference.tiles import in_tiles, tile_side
+from vitjax.inference.view import Results, View
 from vitjax.placement import Precision, data_mesh, place_state
 from vitjax.prediction import Answer
 
@@ -36,15 +37,19 @@ class Predictor:
         *,
         step: int = 0,
         precision: Precision | None = None,
+        device: str | None = None,
         origin: str = "",
         shown_from: str = "the default",
     ) -> None:
-        """Places the variables on all devices; `step` is the checkpoint's, for people.
+        """Places the variables on all devices, or on those named; `step` is the checkpoint's, for people.
 
         The precision is that of float32 matrix products; None is JAX's own setting. `origin` and `shown_from` say in
         words where the weights and the threshold are from.
+
+        Raises:
+            FieldError: there is no such device.
         """
-        self._mesh = data_mesh()
+        self._mesh = data_mesh(device)
         self.task = task
         self.model = task.model
         self.classes = classes
@@ -56,32 +61,44 @@ class Predictor:
 
     def __call__(
         self,
-        pictures: Picture | Sequence[Picture],
+        pictures: Any,
         *,
         threshold: float | None = None,
         top: int | None = None,
         nms: float | None = None,
+        tiles: int | str | bool | None = None,
+        tile_overlap: float | None = None,
+        batch_size: int = 8,
     ) -> Any:
-        """What an image shows, or a list of that for a list of images.
+        """What an image shows, or a list of that for a list of images or an array [images, height, width, channels].
 
-        Of a detector a Prediction: detections that reach `threshold`, the `top` best, without those whose IoU with a
-        better one is above `nms`. Of a classifier a Recognition: the `top` most probable classes. Of a segmenter a
-        Labelling. What is not given is as the model's post-processing says.
+        An image is a path, an http(s) address, a PIL image, an array of NumPy or JAX as `vitjax.data.decode.as_rgb`
+        takes it, or the bytes of a file. Of a detector a Prediction: detections that reach `threshold`, the `top` best,
+        without those whose IoU with a better one is above `nms`. Of a classifier a Recognition: the `top` most probable
+        classes. Of a segmenter a Labelling. What is not given is as the model's post-processing says. Each answer, and
+        the list, has `draw()`, `save()`, `to_dict()` and `to_pandas()`.
+
+        With `tiles`, a side in pixels or True for the size that the model sees, images that are larger are looked at
+        in tiles that overlap by `tile_overlap`, as `vitjax.inference.tiles` says.
 
         Raises:
             DataError: an image is missing or cannot be read.
             FieldError: the model does not know what is asked for.
         """
-        asked = Asked(threshold, top, nms)
-        if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
-            return self([pictures], threshold=threshold, top=top, nms=nms)[0]
-        source = Pictures(pictures, self.classes)
-        batch_size = 1 if len(source) == 1 else 8
+        side = "own" if tiles is True else None if tiles is False else tiles
+        asked = Asked(threshold, top, nms, side, tile_overlap)
+        source = Pictures([pictures] if is_picture(pictures) else pictures_of(pictures), self.classes)
+        batch_size = 1 if len(source) == 1 and asked.tiles is None else batch_size
         found = {one.record: one.prediction for one in self.predict(source, batch_size=batch_size, asked=asked)}
         for record, prediction in found.items():
             if prediction is None:
                 raise DataError(f"{source.name(record)} cannot be read as an image; is it truncated?")
-        return [self.task.shown(self.task.kept(found[record], asked), asked) for record in range(len(source))]
+        shown = [self._shown(found[record], asked, source, record) for record in range(len(source))]
+        return shown[0] if is_picture(pictures) else Results(shown)
+
+    def _shown(self, found: Any, asked: Asked, source: Pictures, record: int) -> Any:
+        shown = self.task.shown(self.task.kept(found, asked), asked)
+        return dataclasses.replace(shown, view=View(self.task, self.classes, source, record))
 
     @property
     def threshold(self) -> float:
@@ -98,14 +115,22 @@ class Predictor:
     def predict(
         self, source: Source, *, batch_size: int, asked: Asked = NOTHING_ASKED, workers: int = 0
     ) -> Iterator[Answer]:
-        """What is predicted for every record of a source, unfiltered, in batches of about `batch_size`."""
+        """What is predicted for every record of a source, unfiltered, in batches of about `batch_size`.
+
+        Raises:
+            FieldError: the model does not know what is asked for.
+        """
+        require_positive(batch_size=batch_size)
         self.task.allow(asked)
         task = self.task.asked(asked)
         top = None if task is self.task else asked.top
         if top not in self._sweeps:
             self._sweeps[top] = Sweep(task, self._mesh, self.precision)
-        sweep = self._sweeps[top]
-        return sweep(self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers)
+        options = {"batch_size": batch_size, "multiple": self._multiple, "workers": workers}
+        look = functools.partial(self._sweeps[top], self._variables, **options)
+        if asked.tiles is None:
+            return look(source)
+        return in_tiles(look, source, side=tile_side(asked.tiles, task.preprocess), overlap=asked.tile_overlap)
 
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
         """The scores on a source, with a progress bar where stderr is a terminal."""

@@ -76,7 +76,8 @@ def save(
     require_positive(every=every)
     predictor.task.allow(asked)
     saved, began, about = Saved(), time.monotonic(), predictor.task.about
-    asked = replace(asked, top=asked.top or about.top)
+    if asked.tiles is None:  # of which each may hold as many as a photograph
+        asked = replace(asked, top=asked.top or about.top)
     images, videos = _opened(paths, predictor, saved)
     if not images and not videos:
         saved.require_any()  # before earlier results are replaced by none

@@ -36,6 +36,10 @@ class Asked:
     """Most boxes, or classes, of an image."""
     nms: float | None = None
     """IoU with a better box of the same class above which a box is left out."""
+    tiles: int | str | None = None
+    """Side in pixels of the tiles that large images are cut into; "own" is the size that the model sees."""
+    tile_overlap: float | None = None
+    """Share of its side that a tile has in common with the next; a quarter where nobody says."""
 
     def __post_init__(self) -> None:
         """Raises a FieldError for what is no IoU or no number of things."""
@@ -43,6 +47,10 @@ class Asked:
             raise FieldError(f"non-maximum suppression (nms) needs an IoU from 0 to 1; got {self.nms}.")
         if self.top is not None and self.top < 1:
             raise FieldError(f"top is at least 1, got {self.top}.")
+        if self.tiles not in (None, "own") and not (type(self.tiles) is int and self.tiles >= 16):
+            raise FieldError(f"tiles is a side of at least 16 pixels, or own; got {self.tiles!r}.")
+        if self.tile_overlap is not None and not 0 <= self.tile_overlap <= 0.75:
+            raise FieldError(f"tile_overlap is a share of a tile from 0 to 0.75; got {self.tile_overlap}.")
 
     def given(self) -> list[str]:
         """The names of what is asked for."""

@@ -72,6 +72,8 @@ class ImageClassifier:
             raise FieldError(
                 "--threshold and --nms are for detectors; a classifier tells its best classes, --top of them."
             )
+        if asked.tiles is not None:
+            raise FieldError("--tiles is for detectors and segmentation models; a classifier looks at an image whole.")
 
     def asked(self, asked: Asked) -> "ImageClassifier":
         """The classifier that gives so many classes."""

@@ -177,8 +177,8 @@ class Detector:
         return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=classes.names, scale=scale)
 
     def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Pillow.Image]:
-        """A picture of things and stuff, of a model that makes masks and knows stuff."""
-        if found.masks is None:
+        """A picture of things and stuff, of a model that makes masks and knows stuff, where no tiles were joined."""
+        if not hasattr(found.masks, "logits"):
             return {}
         from vitjax.tasks.panoptic_picture import panoptic_pictures
 

@@ -66,8 +66,8 @@ class PixelLabeller:
         return None
 
     def allow(self, asked: Asked) -> None:
-        """Raises a FieldError where anything is asked for."""
-        if given := asked.given():
+        """Raises a FieldError where anything but tiles is asked for."""
+        if given := [name for name in asked.given() if not name.startswith("tile")]:
             raise FieldError(f"--{given[0]} is not for a segmentation model, which gives every pixel its best class.")
 
     def asked(self, asked: Asked) -> "PixelLabeller":
