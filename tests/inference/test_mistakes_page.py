@@ -58,14 +58,14 @@ def test_a_report_tells_by_json_what_was_found_and_what_is_wrong(report):
     assert report["curves"]["f1"][-1][0] == pytest.approx(2 / 6, abs=1e-3)
     first, second = mistake_lines(report)
     assert first == "best threshold 0.85, at IoU 0.5: F1 0.500, precision 1.000, recall 0.333"
-    assert second.startswith("1 of 3 objects found by 1 boxes; 2 missed, 0 badly placed")
+    assert second.startswith("1 of 3 objects found by 1 box; 2 missed, 0 badly placed")
 
 
 def test_where_nothing_is_right_the_threshold_of_the_model_is_taken_and_that_is_said(source):
     report = report_of(source, [result(0.9, image_id=10, category_id=7, bbox=[16, 12, 64, 48])])
     lines = mistake_lines(report)
     assert report["points"] is None and "no threshold gives an F1 above 0; boxes from a score of 0.3 on" in lines[0]
-    assert lines[2] == "most often confused (truth -> found): cat -> dog 1"
+    assert lines[2] == "most often confused (truth -> found): cat -> dog (1)"
 
 
 def test_pictures_of_a_run_are_written_without_images_that_cannot_be_read(report, source, tmp_path):

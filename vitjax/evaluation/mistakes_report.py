@@ -64,12 +64,15 @@ def mistake_lines(report: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         lines = [f"no threshold gives an F1 above 0; boxes from a score of {threshold:g} on are looked at"]
     wrong = ", ".join(f"{count:,} {kind}" for kind, count in report["errors"].items())
-    lines.append(f"{report['right']:,} of {report['objects']:,} objects found by {report['boxes']:,} boxes; {wrong}")
+    boxes = f"{report['boxes']:,} box{'' if report['boxes'] == 1 else 'es'}"
+    lines.append(f"{report['right']:,} of {report['objects']:,} objects found by {boxes}; {wrong}")
     table = np.array(report["confusion"])[:-1, :-1]
     pairs = [(count, truth, found) for (truth, found), count in np.ndenumerate(table) if count and truth != found]
     pairs = sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:_CONFUSIONS]
     if pairs:
-        named = [f"{report['classes'][truth]} -> {report['classes'][found]} {count}" for count, truth, found in pairs]
+        named = [
+            f"{report['classes'][truth]} -> {report['classes'][found]} ({count:,})" for count, truth, found in pairs
+        ]
         lines.append(f"most often confused (truth -> found): {', '.join(named)}")
     return tuple(lines)
 
