@@ -114,7 +114,7 @@ def test_a_png_that_lacks_only_its_end_is_still_read():
         (np.int16(32767), 127),
         (np.float32(1), 255),
         (np.float64(0.5), 128),
-        (np.float32(1.2), 1),
+        (np.float32(2.2), 2),
         (np.float16(254.6), 255),
         (np.float64(65535), 255),
         (np.bool_(True), 255),
@@ -147,6 +147,8 @@ def test_grey_is_in_all_channels_and_transparency_in_none(channels):
         (np.array([[0, np.nan]]), "pixels from nan to nan"),
         (np.array([[-1.5, 2]]), r"pixels from -1\.5 to 2\. An image is"),
         (np.array([[0, 70000]]), "pixels from 0 to 70000"),
+        (np.array([[0.0, 1.0001]]), r"floats from 0 to 1\.0001, neither 0 to 1 nor 0 to 255\. Clip or scale them"),
+        (np.full((2, 2), 2.0), "floats from 2 to 2"),
     ],
     ids=str,
 )

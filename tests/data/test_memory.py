@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,7 +6,7 @@ from PIL import Image
 from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
 from vitjax.data.image_folder import FolderImages
-from vitjax.data.memory import Pictures, Subset
+from vitjax.data.memory import Pictures, Subset, is_picture, pictures_of
 from vitjax.data.source import Classes, SizedSource
 
 CLASSES = Classes((), ())
@@ -60,3 +61,44 @@ def test_a_subset_has_the_chosen_records_and_their_sizes():
 def test_a_subset_of_a_source_without_sizes_has_none(tmp_path):
     whole = FolderImages(tmp_path, Classes(("a",), (0,)), ("a/1.png",), np.zeros(1, np.int32), ())
     assert not isinstance(Subset(whole, [0]), SizedSource)
+
+
+def test_arrays_of_jax_and_batches_are_images_by_one_rule_for_all_of_a_batch():
+    shares = np.random.default_rng(0).uniform(0, 1, (2, 8, 6, 3)).astype(np.float32)
+    given = pictures_of(shares)
+    assert not is_picture(shares) and is_picture(shares[0]) and is_picture(jnp.asarray(shares[0]))
+    assert [one.shape for one in given] == [(8, 6, 3)] * 2
+    np.testing.assert_array_equal(given[1], np.rint(255 * shares[1].astype(np.float64)))
+    np.testing.assert_array_equal(Pictures([jnp.asarray(shares[1])], CLASSES)[0].image, given[1])
+    dark = np.stack([np.zeros((4, 4, 1)), np.full((4, 4, 1), 200.0)])
+    dark[0, 0, 0] = 1  # of 255: alone it would be white
+    assert [one.max() for one in pictures_of(dark)] == [1, 200]
+    half = Pictures([jnp.full((2, 2), 0.5, jnp.bfloat16)], CLASSES)[0].image
+    assert half.tolist() == np.full((2, 2, 3), 128).tolist()
+    assert pictures_of(np.zeros((0, 4, 4, 3))) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "or the bytes of a file; got NoneType"),
+        (3, "got int"),
+        ([[0, 1]], "got list"),
+        (np.zeros((2, 3, 40, 50)), r"the array of images is an array of float64"),
+        ([np.zeros((2, 4, 4, 3))], r"the image is an array of float64 and shape \(2, 4, 4, 3\)"),
+        ([np.zeros((4, 4)), np.full((4, 4), -1)], "image 1 has pixels from -1 to -1"),
+        ([b"no image"], "the image is no image: it begins with b'no image'"),
+        ([b""], "the image is empty"),
+        (np.array(["a.png"], object), "dtype|array of object"),
+    ],
+)
+def test_what_is_neither_an_image_nor_a_list_of_them_is_told(given, words):
+    with pytest.raises(DataError, match=words):
+        Pictures([given] if is_picture(given) else pictures_of(given), CLASSES)
+
+
+def test_a_picture_of_pillow_that_breaks_off_is_told(tmp_path):
+    path = saved(tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:800])
+    with pytest.raises(DataError, match="the image is broken or truncated"):
+        Pictures([Image.open(path)], CLASSES)

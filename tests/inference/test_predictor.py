@@ -114,3 +114,36 @@ def test_large_images_are_padded_to_coarse_sides(size, multiple):
 def test_the_threshold_is_that_of_the_post_processing_where_it_has_one(classifier):
     task = Detector(WholeImage(), Resize(32, 64), BestClass(threshold=0.125))
     assert Predictor(task, {}, COLOURS).threshold == 0.125 and classifier.threshold == 0
+
+
+def test_a_batch_of_an_array_is_a_list_of_results_that_know_their_images(detector):
+    batch = np.random.default_rng(0).uniform(0, 1, (3, 40, 40, 3))
+    found = detector(batch, batch_size=2)
+    assert [one.boxes.round().tolist() for one in found] == [[[0, 0, 40, 40]]] * 3
+    seen = [one.view.source[one.view.record].image for one in found]
+    np.testing.assert_array_equal(seen, np.rint(255 * batch))
+    assert found.to_dict()["images"][2]["image"] == "image 2" and detector(jnp.asarray(batch[0])).draw().size == (
+        320,
+        320,
+    )
+    with pytest.raises(FieldError, match="batch_size is at least 1, got 0"):
+        detector(batch, batch_size=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:1", "CPU:0"])
+def test_a_device_can_be_named(device):
+    found = Predictor(Detector(WholeImage(), Resize(32, 64), BestClass()), {}, COLOURS, device=device)
+    assert found._mesh.size == (2 if device == "cpu" else 1)
+    assert {each.id for each in found._mesh.devices.flat} == {"cpu": {0, 1}, "cpu:1": {1}, "CPU:0": {0}}[device]
+    assert found(blank(40, 40)).boxes.round().tolist() == [[0, 0, 40, 40]]
+
+
+@pytest.mark.parametrize("device", ["cpu:2", "cpu:", "cpu:x", "abacus", "cpu:-3"])
+def test_a_device_that_there_is_not_is_told_with_those_that_there_are(device):
+    with pytest.raises(FieldError, match=rf"there is no device '{device}'; by default there are cpu:0, cpu:1, and cpu"):
+        Predictor(Detector(WholeImage(), Resize(32, 64), BestClass()), {}, COLOURS, device=device)
+
+
+def test_tiles_are_not_for_classifiers(classifier):
+    with pytest.raises(FieldError, match="--tiles is for detectors and segmentation models"):
+        classifier(blank(8, 8), tiles=True)

@@ -11,8 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from vitjax.data.errors import DataError
 
 ARRAYS = (
-    "An image is a path, an address, a file's bytes, a PIL image, or an array [height, width, 3] in RGB or "
-    "[height, width], of bytes, 16-bit numbers, or floats from 0 to 1 or to 255"
+    "An image is a path, a PIL image, or an array [height, width, 3] in RGB or [height, width], of bytes, 16-bit "
+    "numbers, or floats from 0 to 1 or to 255"
 )
 
 # What OpenCV would print about a broken file is in the DataError.
@@ -77,8 +77,10 @@ def _eight_bits(pixels: np.ndarray, name: str) -> UInt8[np.ndarray, "height widt
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:
         return (pixels >> 8).astype(np.uint8)
     low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 65535) or (pixels.dtype.kind == "f" and 1 < high <= 2):  # nor where one is NaN
+    if not (low >= 0 and high <= 65535):  # nor where one is NaN
         raise DataError(f"{name} has pixels from {low:g} to {high:g}. {ARRAYS}.")
+    if pixels.dtype.kind == "f" and 1 < high <= 2:
+        raise DataError(f"{name} has floats from {low:g} to {high:g}, neither 0 to 1 nor 0 to 255. Clip or scale them.")
     if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and high <= 1):
         pixels = pixels.astype(np.float64) * 255
     pixels = np.rint(pixels).astype(np.uint16)

@@ -90,7 +90,7 @@ def pictures_of(given: Any) -> list[Any]:
     try:
         return list(given)
     except TypeError as error:
-        raise DataError(f"{ARRAYS}; got {type(given).__name__}.") from error
+        raise DataError(f"{ARRAYS}, or the bytes of a file; got {type(given).__name__}.") from error
 
 
 class Pictures:
@@ -106,7 +106,7 @@ class Pictures:
     problems: tuple[str, ...] = ()
     max_objects = 0
 
-    def __init__(self, pictures: Sequence[Picture], classes: Classes) -> None:
+    def __init__(self, pictures: Sequence[Any], classes: Classes) -> None:
         """Reads the headers of files only; their pixels are decoded when they are asked for."""
         alone = len(pictures) == 1
         named = [("the image" if alone else f"image {record}", one) for record, one in enumerate(pictures)]
@@ -153,7 +153,7 @@ def _opened(picture: Any, name: str) -> Path | np.ndarray:
         except OSError as error:  # Pillow reads the pixels only now
             raise DataError(f"{name} is broken or truncated ({error}). Open it again, or replace the file.") from error
     if not hasattr(picture, "__array__"):
-        raise DataError(f"{ARRAYS}; got {type(picture).__name__}.")
+        raise DataError(f"{ARRAYS}, or the bytes of a file; got {type(picture).__name__}.")
     return as_rgb(np.asarray(picture), name)
 
 

@@ -1,18 +1,19 @@
 """Images that are decoded once, for the model and for the picture that is drawn of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from vitjax.data.memory import Picture, Pictures
+from vitjax.data.memory import Pictures
 from vitjax.data.source import Classes, Sample
 
 
 class KeptPictures(Pictures):
     """Pictures that keep what they have decoded until it is taken, while that is `room` bytes or less."""
 
-    def __init__(self, pictures: Sequence[Picture], classes: Classes, *, room: int) -> None:
+    def __init__(self, pictures: Sequence[Any], classes: Classes, *, room: int) -> None:
         """Keeps nothing yet. Give no room where other processes decode: what they keep is nobody's."""
         super().__init__(pictures, classes)
         self._room = room
