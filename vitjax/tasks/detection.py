@@ -31,7 +31,6 @@ from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Loss, SetLoss
 from vitjax.detection.matcher import match, note_on_queries
 from vitjax.detection.postprocess import BestClass, TopDetections
-from vitjax.drawing.boxes import draw_boxes, legible_scale
 from vitjax.errors import FieldError
 from vitjax.evaluation import detection
 from vitjax.evaluation.coco import METRICS
@@ -161,6 +160,8 @@ class Detector:
 
     def drawn(self, image: Image, shown: Prediction, classes: Classes) -> Image:
         """The image with boxes, and masks where there are any."""
+        from vitjax.drawing.boxes import draw_boxes, legible_scale  # which no training step needs
+
         if shown.masks is not None:
             from vitjax.drawing.masks import draw_masks
 
