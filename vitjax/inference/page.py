@@ -34,7 +34,7 @@ def draw_page(sweep: Sweep, variables: dict[str, Any], source: Source, path: Pat
 
 
 def sheet_of(
-    task: Task, answers: Sequence[Answer], source: Source, *, columns: int, tile: int
+    task: Task, answers: Sequence[Answer], source: Source, *, columns: int, tile: int | None
 ) -> UInt8[np.ndarray, "height width 3"] | None:
     """Pictures of some answers for the records of a source on one sheet; None where none of the images can be read."""
     readable = [one for one in answers if one.prediction is not None]

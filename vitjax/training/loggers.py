@@ -80,7 +80,7 @@ def open_loggers(experiment: Experiment, workdir: Path) -> list[Logger]:
     known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     opened: list[Logger] = []
     for name in dict.fromkeys(experiment.loggers):
-        kind = {"wandb": WandB, "mlflow": MLflow}[name]
+        kind: Any = WandB if name == "wandb" else MLflow
         try:
             logger = kind(_module(name), workdir, to_json(experiment), known.get(name))
         except VitjaxError:
@@ -88,8 +88,8 @@ def open_loggers(experiment: Experiment, workdir: Path) -> list[Logger]:
         except Exception as error:
             raise VitjaxError(f"{_PACKAGES[name][0]} cannot begin a run: {_line(error)}") from error
         known[name] = logger.id
+        replace_text(path, json.dumps(known, indent=2) + "\n")
         opened.append(Guarded(_PACKAGES[name][0], logger))
-    replace_text(path, json.dumps(known, indent=2) + "\n")
     return opened
 
 

@@ -42,7 +42,7 @@ def initial_variables(
     key = jax.random.key(seed)
 
     def draw() -> dict[str, Any]:
-        variables = model.init(key, images, train=False)
+        variables: Any = model.init(key, images, train=False)
         if only is None:
             return variables
         return unflatten({path: leaf for path, leaf in flatten(variables).items() if path in only})

@@ -45,10 +45,10 @@ class Step:
 
     def __init__(self, pieces: "_Pieces", mesh: Mesh) -> None:
         """Compiles nothing yet; the first parts of each size do."""
-        self._whole = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,))
+        self._whole: Any = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,))
         self._count = compiled(pieces.count, mesh, batches=(1,))
         self._nothing = compiled(pieces.nothing, mesh)
-        self._add = compiled(pieces.add, mesh, batches=(2,), consumed=(0,))
+        self._add: Any = compiled(pieces.add, mesh, batches=(2,), consumed=(0,))
         self._summed = compiled(_sum, mesh)
         self._apply = compiled(pieces.apply, mesh, consumed=(0,))
 
