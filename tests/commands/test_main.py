@@ -10,6 +10,7 @@ from PIL import Image
 import vitjax
 from vitjax.commands import doctor
 from vitjax.commands.main import COMMANDS, main, usage
+from vitjax.training import interruption
 
 PACKAGE = Path(vitjax.__file__).parent
 
@@ -113,3 +114,18 @@ def test_a_path_that_may_not_be_used_is_told_in_one_line(monkeypatch, capsys):
     let_doctor_run(monkeypatch, "raise PermissionError(13, 'Permission denied')", PACKAGE / "a.py")
     with pytest.raises(PermissionError):  # of no path, so nobody would know what to mend
         main(["doctor", "x"])
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    let_doctor_run(monkeypatch, "raise KeyboardInterrupt", PACKAGE / "a.py")
+    assert main(["doctor", "x"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_process_that_still_compiles_what_was_given_up_ends_without_waiting(monkeypatch):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    monkeypatch.setattr(interruption, "is_busy", lambda: True)
+    let_doctor_run(monkeypatch, "raise KeyboardInterrupt('stopped before the first step')", PACKAGE / "a.py")
+    main(["doctor", "x"])
+    assert ended == [130]

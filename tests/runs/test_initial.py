@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from vitjax.backbones.resnet import ResNet
-from vitjax.checkpoints.paths import flatten
+from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.checkpoints.store import Store
 from vitjax.classification.classifier import Classifier
 from vitjax.data.errors import DataError
@@ -16,6 +16,7 @@ from vitjax.detection.detr import DETR
 from vitjax.families.detr import NAMES as DETR_NAMES
 from vitjax.families.resnet import NAMES as RESNET
 from vitjax.formats.tables import to_published
+from vitjax.runs.adapt import not_whole
 from vitjax.runs.initial import initialize_from, read_weights
 from vitjax.structs import Images
 
@@ -190,3 +191,28 @@ def test_what_holds_no_weights_is_named(name, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match=name):
         initialize_from(tmp_path / name, {"params": {}})
+
+
+def test_only_what_weights_lack_is_drawn_and_the_start_is_the_same(tmp_path):
+    np.savez(tmp_path / "weights.npz", **to_published(classifier(7, seed=0, norm="frozen_batch"), table=RESNET))
+    for classes, lacking in ((7, []), (3, ["params/head/bias", "params/head/kernel"])):
+        mine, asked = classifier(classes, seed=1, norm="frozen_batch"), []
+
+        def shapes(mine=mine):
+            return jax.tree.map(jnp.zeros_like, mine)  # values that nobody may look at
+
+        def some(paths, mine=mine, asked=asked):
+            asked.extend(paths)
+            return unflatten({path: leaf for path, leaf in flatten(mine).items() if path in paths})
+
+        wanted, _ = initialize_from(tmp_path / "weights.npz", mine)
+        assert_same(initialize_from(tmp_path / "weights.npz", shapes, some=some)[0], wanted)
+        assert sorted(asked) == lacking
+
+
+def test_of_heads_that_are_matched_by_name_the_other_columns_are_drawn():
+    arrays = {"params/head/bias": np.zeros(3), "params/head/kernel": np.zeros((4, 3)), "params/stem/kernel": np.ones(2)}
+    assert not_whole(arrays, arrays, by_name=True) == {"params/head/bias", "params/head/kernel"}
+    assert not_whole(arrays, arrays, by_name=False) == set()
+    larger = arrays | {"params/stem/kernel": np.ones(3), "params/new": np.ones(1)}
+    assert not_whole(arrays, larger, by_name=False) == {"params/stem/kernel", "params/new"}

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import threading
+import time
 import types
 
 import numpy as np
@@ -19,6 +21,7 @@ from vitjax.structs import Mean
 from vitjax.tasks.classification import Classification
 from vitjax.training import loop
 from vitjax.training.prepare import Prepared
+from vitjax.training.report import MetricsLog
 
 SOURCE = Coloured(records=6, broken=())  # three steps an epoch
 EXPERIMENT = Classification(
@@ -90,7 +93,7 @@ def turned(monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "variables_of", lambda state, optimizer: {})
     monkeypatch.setattr(loop, "place_batch", lambda batch, mesh: batch)
 
-    def turn(start=0, until=None, store=None, log=None, **fields):
+    def turn(start=0, until=None, store=None, log=None, compiling=lambda signals: None, **fields):
         store, log, signals = Kept() if store is None else store, Logged() if log is None else log, []
 
         def train_step(state, parts):
@@ -103,6 +106,7 @@ def turned(monkeypatch, tmp_path):
         nothing = dict.fromkeys(field.name for field in dataclasses.fields(Prepared))
         run = nothing | {"experiment": experiment, "mesh": data_mesh(), "plan": experiment.plan(SOURCE)}
         run |= {"train_source": SOURCE, "evaluation_source": SOURCE, "total_steps": 6, "sweep": Sweeping()}
+        train_step.lowered = lambda state, parts: [types.SimpleNamespace(compile=lambda: compiling(signals))]
         run |= {"train_step": train_step, "learning_rate": lambda step: 0.5**step}
         run |= {"optimizer": experiment.optimizer, "total": lambda terms: 5 * terms["box"].value.sum()}
         state, step = loop._Turning(Prepared(**run), store, tmp_path, log, signals)(start, start)
@@ -173,3 +177,90 @@ def test_a_run_at_its_end_does_nothing_more(turned):
 def test_first_weights_from_elsewhere_are_saved_before_the_first_step(turned):
     assert turned(init_from="weights.pth")[1].saved == [0, 2, 3, 4, 6]
     assert turned(init_from="weights.pth", start=4)[1].saved == [6]
+
+
+@pytest.fixture
+def scored(turned, monkeypatch, tmp_path):
+    """A run that scores every step, after which it logs into a real file; ended by a signal in a step."""
+
+    def score(scores, *, start=0, until=None, **fields):
+        found = lambda run, state, signals: loop._Found({"top1": scores[state - 1]}, {}, None)  # noqa: E731
+        monkeypatch.setattr(loop, "_evaluate", found)
+        with MetricsLog(tmp_path) as log:
+            log.truncate(start)
+            return turned(start, until, kept, log, evaluate_every=1 / 3, **fields)[0]
+
+    kept = Kept()
+    return score
+
+
+SCORES = [0.0, 0.0, 0.5, 0.4, 0.5, 0.9]
+
+
+def test_a_run_whose_score_gets_no_better_ends_before_its_last_epoch(scored, capsys):
+    assert scored(SCORES, patience=2) == 5
+    said = capsys.readouterr().out
+    assert "top1 has not been better in 2 evaluations, so the run ends at step 5 of 6; a larger --patience" in said
+    assert "the same command" not in said
+    assert scored(SCORES, start=5, patience=2) == 5  # and the same command ends it again
+    assert scored(SCORES, start=5, patience=3) == 6
+
+
+@pytest.mark.parametrize("until", [1, 3, 4, 5])
+def test_a_run_that_was_ended_waits_no_longer_and_no_shorter(scored, until):
+    assert scored(SCORES, until=until, patience=2) == until
+    assert scored(SCORES, start=until, patience=2) == 5
+
+
+def test_without_patience_a_run_goes_on(scored):
+    assert scored([0.5] * 6) == 6
+
+
+def test_every_size_is_announced_before_it_is_compiled(turned, capsys):
+    turned()
+    assert capsys.readouterr().err.splitlines()[0] == "compiling the step"
+
+
+@pytest.mark.parametrize(("start", "said"), [(0, "before the first step of 6"), (4, "at step 4 of 6")])
+def test_a_signal_while_the_step_is_compiled_is_answered_and_nothing_is_written(turned, start, said, capsys):
+    ended = threading.Event()
+
+    def compiling(signals):
+        signals.append(15)
+        ended.wait(20)
+
+    began = time.monotonic()
+    step, store, log = turned(start=start, compiling=compiling)
+    assert time.monotonic() - began < 2
+    ended.set()
+    assert step == start and store.saved == [] and log == {} and f"stopped {said}" in capsys.readouterr().out
+
+
+def test_a_signal_while_a_later_size_is_compiled_keeps_the_steps_before(turned, monkeypatch):
+    """Of six steps each has a size of its own; the signal comes while the fifth is compiled."""
+    ended, calls = threading.Event(), []
+
+    def placed(batch, mesh):
+        return types.SimpleNamespace(pixels=np.zeros(len(calls) + 1), records=batch.records)
+
+    monkeypatch.setattr(loop, "place_batch", placed)
+
+    def compiling(signals):
+        calls.append(1)
+        if len(calls) == 5:
+            signals.append(2)
+            ended.wait(20)
+
+    step, store, log = turned(compiling=compiling, save_every=10, log_every=100, evaluate_every=10)
+    ended.set()
+    assert step == 4 and store.saved == [4] and list(log) == [(4, "train")]
+
+
+def test_scores_that_a_signal_has_prevented_come_with_the_next_start(turned, monkeypatch):
+    def evaluate(run, state, signals):
+        signals.append(15)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(loop, "_evaluate", evaluate)
+    step, store, log = turned()
+    assert step == 3 and store.saved[-1] == 3 and store.scores == {} and (3, "val") not in log

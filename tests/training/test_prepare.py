@@ -6,8 +6,14 @@ import types
 import numpy as np
 import pytest
 
+from vitjax.backbones.resnet import ResNet
+from vitjax.checkpoints.paths import flatten
+from vitjax.classification.classifier import Classifier
+from vitjax.errors import FieldError
+from vitjax.runs.numbers import require_class_weights
 from vitjax.tasks.detection import Detection
 from vitjax.training.prepare import Prepared, count
+from vitjax.training.state import initial_variables
 
 
 def prepared(steps_per_epoch=10, **fields):
@@ -29,3 +35,19 @@ def test_evaluation_has_batches_of_its_own_size_or_those_of_training():
 
 def test_all_numbers_in_a_tree_are_counted():
     assert count({"a": np.zeros((2, 3)), "b": {"c": np.zeros(()), "d": np.zeros((0, 4))}}) == 7
+
+
+def test_some_variables_are_drawn_as_they_are_among_all():
+    model = Classifier(ResNet(18, width=8, stage_blocks=(1,), norm="batch"), num_classes=3, norm=False)
+    whole = flatten(initial_variables(model, 5, side=32))
+    paths = {"params/head/kernel", "params/backbone/stem_conv/kernel", "batch_stats/backbone/stem_norm/mean"}
+    some = flatten(initial_variables(model, 5, side=32, only=paths))
+    assert some.keys() == paths and all(np.array_equal(some[path], whole[path]) for path in paths)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 2.0), (1.0, -1.0, 1.0), (0.0, 0.0, 0.0), (1.0, float("nan"), 1.0)])
+def test_class_weights_are_one_for_each_class(weights):
+    require_class_weights(None, 3)
+    require_class_weights((0.0, 1.0, 2), 3)
+    with pytest.raises(FieldError, match="class_weights"):
+        require_class_weights(weights, 3)

@@ -365,6 +365,15 @@ def test_a_second_summary_replaces_the_first_and_leaves_no_other_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_pictures_and_scores_of_classes_are_in_the_event_files(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        log.write(3, "val", {"AP": 0.5, "AP/red mug": 0.25})
+        log.image(3, "val/predictions", np.full((4, 6, 3), 200, np.uint8))
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    content = path.read_bytes()
+    assert all(tag in content for tag in (b"val/AP/red_mug", b"val/predictions", b"\x89PNG"))
+
+
 def test_the_log_knows_what_it_has_also_when_it_goes_on(tmp_path):
     with MetricsLog(tmp_path) as log:
         for step in (1, 2):

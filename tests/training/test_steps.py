@@ -32,6 +32,7 @@ from vitjax.placement import (
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import ANSWER, Batch, Images, Predictions, PredictionSet, Targets
 from vitjax.tasks.detection import Detector, detection_objective
+from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import initial_state
 from vitjax.training.steps import divided_rows, make_train_step, metrics_of
 
@@ -256,3 +257,34 @@ def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused():
     check_batch_size(4, data_mesh())
     with pytest.raises(ValueError, match="batch_size must be divisible by the 2 devices; got 3"):
         check_batch_size(3, data_mesh())
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_step_that_was_compiled_before_compiles_its_model_no_more_and_is_the_same(parts):
+    """The model is a scale of the pixels; what is left to compile has nothing of it."""
+    seen, events = [], []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: events.append(event))
+
+    def evaluate(variables, batch, key):
+        seen.append(batch.pixels.shape)
+        scaled = variables["params"]["scale"] * batch.pixels.astype(jnp.float32).mean((1, 2, 3))
+        return Evaluated({"mean": Mean(scaled.sum()[None], jnp.float32(len(scaled))[None])}, {})
+
+    mesh, params = alone(), {"scale": jnp.ones(())}
+    objective = Objective(evaluate, lambda answer, batch: {}, lambda terms: terms["mean"].value.sum())
+    transformation = OPTIMIZER.transformation(params, total_steps=10, steps_per_epoch=5)
+    optimizer = AdamW()
+    divided = [place_batch(part, mesh) for part in divided_rows(batch_of(), parts)]
+    outcomes = []
+    for ahead in (False, True):
+        step = make_train_step(objective, optimizer, transformation, mesh)
+        state = place_state(initial_state({"params": {"scale": jnp.ones(())}}, optimizer, transformation, seed=0), mesh)
+        if ahead:
+            for program in step.lowered(state, divided):
+                program.compile()
+            seen.clear()
+            events.clear()
+        outcomes.append(step(state, divided)[1]["loss"])
+        assert bool(seen) != ahead
+        assert any("backend_compile" in event for event in events) != (ahead and parts == 1)
+    assert outcomes[0] == outcomes[1]

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from vitjax.errors import FieldError, VitjaxError
 
@@ -63,6 +64,16 @@ def usage() -> str:
 
 
 def _run(name: str, words: list[str]) -> int:
+    code = _code_of(name, words)
+    interruption: Any = sys.modules.get("vitjax.training.interruption")
+    if interruption is not None and interruption.is_busy():  # what was given up would end the process in a crash
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _code_of(name: str, words: list[str]) -> int:
     try:
         command = importlib.import_module(f"vitjax.commands.{name}")
         return command.run(_without_config(words)) or 0
@@ -72,6 +83,9 @@ def _run(name: str, words: list[str]) -> int:
     except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
         return 1
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
+        return 130  # what shells have for it
     except OSError as error:
         if error.filename is None or error.errno not in _CLOSED:
             raise

@@ -9,17 +9,21 @@ def run(words: list[str]) -> None:
     from vitjax.data.layouts import in_its_layout
     from vitjax.runs.configs import FORK, described, load_config, override
     from vitjax.runs.fork import forked, without_fork
+    from vitjax.runs.short_words import SHORT_WORDS, without_short_words
 
     if not words or words[0] in ("-h", "--help"):
         print("usage: train.py CONFIG [--field value ...]\n\nCONFIG is one of these, or a path to a file of yours:\n")
         configs = described()
         width = max(len(config.name) for config in configs)
         print("\n".join(f"  {config.name:<{width}}  {config.title}" for config in configs))
-        print(f"\n{FORK}\n\n`train.py CONFIG --help` shows every field, its type, default and meaning.")
+        print(
+            f"\n{FORK}\n\n{SHORT_WORDS}\n\n`train.py CONFIG --help` shows every field, its type, default and meaning."
+        )
         return
     config = load_config(words[0])
     fields, fork = without_fork(words[1:])
-    experiment = override(config, fields)
+    fields, asked = without_short_words(fields)
+    experiment = asked.of(override(config, fields))
     data, notes = in_its_layout(experiment.data)
     experiment = dataclasses.replace(experiment, data=data)
     print("\n".join(notes), end="\n" if notes else "", flush=True)
@@ -28,5 +32,6 @@ def run(words: list[str]) -> None:
         print(f"starts {experiment.workdir} from {experiment.init_from}", flush=True)
     from vitjax.training.loop import train  # after the command line is known to be right
 
-    outcome = train(experiment, Path(experiment.workdir or "runs/run"), config=config)
+    workdir = Path(experiment.workdir or "runs/run")
+    outcome = train(experiment, workdir, config=config, fill_memory=asked.fill_memory)
     print(f"{experiment.workdir}: step {outcome.step:,} of {outcome.total_steps:,}")

@@ -1,9 +1,11 @@
 """A page of pictures that shows what a model predicts on them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from vitjax.data.memory import Subset
@@ -11,6 +13,7 @@ from vitjax.data.source import Source
 from vitjax.drawing.boxes import contact_sheet
 from vitjax.inference.sweep import Sweep
 from vitjax.inference.task import Task
+from vitjax.prediction import Answer
 
 
 def draw_page(
@@ -26,11 +29,20 @@ def draw_page(
     records = np.linspace(0, len(source) - 1, count).astype(int).tolist() if layout.spread else range(count)
     shown: Any = Subset(source, records)
     answers = sorted(sweep(variables, shown, batch_size=batch_size), key=lambda one: one.record)
-    readable = [one for one in answers if one.prediction is not None]
-    if not readable:
+    sheet = sheet_of(task, answers, shown, columns=layout.columns, tile=layout.tile)
+    if sheet is None:
         return
-    told = [task.page_picture(one, shown[one.record], source.classes, shown.name(one.record)) for one in readable]
-    pictures, captions = zip(*told, strict=True)
-    sheet = contact_sheet(pictures, captions=captions, columns=layout.columns, tile=layout.tile)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet).save(path)
+
+
+def sheet_of(
+    task: Task, answers: Sequence[Answer], source: Source, *, columns: int, tile: int | None
+) -> UInt8[np.ndarray, "height width 3"] | None:
+    """Pictures of some answers for the records of a source on one sheet; None where none of the images can be read."""
+    readable = [one for one in answers if one.prediction is not None]
+    if not readable:
+        return None
+    told = [task.page_picture(one, source[one.record], source.classes, source.name(one.record)) for one in readable]
+    pictures, captions = zip(*told, strict=True)
+    return contact_sheet(pictures, captions=captions, columns=columns, tile=tile)

@@ -75,6 +75,16 @@ def adapt(
     return Adapted(arrays, fates, tuple(sorted(set(given) - used)))
 
 
+def not_whole(given: Flat, wanted: Flat, *, by_name: bool) -> frozenset[str]:
+    """The paths whose first values `adapt` looks at: all but those that are given in their shape.
+
+    Class heads that are taken by the names of classes keep the columns of others.
+    """
+    named = {path for path in wanted if _HEAD.fullmatch(path) or path in _LABELS} if by_name else set()
+    whole = {path for path, leaf in wanted.items() if path in given and given[path].shape == leaf.shape}
+    return frozenset(wanted.keys() - whole) | named
+
+
 def is_class_bias(path: str) -> bool:
     """Whether a path is that of the bias of a class head, which has an entry for every class."""
     return path.endswith("/bias") and _HEAD.fullmatch(path) is not None

@@ -96,13 +96,16 @@ def load_classes(name: str) -> None:
 
 def override(config: Config, arguments: Sequence[str]) -> Experiment:
     """The config's experiment with the fields that the command line names; exits with help or the nearest name."""
+    from vitjax.runs.booleans import flags  # which only a command line needs
+    from vitjax.runs.short_words import SHORT_WORDS
+
     return tyro.cli(
         type(config.experiment),
         prog=f"train.py {config.name}",
-        description=f"{config.text}\n\n{FORK}",
-        args=list(arguments),
+        description=f"{config.text}\n\n{FORK}\n\n{SHORT_WORDS}",
+        args=flags(arguments, config.experiment),
         default=config.experiment,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.AvoidSubcommands,),
     )
 
 

@@ -5,7 +5,7 @@ import difflib
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import flax.linen as nn
 from jax.sharding import Mesh
@@ -86,6 +86,13 @@ class Experiment(ABC):
     """Epochs between checkpoints."""
     log_every: int = 50
     """Steps between lines of metrics."""
+    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Where metrics and pictures go besides metrics.jsonl and TensorBoard; each needs its package."""
+    log_images: int = 4
+    """Images of the evaluation split whose predictions TensorBoard and the loggers get at each evaluation."""
+    patience: int | None = None
+    """Evaluations in a row without a better score, that of `best`, after which the run ends; they count from the first
+    score above 0 on. None goes on to the last epoch."""
     best: str | None = None
     """The evaluation metric by which the best checkpoint is kept; None is AP, top1 for a classifier, or mIoU for a
     segmentation model."""
@@ -208,6 +215,8 @@ _NUMBERS = {
     "evaluate_every": POSITIVE,
     "save_every": POSITIVE,
     "log_every": COUNT_FROM_1,
+    "log_images": COUNT,
+    "patience": or_none(COUNT_FROM_1),
     "keep_last": COUNT_FROM_1,
     "keep_best": COUNT,
     "workers": COUNT,

@@ -1,6 +1,6 @@
 """Weights that a new run starts from: another run, published ones, or a folder in Hugging Face's layout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from vitjax.families.huggingface.folder import timm_file
 from vitjax.families.identify import sorted_out
 from vitjax.formats.tables import TensorFile, from_published, renamed_norms
 from vitjax.formats.tensor_files import read_tensors
-from vitjax.runs.adapt import Adapted, adapt, is_class_bias
+from vitjax.runs.adapt import Adapted, adapt, is_class_bias, not_whole
 from vitjax.runs.backbones import require_backbone
 from vitjax.runs.own_file import own_model
 from vitjax.runs.read_model import find, not_finite, read_checkpoint, read_model
@@ -73,11 +73,13 @@ def initialize_from(
     *,
     classes: Classes | None = None,
     frozen: Callable[[str], bool] | None = None,
+    some: Callable[[Collection[str]], dict[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """`variables` with everything replaced that `source` holds and that fits, and a table of what did and what did not.
 
-    A function that gives them is called once the weights are known to fit. Heads and queries are made to fit as `adapt`
-    does it; with `classes`, those of the new model, class heads are taken by the names of the classes. Batch norms that
+    A function that gives them is called once the weights are known to fit; where there is another, `some`, that gives
+    those of some paths, it is asked for what the weights do not have. Heads and queries are made to fit as `adapt` does
+    it; with `classes`, those of the new model, class heads are taken by the names of the classes. Batch norms that
     are frozen on one side and learn on the other are taken over too. `frozen` tells of the path of a parameter whether
     it keeps its first values, which then must be in the weights.
 
@@ -94,7 +96,13 @@ def initialize_from(
     given = {names.get(name, name): array for name, array in given.items()}
     if any(name in wanted and wanted[name].shape == array.shape for name, array in given.items()):
         require_backbone(source, given, wanted)
-    drawn = flatten(variables()) if callable(variables) else wanted
+    if not callable(variables):
+        drawn = wanted
+    elif some is None:
+        drawn = flatten(variables())
+    else:
+        missing = not_whole(given, wanted, by_name=classes is not None)
+        drawn = wanted | (flatten(some(missing)) if missing else {})
     adapted = adapt(given, drawn, old=weights.classes, new=classes)
     _require_taken(source, adapted, frozen)
     notes = [*weights.notes, f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"]

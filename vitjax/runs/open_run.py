@@ -79,7 +79,7 @@ def require_same_run(run: Path, experiment: Experiment, classes: Classes) -> Non
     if lines:
         wish = (
             "Give another --workdir; or --fork, which starts a new run folder from the weights of this one (with "
-            "--match-classes True where classes changed their places)."
+            "--match-classes where classes changed their places)."
         )
         raise AnotherRun("\n  ".join([f"{run} holds another run:", *lines]) + f"\n{wish}")
 

@@ -29,7 +29,7 @@ def require_start(experiment: Experiment) -> None:
     weights = experiment.pretrained or "published weights or those of another run, --init-from FILE"
     raise FieldError(
         f"no weights are given to start from{stays}. This run starts from {weights}. "
-        "To start from random ones all the same, say --from-scratch True."
+        "To start from random ones all the same, say --from-scratch."
     )
 
 

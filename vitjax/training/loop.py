@@ -1,11 +1,15 @@
 """The training loop."""
 
 import dataclasses
+import functools
+import math
 import signal
+import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,8 +26,9 @@ from vitjax.runs.open_run import open_run
 from vitjax.runs.run_folder import checkpoints_of
 from vitjax.runs.start import require_start
 from vitjax.structs import Batch, Terms
+from vitjax.training.interruption import Interrupted, answering, interruption, until
 from vitjax.training.prepare import Prepared, prepare
-from vitjax.training.report import MetricsLog, Progress
+from vitjax.training.report import MetricsLog, Progress, read_metrics
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.steps import divided_rows
 from vitjax.training.watch import Watch
@@ -44,11 +49,12 @@ class Outcome:
     best: dict[str, float]
 
 
-def train(experiment: Experiment, workdir: Path, *, config: Config | None = None) -> Outcome:
+def train(experiment: Experiment, workdir: Path, *, config: Config | None = None, fill_memory: bool = False) -> Outcome:
     """Trains to the last epoch, from the last checkpoint in `workdir` where there is one, and writes the report.
 
     Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; after SIGTERM, which leaves little time,
-    without a report. `config` is what the experiment came from, whose text is kept with the run.
+    without a report. `config` is what the experiment came from, whose text is kept with the run. With `fill_memory` a
+    new run has the largest batch that fits, and one that goes on the batch that it had.
 
     Raises:
         CannotWrite: `workdir` cannot be written.
@@ -57,40 +63,78 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
         AnotherRun: `workdir` holds a run that this one is not; it is left as it is.
         RunInUse: another process trains into `workdir`.
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
+        Interrupted: a signal came before the first step; the folder is as it was.
     """
     with writing(workdir, "--workdir"):
-        return _train(experiment, workdir, config)
+        return _train(experiment, workdir, config, fill_memory)
 
 
-def _train(experiment: Experiment, workdir: Path, config: Config | None) -> Outcome:
+def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_memory: bool) -> Outcome:
     from vitjax.training.verdict import keep_constant, report
 
     began = time.monotonic()
     if not steps_in(checkpoints_of(workdir)):
         _require_weights(experiment)
-    run = prepare(experiment)
-    print(run.headline(), flush=True)
-    with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
-        run = dataclasses.replace(run, experiment=opened.experiment)
-        checkpoints = Store(
-            checkpoints_of(workdir),
-            keep_last=experiment.keep_last,
-            keep_best=experiment.keep_best,
-            metric=experiment.score,
-            keep=run.drops,
-        )
-        with checkpoints as store:
-            state, start = _begin(store, run)
-            opened.record()
-            keep_constant(workdir, run.sweep.task, run.train_source)
-            with MetricsLog(workdir) as log, _interruption() as signals:
-                log.truncate(start)
-                state, step = _Turning(run, store, workdir, log, signals)(state, start)
-            last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
-        outcome = Outcome(step, run.total_steps, last, best)
-        if signal.SIGTERM not in signals:
-            report(run, variables_of(state, experiment.optimizer), workdir, outcome, time.monotonic() - began)
+    if experiment.loggers:
+        from vitjax.training.loggers import require_packages
+
+        require_packages(experiment.loggers)
+    with interruption() as signals:
+        with _before_the_first_step(workdir):
+            run = answering(signals, functools.partial(_prepared, experiment, workdir, fill_memory))
+            experiment = run.experiment
+        print(run.headline(), flush=True)
+        with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
+            run = dataclasses.replace(run, experiment=opened.experiment)
+            checkpoints = Store(
+                checkpoints_of(workdir),
+                keep_last=experiment.keep_last,
+                keep_best=experiment.keep_best,
+                metric=experiment.score,
+                keep=run.drops,
+            )
+            with checkpoints as store:
+                with _before_the_first_step(workdir):
+                    state, start = _begin(store, run, signals)
+                opened.record()
+                keep_constant(workdir, run.sweep.task, run.train_source)
+                with MetricsLog(workdir, _loggers(experiment, workdir)) as log:
+                    log.truncate(start)
+                    turning = _Turning(run, store, workdir, log, signals)
+                    state, step = turning(state, start)
+                last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
+            outcome = Outcome(step, run.total_steps, last, best)
+            if not turning.gave_up and signal.SIGTERM not in signals:
+                variables = variables_of(state, experiment.optimizer)
+                answering(signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began))
     return outcome
+
+
+def _loggers(experiment: Experiment, workdir: Path) -> list[Any]:
+    """Where metrics go besides the run's own files."""
+    if not experiment.loggers:
+        return []
+    from vitjax.training.loggers import open_loggers
+
+    return open_loggers(experiment, workdir)
+
+
+def _prepared(experiment: Experiment, workdir: Path, fill_memory: bool) -> Prepared:
+    if not fill_memory:
+        return prepare(experiment)
+    from vitjax.training.batch_size import filling_memory  # which only those need who ask for it
+
+    return filling_memory(experiment, workdir)
+
+
+@contextmanager
+def _before_the_first_step(workdir: Path) -> Iterator[None]:
+    """Says of an interruption what it means there."""
+    try:
+        yield
+    except Interrupted as stop:
+        told = f"stopped before the first step; {workdir} is as it was, and the same command begins again"
+        raise Interrupted(told) from stop
 
 
 def _require_weights(experiment: Experiment) -> None:
@@ -102,10 +146,14 @@ def _require_weights(experiment: Experiment) -> None:
         find(experiment.init_from)
 
 
-def _begin(store: Store, run: Prepared) -> tuple[TrainState, int]:
+def _begin(store: Store, run: Prepared, signals: Sequence[int]) -> tuple[TrainState, int]:
     """The state that the run goes on from, and its step; of a new run the first, which is drawn or loaded only then."""
     fresh = store.is_empty
-    notes = run.notes if fresh else ()
+    if fresh:
+        source = run.experiment.init_from
+        told = f"taking the first weights from {source}" if source else "compiling and drawing the first weights"
+        print(told, file=sys.stderr, flush=True)
+    notes = answering(signals, lambda: run.notes) if fresh else ()
     about_data = (*run.experiment.notes(run.train_source), *run.train_source.problems, *run.evaluation_source.problems)
     for line in (*notes, *about_data):
         print(line, flush=True)
@@ -125,35 +173,69 @@ class _Turning:
     workdir: Path
     log: MetricsLog
     signals: Sequence[int]
+    gave_up: list[str] = dataclasses.field(default_factory=list)
+    """What was under way when a signal came, and was given up."""
 
     def __call__(self, state: TrainState, start: int) -> tuple[TrainState, int]:
         """The steps from `start` to the end or to an interruption."""
-        run, total, step = self.run, self.run.total_steps, start
-        watch = Watch(run.train_source)
+        run, total, step, kept = self.run, self.run.total_steps, start, start
+        watch, sizes = Watch(run.train_source), set[tuple[int, ...]]()
         with Progress(total, start) as progress, closing(self._loader(start)) as loader:
             if start == 0 and run.experiment.init_from:
                 self._save(0, state)  # then to go on never needs the source of the first weights
             if self._is_scored(start) and not self.store.metrics(start):
                 self._score(start, state, progress)  # the run was ended before it could
             self._log_scores(start)
-            for step, parts in enumerate(loader, start=start + 1):
-                state, metrics = run.train_step(state, [place_batch(part, run.mesh) for part in parts])
+            while step < total and not (self.signals or self._has_waited(step)):
+                parts = next(loader)
+                placed = [place_batch(part, run.mesh) for part in parts]
+                if not self._is_compiled(state, placed, sizes, progress):
+                    break
+                state, metrics = run.train_step(state, placed)
+                step += 1
                 watch.add(step, parts, metrics)
                 progress.update(step, loss=watch.last_loss, images=run.experiment.batch_size)
                 last = step == total or bool(self.signals)
                 if step % run.experiment.log_every == 0 or last:
-                    rate = float(run.learning_rate(step - 1))
-                    self.log.write(step, "train", {**watch.averages(), "learning_rate": rate})
+                    self._log_training(step, watch)
                 if self._is_scored(step) or self._is_saved(step) or last:
                     watch.settle()
                     self._save(step, state)
+                    kept = step
                 if self._is_scored(step) and not self.signals:
                     self._score(step, state, progress)
                     self._log_scores(step)
-                if last or self.signals:
-                    break
-        self._tell_end(step, watch)
+            if step > kept:  # a signal came after it was asked for
+                self._log_training(step, watch)
+                self._save(step, state)
+        self._tell_end(start, step, watch)
         return state, step
+
+    def _is_compiled(
+        self, state: TrainState, parts: Sequence[Batch], sizes: set[tuple[int, ...]], progress: Progress
+    ) -> bool:
+        """Whether the step is compiled for the sizes of the parts, which join `sizes`; not where a signal came."""
+        new = {tuple(part.pixels.shape) for part in parts} - sizes
+        if not new:
+            return True
+        sizes |= new
+        count = len(self.run.plan.buckets)
+        progress.note(f"compiling {len(sizes)} of {count} sizes" if count > 1 else "compiling the step")
+        return self._does(lambda: [one.compile() for one in self.run.train_step.lowered(state, parts)])
+
+    def _does(self, work: Callable[[], Any]) -> bool:
+        """Whether the work was done, and not given up for a signal."""
+        try:
+            answering(self.signals, work)
+        except Interrupted:
+            self.gave_up.append("work")
+            return False
+        return True
+
+    def _log_training(self, step: int, watch: Watch) -> None:
+        rate = float(self.run.learning_rate(step - 1))
+        if not self.log.has(step, "train"):
+            self.log.write(step, "train", {**watch.averages(), "learning_rate": rate})
 
     def _loader(self, start: int) -> Generator[list[Batch], None, None]:
         """The parts of every step: as the plan has them, or every so many rows of one batch."""
@@ -185,35 +267,67 @@ class _Turning:
         from vitjax.training.verdict import keep_validation
 
         self.store.wait()
-        scores, evaluation = _evaluate(self.run, state)
-        keep_validation(self.run, self.store, self.workdir, step, scores, evaluation)
+        found: list[_Found] = []
+        if not self._does(lambda: found.append(_evaluate(self.run, state, self.signals))):
+            return
+        scores = found[0].scores
+        keep_validation(self.run, self.store, self.workdir, step, scores, found[0].evaluation)
+        if found[0].sheet is not None:
+            self.log.image(step, "val/predictions", found[0].sheet)
         names = self.run.sweep.task.about.headline
         progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names))
 
     def _log_scores(self, step: int) -> None:
         """Logs the scores of a saved step once; a run that was ended between the two has them with the checkpoint."""
-        if self._is_scored(step) and not self.log.has(step, "val"):
-            self.log.write(step, "val", self.store.metrics(step))
+        if self._is_scored(step) and not self.log.has(step, "val") and (scores := self.store.metrics(step)):
+            self.log.write(step, "val", scores)
 
-    def _tell_end(self, step: int, watch: Watch) -> None:
+    def _has_waited(self, step: int) -> bool:
+        """Whether the score has not been better in so many evaluations as the experiment's patience."""
+        patience, score = self.run.experiment.patience, self.run.experiment.score
+        if patience is None or not self._is_scored(step):
+            return False
+        from vitjax.training.patience import evaluations_in_vain
+
+        scores = [each.get(score, math.nan) for each in read_metrics(self.workdir) if each["split"] == "val"]
+        return evaluations_in_vain(scores) >= patience
+
+    def _tell_end(self, start: int, step: int, watch: Watch) -> None:
         if watch.broken:
             names = sorted(self.run.train_source.name(record) for record in watch.broken)
             print(f"{len(names)} training images could not be read and were replaced by others: {', '.join(names[:5])}")
-        total = self.run.total_steps
-        if step < total or (self._is_scored(step) and not self.store.metrics(step)):
+        total, experiment = self.run.total_steps, self.run.experiment
+        if step == start == 0 and self.gave_up and not experiment.init_from:
+            print(f"stopped before the first step of {total:,}; the same command begins again", flush=True)
+        elif step < total and not self.signals:
+            why = f"{experiment.score} has not been better in {experiment.patience} evaluations"
+            print(f"{why}, so the run ends at step {step:,} of {total:,}; a larger --patience goes on", flush=True)
+        elif step < total or (self._is_scored(step) and not self.store.metrics(step)):
             print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
 
 
-def _evaluate(run: Prepared, state: TrainState) -> tuple[dict[str, float], Evaluation]:
-    """Scores, losses and scores by class, and the evaluation that they are of."""
+class _Found(NamedTuple):
+    """Scores, losses and scores by class; the evaluation that they are of; and a sheet of pictures."""
+
+    scores: dict[str, float]
+    evaluation: Evaluation
+    sheet: np.ndarray | None
+
+
+def _evaluate(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> _Found:
+    """What an evaluation comes to; given up where a signal comes."""
     variables = variables_of(state, run.experiment.optimizer)
     source, batch_size = run.evaluation_source, run.evaluation_batch_size
     workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
     terms: list[Terms] = []
-    answers = run.sweep(variables, source, batch_size=batch_size, workers=workers, terms=terms)
-    evaluation = run.sweep.task.evaluate(answers, source)
+    answers = until(signals, run.sweep(variables, source, batch_size=batch_size, workers=workers, terms=terms))
+    from vitjax.training.pictures import Shown  # which knows how to draw
+
+    shown = Shown(run.sweep.task, source, run.experiment.log_images)
+    evaluation = run.sweep.task.evaluate(shown.noting(answers), source)
     scores = evaluation.scores
-    return {**scores.summary, **_losses(run, terms), **scores.by_class}, evaluation
+    found = {**scores.summary, **_losses(run, terms), **scores.by_class}
+    return _Found(found, evaluation, shown.sheet())
 
 
 def _losses(run: Prepared, terms: Sequence[Terms]) -> dict[str, float]:
@@ -225,27 +339,3 @@ def _losses(run: Prepared, terms: Sequence[Terms]) -> dict[str, float]:
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:
     return {} if step is None else {"step": step, **store.metrics(step)}
-
-
-@contextmanager
-def _interruption() -> Iterator[list[int]]:
-    """The signals SIGINT and SIGTERM that have come, in a list that grows; a second SIGINT ends the process at once.
-
-    With several processes JAX's own handling of SIGTERM is left in place.
-    """
-    seen: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        seen.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    numbers = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else (signal.SIGINT,)
-    try:
-        before = {number: signal.signal(number, note) for number in numbers}
-    except ValueError:  # not the main thread: whoever started it handles signals
-        before = {}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -93,8 +93,8 @@ def count(tree: Any) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
-def prepare(experiment: Experiment) -> Prepared:
-    """Opens the data and builds everything that the loop turns.
+def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None) -> Prepared:
+    """Opens the data, unless given for training and evaluation, and builds everything that the loop turns.
 
     Raises:
         DataError: the data cannot be trained on.
@@ -103,8 +103,9 @@ def prepare(experiment: Experiment) -> Prepared:
     jax.config.update("jax_default_matmul_precision", experiment.matmul_precision)
     mesh = data_mesh()
     _require_divisible(experiment, mesh)
-    train_source = experiment.data.open(experiment.data.train_split)
-    evaluation_source = experiment.data.open(experiment.data.split)
+    train_source, evaluation_source = sources or [
+        experiment.data.open(split) for split in (experiment.data.train_split, experiment.data.split)
+    ]
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
     experiment = dataclasses.replace(experiment, model=with_classes(experiment.model, train_source))
     require_class_weights(getattr(experiment.loss, "class_weights", None), getattr(experiment.model, "num_classes", 0))
@@ -167,5 +168,6 @@ def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str
         draw,
         classes=classes if experiment.match_classes else None,
         frozen=None if experiment.from_scratch else lambda path: experiment.optimizer.multiplier(path) == 0,
+        some=lambda paths: draw(only=paths),
     )
     return variables, (*notes_on_start(experiment), *notes)

@@ -5,7 +5,6 @@ import datetime
 import io
 import json
 import math
-import os
 import re
 import statistics
 import sys
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
 import numpy as np
-from tqdm import tqdm
 
 from vitjax.checkpoints.writing import replace_file, replace_text
 from vitjax.errors import VitjaxError
+from vitjax.training.terminal import bar_on
 
 TOTAL = "loss"
 LEARNING_RATE = "learning_rate"
@@ -30,11 +29,13 @@ _NO_TERM = re.compile(rf"step|split|{TOTAL}|{LEARNING_RATE}|gradient_norm|images
 class MetricsLog:
     """Appends records to `metrics.jsonl` and TensorBoard's `tensorboard/` in the workdir; a context manager.
 
-    A line is an object of "step", "split" and the values by name, null where one is NaN or infinite.
+    A line is an object of "step", "split" and the values by name, null where one is NaN or infinite. The `others`,
+    loggers of `vitjax.training.loggers`, are given the same.
     """
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, others: Sequence[Any] = ()) -> None:
         """Opens the log of the workdir and goes on at its end, without a last line that a kill left unfinished."""
+        self._others = others
         self._path = workdir / "metrics.jsonl"
         self._folder = workdir / "tensorboard"
         self._written: set[tuple[int, str]] = set()
@@ -57,9 +58,17 @@ class MetricsLog:
         self._written.add((step, split))
         self._file.write(json.dumps(_plain({"step": step, "split": split} | numbers), allow_nan=False) + "\n")
         self._file.flush()
-        for name, number in numbers.items():
-            if math.isfinite(number):
-                self._tensorboard().add_scalar(f"{split}/{name}", number, step)
+        finite = {f"{split}/{name}": number for name, number in numbers.items() if math.isfinite(number)}
+        for name, number in finite.items():
+            self._tensorboard().add_scalar(name, number, step)
+        for other in self._others:
+            other.scalars(step, finite)
+
+    def image(self, step: int, name: str, picture: np.ndarray) -> None:
+        """Gives a picture, height x width x 3 of uint8, to TensorBoard and the others."""
+        self._tensorboard().add_image(name, picture, step, dataformats="HWC")
+        for other in self._others:
+            other.image(step, name, picture)
 
     def has(self, step: int, split: Literal["train", "val"]) -> bool:
         """Whether there is a record of the step and the split."""
@@ -84,18 +93,17 @@ class MetricsLog:
         """The log itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Closes the files."""
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Closes the files, and the others."""
         self.close()
+        for other in self._others:
+            other.close(kind is not None)
 
     def _tensorboard(self) -> Any:
         if self._writer is None:
-            from tensorboardX import SummaryWriter
+            from vitjax.training.event_files import writer_in
 
-            # The name of an event file has the second in it; without a suffix a quick restart would overwrite the last.
-            suffix = f".{os.getpid()}.{time.time_ns()}"
-            options = {"purge_step": self._purge_step, "filename_suffix": suffix, "flush_secs": 30}
-            self._writer = SummaryWriter(str(self._folder), **options)
+            self._writer = writer_in(self._folder, self._purge_step)
         return self._writer
 
     def _rewrite(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -133,7 +141,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 class Progress:
-    """A progress bar with loss, images/s and time left; where stderr is no terminal, a plain line every `every` steps.
+    """A progress bar with loss, images/s and time left; where stderr has no rows, a plain line every `every` steps.
 
     Time left is reckoned from the first update on, when compilation is over. A context manager.
     """
@@ -149,11 +157,7 @@ class Progress:
         self._first: tuple[int, float] | None = None
         self._last: tuple[int, float] | None = None
         self._seconds: collections.deque[float] = collections.deque(maxlen=32)
-        self._bar: Any = None
-        if self._stream.isatty():
-            form = "{n_fmt}/{total_fmt} |{bar}| {percentage:3.0f}%{postfix}"
-            options: dict[str, Any] = {"file": self._stream, "dynamic_ncols": True, "miniters": 1, "bar_format": form}
-            self._bar = tqdm(total=total_steps, initial=start_step, **options)
+        self._bar = bar_on(self._stream, total_steps, start_step)
 
     def update(self, step: int, *, loss: SupportsFloat | None = None, images: int | None = None) -> None:
         """Shows that `step` is done; what is not given stays as it was.
@@ -176,6 +180,13 @@ class Progress:
             self._bar.update(step - before)
         elif step // self._every > before // self._every or step == self._total:
             print(f"step {step:,}/{self._total:,}, {self._state()}", file=self._stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """Shows what takes time before the next update: in the bar, or as a plain line."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        else:
+            print(text, file=self._stream, flush=True)
 
     def write(self, text: str) -> None:
         """Prints a line to stdout, above the bar."""

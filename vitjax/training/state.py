@@ -1,5 +1,6 @@
 """The state of a training run: a pytree that a step maps to the next."""
 
+from collections.abc import Collection
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ import optax
 from flax import struct
 from jax import Array
 
+from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Images
 
@@ -29,11 +31,23 @@ class TrainState:
     average: Any = None
 
 
-def initial_variables(model: nn.Module, seed: int, side: int = 64) -> dict[str, Any]:
-    """Freshly drawn variables; their shapes do not depend on the image size, so a small one is traced."""
+def initial_variables(
+    model: nn.Module, seed: int, side: int = 64, only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Freshly drawn variables; their shapes do not depend on the image size, so a small one is traced.
+
+    With `only` those of some paths, for which a program is compiled that makes no others.
+    """
     images = Images(jnp.zeros((1, side, side, 3)), jnp.ones((1, side, side), bool))
     key = jax.random.key(seed)
-    return jax.jit(lambda: model.init(key, images, train=False))()
+
+    def draw() -> dict[str, Any]:
+        variables: Any = model.init(key, images, train=False)
+        if only is None:
+            return variables
+        return unflatten({path: leaf for path, leaf in flatten(variables).items() if path in only})
+
+    return jax.jit(draw)()
 
 
 def initial_state(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -19,8 +19,6 @@ from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import TrainState, averaged
 
 Metrics = dict[str, Array]
-Step = Callable[[TrainState, Sequence[Batch]], tuple[TrainState, Metrics]]
-"""From a state and the parts of a batch, which are one or more, to the next state and scalar metrics."""
 
 
 def metrics_of(terms: Terms) -> Metrics:
@@ -39,6 +37,49 @@ def divided_rows(batch: Batch, parts: int) -> list[Batch]:
     return [jax.tree.map(operator.itemgetter(slice(part, None, parts)), batch) for part in range(parts)]
 
 
+class Step:
+    """A compiled step: from a state, and the parts of a batch, one or more, to the next state and scalar metrics.
+
+    The state must not be used again.
+    """
+
+    def __init__(self, pieces: "_Pieces", mesh: Mesh) -> None:
+        """Compiles nothing yet; the first parts of each size do."""
+        self._whole: Any = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,))
+        self._count = compiled(pieces.count, mesh, batches=(1,))
+        self._nothing = compiled(pieces.nothing, mesh)
+        self._add: Any = compiled(pieces.add, mesh, batches=(2,), consumed=(0,))
+        self._summed = compiled(_sum, mesh)
+        self._apply = compiled(pieces.apply, mesh, consumed=(0,))
+
+    def __call__(self, state: TrainState, parts: Sequence[Batch]) -> tuple[TrainState, Metrics]:
+        """The step."""
+        if len(parts) == 1:
+            return self._whole(state, parts[0])
+        counts = self._counts(state, parts)
+        gathered, terms = self._nothing(state), []
+        for place, part in enumerate(parts):
+            gathered, found = self._add(gathered, state, part, jnp.int32(place), counts)
+            terms.append(found)
+        return self._apply(state, gathered, reduce(self._summed, terms))
+
+    def lowered(self, state: TrainState, parts: Sequence[Batch]) -> Iterator[Any]:
+        """The programs that hold the model, one for each part, ready to be compiled; the state stays as it is.
+
+        Of arrays it is the step's own program, which then finds it compiled; of shapes it is one like it.
+        """
+        if len(parts) == 1:
+            yield self._whole.lower(state, parts[0])
+            return
+        call = _call if isinstance(jax.tree.leaves(parts)[0], Array) else jax.eval_shape
+        counts, gathered = call(self._counts, state, parts), call(self._nothing, state)
+        for place, part in enumerate(parts):
+            yield self._add.lower(gathered, state, part, jnp.int32(place), counts)
+
+    def _counts(self, state: TrainState, parts: Sequence[Batch]) -> Any:
+        return reduce(self._summed, [self._count(state, part, jnp.int32(place)) for place, part in enumerate(parts)])
+
+
 def make_train_step(
     objective: Objective,
     optimizer: AdamW,
@@ -53,25 +94,7 @@ def make_train_step(
     mean of the loss is divided by the count of the whole batch, so the parts together are the step of the whole; they
     may be of different sizes. Each has random numbers of its own, and sees the statistics that the one before it left.
     """
-    pieces = _Pieces(objective, optimizer, transformation, average)
-    whole = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,))
-    count = compiled(pieces.count, mesh, batches=(1,))
-    nothing = compiled(pieces.nothing, mesh)
-    add = compiled(pieces.add, mesh, batches=(2,), consumed=(0,))
-    summed = compiled(_sum, mesh)
-    apply = compiled(pieces.apply, mesh, consumed=(0,))
-
-    def step(state: TrainState, parts: Sequence[Batch]) -> tuple[TrainState, Metrics]:
-        if len(parts) == 1:
-            return whole(state, parts[0])
-        counts = reduce(summed, [count(state, part, jnp.int32(place)) for place, part in enumerate(parts)])
-        gathered, terms = nothing(state), []
-        for place, part in enumerate(parts):
-            gathered, found = add(gathered, state, part, jnp.int32(place), counts)
-            terms.append(found)
-        return apply(state, gathered, reduce(summed, terms))
-
-    return step
+    return Step(_Pieces(objective, optimizer, transformation, average), mesh)
 
 
 class _Gathered(NamedTuple):
@@ -154,6 +177,10 @@ class _Pieces:
 def _key(state: TrainState) -> Array:
     """The random numbers of the step."""
     return jax.random.fold_in(state.key, state.step)
+
+
+def _call(function: Callable, *given: Any) -> Any:
+    return function(*given)
 
 
 def _sum(one: PyTree, other: PyTree) -> Any:

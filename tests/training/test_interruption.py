@@ -1,0 +1,68 @@
+"""Signals are answered while work that does not let Python run, as a compiler, is under way."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from vitjax.training.interruption import Interrupted, answering, interruption, is_busy, until
+
+
+@pytest.fixture
+def compiler():
+    """Work that lasts until it is let go."""
+    ended = threading.Event()
+    yield lambda: ended.wait(20)
+    ended.set()
+
+
+def after(seconds, *numbers):
+    """Sends signals to this process."""
+    threading.Timer(seconds, lambda: [os.kill(os.getpid(), number) or time.sleep(0.1) for number in numbers]).start()
+
+
+def test_work_gives_what_it_gives_and_raises_what_it_raises():
+    assert answering([], lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        answering([15], lambda: 1 / 0)  # an earlier signal has been answered already
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_answered_at_once_and_the_work_is_given_up(compiler, number):
+    before = signal.getsignal(number)
+    with interruption() as signals:
+        after(0.1, number)
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            answering(signals, compiler)
+        assert time.monotonic() - began < 1 and signals == [number] and is_busy()
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_whatever_is_under_way(compiler):
+    with interruption() as signals:
+        after(0.1, signal.SIGINT, signal.SIGINT)
+        with pytest.raises(Interrupted):
+            answering(signals, compiler)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            answering(signals, compiler)
+    assert not isinstance(stop.value, Interrupted)
+
+
+def test_given_up_work_on_many_things_ends_at_the_next():
+    signals = [2]
+    items = until(signals, iter("abc"))
+    assert next(items) == "a"
+    signals.append(15)
+    with pytest.raises(Interrupted):
+        next(items)
+
+
+def test_beside_the_main_thread_work_is_done_where_it_is():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(answering([], threading.current_thread)))
+    thread.start()
+    thread.join()
+    assert found == [thread]
