@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vitjax.data import Augmentation, Digits
-from vitjax.data.digits import DigitScenes, OpenedDigits
+from vitjax.data.digit_scenes import DigitScenes, OpenedDigits
 from vitjax.data.source import Sample
 from vitjax.runs.configs import load_config
 from vitjax.runs.optimizer import CosineSchedule

@@ -6,7 +6,7 @@ from PIL import Image
 
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.digit_canvas import DigitCanvas
-from vitjax.data.digits import handwritten
+from vitjax.data.digit_scenes import handwritten
 from vitjax.data.errors import DataError
 from vitjax.data.rand_augment import RandAugment
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vitjax.data.digit_images import DigitImages
-from vitjax.data.digits import _handwriting
+from vitjax.data.digit_scenes import _handwriting
 from vitjax.data.errors import DataError
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vitjax.data.digits import Digits, _handwriting
+from vitjax.data.digit_scenes import _handwriting
+from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
 
 PLAIN = Digits(clutter=0.0, noise=0.0, min_contrast=0.8, max_contrast=0.8)

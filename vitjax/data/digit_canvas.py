@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vitjax.data.digit_images import TEN_DIGITS
-from vitjax.data.digits import SPLITS, OpenedDigits, handwritten
+from vitjax.data.digit_scenes import OpenedDigits, handwritten
+from vitjax.data.digits import SPLITS
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, labelled
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from vitjax.data.digits import SPLITS, OpenedDigits, handwritten
+from vitjax.data.digit_scenes import OpenedDigits, handwritten
+from vitjax.data.digits import SPLITS
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes, Sample, labelled
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import UInt8
 
-from vitjax.data.digits import Digits, DigitScenes, Scene
+from vitjax.data.digit_scenes import DigitScenes, Scene
+from vitjax.data.digits import Digits
 from vitjax.data.source import Classes, Sample, mapped
 
 _BACKGROUND_AND_DIGITS = Classes(("background", *"0123456789"), tuple(range(11)))

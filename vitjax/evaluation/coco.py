@@ -13,8 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vitjax.errors import VitjaxError
-
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+from vitjax.evaluation.scores import METRICS
 
 
 class ClassScore(NamedTuple):

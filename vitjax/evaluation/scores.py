@@ -5,6 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""COCO's, in the order of its own tool."""
+
 
 @runtime_checkable
 class Scores(Protocol):

@@ -15,13 +15,13 @@ from vitjax.data.source import Classes, Sample
 from vitjax.data.transforms import Resize
 from vitjax.errors import FieldError
 from vitjax.evaluation.scores import Evaluation
-from vitjax.inference.results import Origin, Results
 from vitjax.prediction import Answer
 from vitjax.structs import Batch
 
 if TYPE_CHECKING:
     from vitjax.data.crops import CenterCrop
     from vitjax.evaluation.checks import Checks
+    from vitjax.inference.results import Origin, Results
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -159,7 +159,7 @@ class Task(Protocol):
         """What people see of it: the answer of a call from Python, and what is drawn."""
         ...
 
-    def results(self, kept: Any, origin: Origin, image_id: int, classes: Classes, picture: str) -> Results:
+    def results(self, kept: Any, origin: "Origin", image_id: int, classes: Classes, picture: str) -> "Results":
         """What the files of results say of an image; `picture` is the file name of its pictures."""
         ...
 

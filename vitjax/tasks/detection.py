@@ -32,10 +32,7 @@ from vitjax.detection.loss import Loss, SetLoss
 from vitjax.detection.matcher import match, note_on_queries
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.errors import FieldError
-from vitjax.evaluation import detection
-from vitjax.evaluation.coco import METRICS
-from vitjax.evaluation.scores import Evaluation
-from vitjax.inference.results import Origin, Results
+from vitjax.evaluation.scores import METRICS, Evaluation
 from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.placement import matching_per_device
@@ -55,6 +52,7 @@ from vitjax.tasks.sized import SizedExperiment
 
 if TYPE_CHECKING:
     from vitjax.evaluation.checks import Checks
+    from vitjax.inference.results import Origin, Results
 
 Match = Callable[[Predictions, Targets], Assignment]
 
@@ -135,7 +133,7 @@ class Detector:
         """Those that reach the threshold."""
         return kept.reaching(self._threshold(asked))
 
-    def results(self, kept: Prediction, origin: Origin, image_id: int, classes: Classes, picture: str) -> Results:
+    def results(self, kept: Prediction, origin: "Origin", image_id: int, classes: Classes, picture: str) -> "Results":
         """COCO's results with the file and the class name beside the ids, and rows with the corners; all in pixels.
 
         Masks, where there are any, are in the results as COCO's run lengths.
@@ -193,6 +191,8 @@ class Detector:
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
         """COCO's scores."""
+        from vitjax.evaluation import detection  # which only those need who score
+
         return detection.evaluate(answers, source)
 
     @property

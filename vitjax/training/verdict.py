@@ -27,8 +27,8 @@ from vitjax.runs.judgement import (
     write_json,
     write_points,
 )
+from vitjax.training.curves import plot_curves, write_arrays, write_summary
 from vitjax.training.prepare import Prepared
-from vitjax.training.report import plot_curves, write_arrays, write_summary
 
 if TYPE_CHECKING:
     from vitjax.training.loop import Outcome
