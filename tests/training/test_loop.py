@@ -19,7 +19,7 @@ from vitjax.placement import data_mesh
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Mean
 from vitjax.tasks.classification import Classification
-from vitjax.training import loop
+from vitjax.training import loop, verdict
 from vitjax.training.prepare import Prepared
 from vitjax.training.report import MetricsLog
 
@@ -186,6 +186,8 @@ def scored(turned, monkeypatch, tmp_path):
     def score(scores, *, start=0, until=None, **fields):
         found = lambda run, state, signals: loop._Found({"top1": scores[state - 1]}, {}, None)  # noqa: E731
         monkeypatch.setattr(loop, "_evaluate", found)
+        keeps = lambda run, store, workdir, step, scores, evaluation: store.annotate(step, scores)  # noqa: E731
+        monkeypatch.setattr(verdict, "keep_validation", keeps)
         with MetricsLog(tmp_path) as log:
             log.truncate(start)
             return turned(start, until, kept, log, evaluate_every=1 / 3, **fields)[0]
