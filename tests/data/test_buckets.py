@@ -36,7 +36,7 @@ FURTHER = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(SIZES, FURTHER, st.integers(0, 2**31))
 def test_the_ladder_holds_every_turned_image_and_every_canvas(sizes, fields, seed):
     sizes, augmentation = np.array(sizes, np.int32), Augmentation(**fields)
