@@ -36,8 +36,8 @@ def few(count=13, broken=()):
     return Few(None if record in broken else sample for record, sample in enumerate(samples))
 
 
-def plan_of(source, batch_size=4, **fields):
-    return TrainPlan(source.sizes, batch_size, Augmentation(**PLAIN, **fields), 3, max_buckets=3)
+def plan_of(source, batch_size=4, parts=1, **fields):
+    return TrainPlan(source.sizes, batch_size, Augmentation(**PLAIN, **fields), 3, max_buckets=3, parts=parts)
 
 
 def same(one, other):
@@ -48,10 +48,11 @@ def same(one, other):
 
 def test_all_together_are_the_same_for_workers_after_a_restart_and_in_a_copy():
     source = few()
-    plan, copy = plan_of(source, **PARTS), cloudpickle.loads(cloudpickle.dumps(plan_of(source, **PARTS)))
+    plan, copy, third = (plan_of(source, parts=2, **PARTS) for _ in range(3))
+    copy = cloudpickle.loads(cloudpickle.dumps(copy))
     whole = list(batches(source, plan, max_objects=4, steps=9))
     restarted = list(batches(source, copy, max_objects=4, start_step=4, steps=5))
-    worked = list(batches(source, plan_of(source, **PARTS), max_objects=4, start_step=6, steps=3, workers=1))
+    worked = list(batches(source, third, max_objects=4, start_step=6, steps=3, workers=1))
     assert all(same(*pair) for pair in zip(whole[4:], restarted, strict=True))
     assert all(same(*pair) for pair in zip(whole[6:], worked, strict=True))
     assert not same(whole[0], whole[3]) and {batch.pixels.shape[1:3] for batch in whole} <= set(plan.buckets)

@@ -177,6 +177,19 @@ def test_an_answer_that_cannot_be_is_refused(answer, message):
         through(lambda sample: answer, classes=Classes(("a", "b", "c"), (1, 2, 3)))
 
 
+def test_what_is_changed_in_place_stays_in_the_source():
+    whole = painted((30, 40), (3, 4, 13, 24))
+    whole.image.flags.writeable = False  # as Pillow gives them
+
+    def blackened(sample):
+        sample.image[...], sample.boxes[...] = 0, [0, 0, 9, 9]
+        return sample
+
+    after = through(blackened, whole)
+    assert not after.image.any() and after.boxes.tolist() == [[0, 0, 9, 9]]
+    assert whole.image.any() and whole.boxes.tolist() == [[3, 4, 13, 24]]
+
+
 def test_boxes_end_at_the_rim_and_those_beyond_are_left_out():
     boxes = np.array([[-5, 2, 12, 50], [40, 0, 60, 9], [7, 8, 7, 9]], np.float64)
     after = through(lambda sample: with_(boxes=boxes, labels=np.array([2, 1, 0])))
