@@ -36,7 +36,7 @@ FURTHER = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(SIZES, FURTHER, st.integers(0, 2**31))
 def test_the_ladder_holds_every_turned_image_and_every_canvas(sizes, fields, seed):
     sizes, augmentation = np.array(sizes, np.int32), Augmentation(**fields)
@@ -62,6 +62,15 @@ def test_images_of_one_size_have_one_bucket_without_padding():
     sizes = np.full((50, 2), 64, np.int32)
     plain = Augmentation(flip=0.5, sizes=(), crop=0.0)
     assert training_ladder(sizes, plain, multiple=32, max_buckets=12).tolist() == [[64, 64]]
+
+
+@pytest.mark.parametrize(
+    "part", [{"mosaic": Mosaic(1e-9, size=200)}, {"large_scale_jitter": LargeScaleJitter(1e-9, size=200)}]
+)
+def test_a_canvas_that_is_hardly_ever_drawn_has_a_bucket(part):
+    plain = Augmentation(sizes=(), crop=0.0, **part)
+    ladder = training_ladder(np.full((50, 2), 64, np.int32), plain, multiple=32, max_buckets=12)
+    assert ladder.tolist() == [[64, 64], [224, 224]]
 
 
 def test_sides_are_rounded_up_to_the_multiple():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vitjax.data import rand_augment
+from vitjax.data.augmentation_parts import ColorJitter
 from vitjax.data.crops import CenterCrop, RandomCrop
 from vitjax.data.rand_augment import RandAugment
 
@@ -123,6 +124,17 @@ def test_the_same_generator_gives_the_same_crop_again():
     image = noise(50, 40)
     first, again = ([RandomCrop(8)(image, np.random.default_rng(seed)) for seed in range(20)] for _ in range(2))
     assert all(map(np.array_equal, first, again)) and len({square.tobytes() for square in first}) > 15
+
+
+def test_upside_down_turns_and_colours_are_added_to_the_same_crops():
+    image, plain = noise(30, 30), {"size": 30, "area": (1.0, 1.0), "aspect": (1.0, 1.0), "rand_augment": PLAIN}
+    crop = lambda seed, **fields: RandomCrop(**plain, **fields)(image, np.random.default_rng(seed))  # noqa: E731
+    assert np.array_equal(crop(1, vertical_flip=1.0), crop(1)[::-1])
+    turned = [crop(seed, flip=0.0, turn=1.0) for seed in range(12)]
+    ways = [next(turns for turns in range(4) if np.array_equal(one, np.rot90(image, turns))) for one in turned]
+    assert set(ways) == {1, 2, 3}
+    colored = crop(1, color_jitter=ColorJitter(1.0))
+    assert 1 < np.abs(colored.astype(int) - crop(1)).mean() < 60
 
 
 def test_rand_augment_comes_last(monkeypatch):

@@ -16,11 +16,6 @@ from vitjax.data.transforms import Augmentation
 from vitjax.errors import FieldError
 
 
-def noisy(sample):
-    image = sample.image + np.random.randint(0, 9, sample.image.shape, np.uint8)
-    return Sample(image + np.uint8(random.randrange(9)), sample.boxes, sample.labels, sample.label_map)
-
-
 def mirrored(sample, rng):
     if rng.random() < 0.5:
         return sample
@@ -94,15 +89,26 @@ def test_a_pipeline_that_knows_no_boxes_is_for_images_without():
         through(Pipeline())
 
 
-def test_what_it_draws_is_the_same_again_and_global_generators_go_on_as_before():
+@pytest.mark.parametrize("number", [lambda: np.random.randint(256), lambda: random.randrange(256)])
+def test_what_it_draws_is_the_same_again_and_global_generators_go_on_as_before(number):
+    def own(sample):
+        return Sample(np.full_like(sample.image, number()), sample.boxes, sample.labels, sample.label_map)
+
+    def numbers():
+        random.seed(1)
+        np.random.seed(1)
+        return [number() for _ in range(6)]
+
+    levels, before = [], numbers()
     random.seed(1)
     np.random.seed(1)
-    expected = random.random(), np.random.rand()
-    random.seed(1)
-    np.random.seed(1)
-    one, again, other = (through(noisy, seed=seed).image for seed in (0, 0, 1))
-    assert np.array_equal(one, again) and not np.array_equal(one, other)
-    assert (random.random(), np.random.rand()) == expected
+    for place, seed in enumerate((0, 0, 1)):
+        levels.append(int(through(own, seed=seed).image[0, 0, 0]))
+        assert number() == before[place]
+    assert levels[0] == levels[1] != levels[2]
+
+
+def test_it_may_draw_from_the_generator_that_it_is_given():
     ways = {through(mirrored, painted((30, 40), (3, 4, 13, 24)), seed).boxes[0, 0] for seed in range(9)}
     assert ways == {3.0, 27.0}
 
@@ -121,8 +127,10 @@ def test_batches_are_the_same_for_workers_and_after_a_restart(config):
 
 
 def test_names_are_found_in_configs_and_modules(config):
-    config.noisy, config.pipeline = noisy, Pipeline("coco")
-    assert found("noisy") is noisy and found("pipeline") is config.pipeline and found("random.random") is random.random
+    config.turned, config.pipeline = mirrored, Pipeline("coco")
+    assert (
+        found("turned") is mirrored and found("pipeline") is config.pipeline and found("random.random") is random.random
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,6 +175,19 @@ def with_(**parts):
 def test_an_answer_that_cannot_be_is_refused(answer, message):
     with pytest.raises(FieldError, match=f"augmentation.own 'mine' gave .*{message}"):
         through(lambda sample: answer, classes=Classes(("a", "b", "c"), (1, 2, 3)))
+
+
+def test_what_is_changed_in_place_stays_in_the_source():
+    whole = painted((30, 40), (3, 4, 13, 24))
+    whole.image.flags.writeable = False  # as Pillow gives them
+
+    def blackened(sample):
+        sample.image[...], sample.boxes[...] = 0, [0, 0, 9, 9]
+        return sample
+
+    after = through(blackened, whole)
+    assert not after.image.any() and after.boxes.tolist() == [[0, 0, 9, 9]]
+    assert whole.image.any() and whole.boxes.tolist() == [[3, 4, 13, 24]]
 
 
 def test_boxes_end_at_the_rim_and_those_beyond_are_left_out():

@@ -102,6 +102,13 @@ def test_an_image_is_drawn_alike_whatever_comes_after_it():
     assert [some[i] for i in range(2)] == [more[i] for i in range(2)]
 
 
+def test_no_more_is_drawn_from_a_generator_than_the_first_versions_drew():
+    used, other = np.random.default_rng(5), np.random.default_rng(5)
+    draw(Augmentation(turn=0.5), used, np.full((7, 2), 50, np.int32))
+    other.random((7, 8))
+    assert used.random() == other.random()
+
+
 def test_identity_augmentation_changes_nothing():
     sample = scene(64, 64)
     after = drawn(Augmentation(flip=0.0, sizes=(), crop=0.0), 64, 64)[0].apply(sample)

@@ -6,11 +6,13 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
+from vitjax.data.augmentation_parts import ColorJitter, require_probability
 from vitjax.data.errors import require_sides
 from vitjax.data.rand_augment import RandAugment
+from vitjax.data.recolor import recolored
 from vitjax.errors import FieldError
 
 _DRAWS = 10  # areas and aspects tried before the centre is taken
@@ -21,7 +23,7 @@ _LONGEST = 64  # times the shorter side that a centre crop looks at
 class RandomCrop:
     """The random crop of training: a part of the image becomes the square, then come the mirror and RandAugment.
 
-    The colour jitter that the published settings name too is left out, as timm leaves it out beside RandAugment.
+    The colour jitter that the published settings name too is off by default, as timm leaves it out beside RandAugment.
 
     Sources: Szegedy et al. 2015 (Inception); torchvision, RandomResizedCrop; CrossFormer data/build.py.
     """
@@ -38,6 +40,12 @@ class RandomCrop:
     """Probability of a mirror image."""
     rand_augment: RandAugment = field(default_factory=RandAugment)
     """What is done to the colours and the shape at last."""
+    vertical_flip: float = 0.0
+    """Probability of an image upside down."""
+    turn: float = 0.0
+    """Probability of one, two or three quarter turns."""
+    color_jitter: ColorJitter = field(default_factory=ColorJitter)
+    """Other colours, before RandAugment."""
 
     def __post_init__(self) -> None:
         """Refuses a size, a range or a probability that cannot be."""
@@ -46,8 +54,7 @@ class RandomCrop:
             raise FieldError(f"RandomCrop.area is (smallest, largest) share of the image in (0, 1], got {self.area}")
         if not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
             raise FieldError(f"RandomCrop.aspect is (smallest, largest) ratio above 0, got {self.aspect}")
-        if not 0 <= self.flip <= 1:
-            raise FieldError(f"RandomCrop.flip is a probability in [0, 1], got {self.flip}")
+        require_probability(self, "flip", "vertical_flip", "turn")
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
@@ -57,7 +64,19 @@ class RandomCrop:
         square = _resized(image[top : top + height, left : left + width], self.size, self.size)
         if rng.random() < self.flip:
             square = cv2.flip(square, 1)
-        return self.rand_augment(square, rng)
+        return self.rand_augment(self._further(square, rng.spawn(1)[0].random(8)), rng)
+
+    def _further(
+        self, square: UInt8[np.ndarray, "size size 3"], numbers: Float[np.ndarray, "8"]
+    ) -> UInt8[np.ndarray, "size size 3"]:
+        vertical, turned, quarter, colored = numbers[:4]
+        if vertical < self.vertical_flip:
+            square = cv2.flip(square, 0)
+        if turned < self.turn:
+            square = np.ascontiguousarray(np.rot90(square, 1 + int(3 * quarter)))
+        if colored < self.color_jitter.probability:
+            square = recolored(square, self.color_jitter, numbers[4:])
+        return square
 
     def _draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """A (top, left, height, width) in the image: the first that fits, or else the most of it that has an aspect."""

@@ -1,6 +1,7 @@
 """A user's own transform of training images: found by its name, called, and its answer looked at."""
 
 import contextlib
+import copy
 import importlib
 import inspect
 import os
@@ -53,11 +54,12 @@ def transformed(
     if _is_pipeline(own) and len(sample.boxes) and _boxes_of(own) is None:
         wish = "BboxParams(format='pascal_voc', label_fields=['labels'])"
         raise FieldError(f"augmentation.own {name!r}: the pipeline does not move boxes; give it bbox_params={wish}")
+    given = copy.deepcopy(sample)  # which may be changed in place, and the source may keep its own
     with _seeded(rng):
         if _is_pipeline(own):
-            after = _through_pipeline(sample, own, int(rng.integers(2**32)))
+            after = _through_pipeline(given, own, int(rng.integers(2**32)))
         else:
-            after = own(sample, rng) if _takes_two(own) else own(sample)
+            after = own(given, rng) if _takes_two(own) else own(given)
     if problem := _problem(sample, after, classes):
         raise FieldError(f"augmentation.own {name!r} gave {problem}")
     height, width = sample.image.shape[:2]
