@@ -26,6 +26,8 @@ class ExportArguments:
     """The program takes RGB bytes and normalises them; without, it takes normalised pixels and a mask."""
     postprocess: bool = True
     """The program gives detections in pixels, or the best classes; without, logits and relative boxes."""
+    onnx: bool = False
+    """Also writes model.onnx, for batch_size images or one; needs pip install 'vitjax[onnx]'."""
     step: int | None = None
     """Checkpoint to use; the best one if left out."""
     matmul_precision: Literal["default", "high", "highest"] | None = None

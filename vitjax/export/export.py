@@ -19,6 +19,7 @@ from vitjax.data.crops import CenterCrop
 from vitjax.data.errors import DataError
 from vitjax.data.transforms import Resize
 from vitjax.export import run_exported
+from vitjax.export.onnx import PACKAGES, converted, require_packages, runner
 from vitjax.export.program import Outputs, Program, differences
 from vitjax.families.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
@@ -28,7 +29,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 LIMIT = 1e-4
 """Largest difference from the model, as a share of an output's largest value, with which a program is kept."""
 
-_PROGRAM, _ABOUT, _RUN = "model.bin", "model.json", "run.py"
+_PROGRAM, _ABOUT, _RUN, _ONNX = "model.bin", "model.json", "run.py", "model.onnx"
 _FORMAT = "vitjax export 1"
 _TASKS = ("detection", "classification")  # whose answers a Program tells
 _MEANINGS = {
@@ -59,20 +60,25 @@ def export_model(
     batch_size: int | None = None,
     preprocess: bool = True,
     postprocess: bool = True,
+    onnx: bool = False,
 ) -> Exported:
     """Writes the folder `out`: the program model.bin, its description model.json, and run.py, which runs it.
 
     `size` is the (height, width) of the frames that images come in, see `frame_of`. Without `batch_size` any number of
     images can be given at once. Of a model with masks the detector is exported. The program
     is compared with the model on this machine's CPU before anything is kept; an earlier export in `out` is replaced at
-    the end, as a whole.
+    the end, as a whole. With `onnx` there is model.onnx, too, for `batch_size` images or one, which is compared in
+    onnxruntime in the same way.
 
     Raises:
+        FieldError: jax2onnx, onnx or onnxruntime is not installed.
         DataError: the model is for another task, the program does not say what the model says, `out` is something
             else, or it cannot be written.
     """
     if (task := _task_of(file.model)) not in _TASKS:
         raise DataError(f"export writes detectors and classifiers; a {task} model runs with vitjax only.")
+    if onnx:
+        require_packages()
     given, file = file, file.without_masks()
     height, width = frame_of(file.resize) if size is None else size
     _check(out, height, width, batch_size)
@@ -88,11 +94,32 @@ def export_model(
         "parity": {"platform": "cpu", "limit": LIMIT, "differences": found},
         "notes": [*given.notes, *notes],
     }
-    files = {_PROGRAM: content, _ABOUT: (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()}
+    files = {_PROGRAM: content, _ABOUT: _as_json(about)}
+    if onnx:
+        with matmul_precision(file.matmul_precision):
+            files[_ONNX], about["onnx"] = _onnx(program, batch_size or 1)
+        files[_ABOUT] = _as_json(about)
+        found = {name: max(value, about["onnx"]["differences"][name]) for name, value in found.items()}
     if preprocess and postprocess:
         files[_RUN] = Path(run_exported.__file__).read_bytes()
     _write(out, files)
     return Exported(out, sum(map(len, files.values())), about["batch"], found, notes)
+
+
+def _as_json(about: dict[str, Any]) -> bytes:
+    return (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _onnx(program: Program, batch_size: int) -> tuple[bytes, dict[str, Any]]:
+    """The ONNX file and what model.json says of it.
+
+    Raises:
+        DataError: it cannot be made, or differs from the model.
+    """
+    content = converted(program, batch_size)
+    found = _within_limit(differences(program, runner(content), batch_size), "ONNX file")
+    versions = {name: version(name) for name in PACKAGES}
+    return content, {"batch": batch_size, "differences": found, "versions": versions}
 
 
 def _task_of(model: Any) -> str:
@@ -160,11 +187,19 @@ def _compared(program: Program, content: bytes, *, batch_size: int) -> dict[str,
         raise DataError(f"the parity check needs the CPU; add cpu to JAX_PLATFORMS ({error}).") from error
     call: Callable[..., Outputs] = jax.jit(export.deserialize(bytearray(content)).call)
     with jax.default_device(device):
-        found = differences(program, call, batch_size)
+        return _within_limit(differences(program, call, batch_size), "program")
+
+
+def _within_limit(found: dict[str, float], what: str) -> dict[str, float]:
+    """The differences.
+
+    Raises:
+        DataError: one is above the limit, or is no number.
+    """
     name = max(found, key=lambda each: (np.isnan(found[each]), found[each]))
     if not found[name] <= LIMIT:
         raise DataError(
-            f"the exported program differs from the model: {name} by {found[name]:.1e} of its largest value, "
+            f"the exported {what} differs from the model: {name} by {found[name]:.1e} of its largest value, "
             f"where {LIMIT:.0e} is allowed. Nothing was written."
         )
     return found

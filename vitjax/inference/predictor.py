@@ -126,8 +126,8 @@ class Predictor:
         top = None if task is self.task else asked.top
         if top not in self._sweeps:
             self._sweeps[top] = Sweep(task, self._mesh, self.precision)
-        options = {"batch_size": batch_size, "multiple": self._multiple, "workers": workers}
-        look = functools.partial(self._sweeps[top], self._variables, **options)
+        options: dict[str, Any] = {"batch_size": batch_size, "multiple": self._multiple, "workers": workers}
+        look: Any = functools.partial(self._sweeps[top], self._variables, **options)
         if asked.tiles is None:
             return look(source)
         return in_tiles(look, source, side=tile_side(asked.tiles, task.preprocess), overlap=asked.tile_overlap)
