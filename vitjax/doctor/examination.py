@@ -81,18 +81,8 @@ def examine(
     """
     measures, folder = _Measures(queries, decode, size, batches or Batches()), Path(root).expanduser()
     layout = layout_of(folder) if folder.exists() else None
-    if layout is None and not folder.is_dir():
-        fault = "is a file, not a folder" if folder.exists() else "does not exist"
-        wish = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
-        return Examination(
-            root, (Finding("annotations", "error", f"{root} {fault}", (), f"{did_you_mean(folder)} {wish}".strip()),)
-        )
     if layout is None:
-        found = examine_folder(folder, split, decode=decode)
-        if any(each.severity == "error" for each in found.findings) and (hint := inside(folder)):
-            return replace(found, findings=(Finding("annotations", "error", hint.strip()), *found.findings))
-        fault = (Finding("annotations", "error", _NO_BOXES, (), _WITH_BOXES),) if needs_boxes else ()
-        return replace(found, findings=(*fault, *found.findings))
+        return _without_layout(root, folder, split, decode, needs_boxes)
     names = layout.splits(folder)
     chosen = names if split is None else (split,)
     trained = [name for name in chosen if name.startswith("train") or name == splits[0] or names == (name,)]
@@ -106,6 +96,21 @@ def examine(
     findings.sort(key=lambda finding: order.get(finding.split, -1))
     title = f"{root}: {layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
     return Examination(title, tuple(findings), {each.name: each.images for each in splits if each.images})
+
+
+def _without_layout(root: str, folder: Path, split: str | None, decode: bool, needs_boxes: bool) -> Examination:
+    """What there is to know of a folder for each class, or of what is none."""
+    if not folder.is_dir():
+        fault = "is a file, not a folder" if folder.exists() else "does not exist"
+        wish = f"{did_you_mean(folder)} {_NAME}".strip()
+        return Examination(root, (Finding("annotations", "error", f"{root} {fault}", (), wish),))
+    found = examine_folder(folder, split, decode=decode)
+    more: tuple[Finding, ...] = ()
+    if any(each.severity == "error" for each in found.findings):
+        more = tuple(Finding("annotations", "error", hint.strip()) for hint in [inside(folder)] if hint)
+    elif needs_boxes:
+        more = (Finding("annotations", "error", _NO_BOXES, (), _WITH_BOXES),)
+    return replace(found, findings=(*more, *found.findings))
 
 
 def _missing(layout: Layout, root: Path, splits: tuple[str, str]) -> Iterator[Finding]:

@@ -46,10 +46,9 @@ def read_weights(source: str | Path) -> Weights:
     file = timm_file(found.path) if found.kind == "huggingface" else None
     if found.kind == "file":
         file = read_tensors(found.path)
-    if file is not None and (own := own_model(file)) is None:
-        return _published(file)
     if file is not None:
-        return Weights(own.variables, own.classes)
+        own = own_model(file)
+        return _published(file) if own is None else Weights(own.variables, own.classes)
     if found.kind == "run" and not is_run(found.path):
         return Weights(read_checkpoint(found.path, found.step)[0], None)
     model = read_model(found.path, step=found.step).without_masks()
