@@ -33,7 +33,7 @@ class Geometry:
         """The image and boxes after the geometry; boxes without area inside the crop are left out, with their labels.
 
         Boxes are computed in float32, as the published code does. A label map goes the way of the image, by the nearest
-        pixel.
+        pixel, and so do masks; as published, one that the crop leaves nothing of stays with its box.
 
         Raises:
             DataError: the image is not of the size that the geometry was drawn for.
@@ -43,6 +43,7 @@ class Geometry:
             listed = f"listed as {self.source[1]}x{self.source[0]}"
             raise DataError(f"{name} is {width}x{height} pixels, but {listed}; correct its size in the annotations")
         image, boxes, labels = sample.image, sample.boxes.astype(np.float32), sample.labels
+        kept = np.ones(len(boxes), bool)
         if self.flip:
             image = cv2.flip(image, 1)
             boxes = boxes[:, [2, 1, 0, 3]] * _corners(-1, 1) + _corners(width, 0)
@@ -54,7 +55,12 @@ class Geometry:
             kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
             boxes, labels = boxes[kept], labels[kept]
         image, boxes = _resize(image, boxes, self.output)
-        return Sample(image, boxes, labels, None if sample.label_map is None else self._map(sample.label_map))
+        label_map = None if sample.label_map is None else self._map(sample.label_map)
+        if sample.masks is None:
+            return Sample(image, boxes, labels, label_map)
+        from vitjax.data.masks import moved, take  # which few data need
+
+        return Sample(image, boxes, labels, label_map, moved(take(sample.masks, kept), self))
 
     def _map(self, labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "out_h out_w"]:
         top, left, height, width = self.crop

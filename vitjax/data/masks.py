@@ -1,0 +1,72 @@
+"""Masks of objects on their way to the device: eight to a byte of every pixel, so that they move as an image does."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+if TYPE_CHECKING:
+    from vitjax.data.transforms import Geometry
+
+Planes = UInt8[np.ndarray, "height width planes"]
+"""Bit i % 8 of plane i // 8, counted from the lowest, tells which pixels object i covers."""
+
+
+def planes_for(objects: int) -> int:
+    """How many planes hold the masks of so many objects."""
+    return -(-objects // 8)
+
+
+def pack(masks: Bool[np.ndarray, "objects height width"]) -> Planes:
+    """The planes of masks."""
+    return np.packbits(np.moveaxis(masks, 0, -1), axis=-1, bitorder="little")
+
+
+def unpack(planes: Planes, objects: int) -> Bool[np.ndarray, "{objects} height width"]:
+    """The masks in planes."""
+    return np.moveaxis(np.unpackbits(planes, axis=-1, count=objects, bitorder="little"), -1, 0).astype(bool)
+
+
+def pack_owners(owner: Int[np.ndarray, "height width"], objects: int) -> Planes:
+    """The planes of masks that do not overlap: every pixel says whose it is, -1 nobody's."""
+    table = np.vstack([np.eye(objects, dtype=bool), np.zeros((1, objects), bool)])  # -1 takes the last row
+    return np.packbits(table, axis=-1, bitorder="little")[owner]
+
+
+def take(planes: Planes, kept: Bool[np.ndarray, " objects"]) -> UInt8[np.ndarray, "height width _"]:
+    """The planes of the objects that are kept, which close up."""
+    return planes if kept.all() else pack(unpack(planes, len(kept))[kept])
+
+
+def nearest_places(size: int, resized: int) -> Int[np.ndarray, " {resized}"]:
+    """The pixel that each of a resized side takes: torch's nearest, the floor of a scale in float32.
+
+    Source: DETR datasets/transforms.py, resize (`interpolate(masks, mode="nearest")`). Label maps go by pixel centres.
+    """
+    scale = np.float32(size) / np.float32(resized)
+    return np.minimum(np.floor(np.arange(resized, dtype=np.float32) * scale).astype(np.int32), size - 1)
+
+
+def moved(planes: Planes, geometry: "Geometry") -> UInt8[np.ndarray, "out_h out_w planes"]:
+    """The masks after flip, resize, crop and resize, at each step by the nearest pixel as published; none is left out.
+
+    The steps only choose pixels, so all of them together choose once.
+    """
+    top, left, height, width = geometry.crop
+    rows, columns = (nearest_places(*sides) for sides in zip(geometry.source, geometry.resized, strict=True))
+    rows = rows[top : top + height][nearest_places(height, geometry.output[0])]
+    columns = columns[left : left + width][nearest_places(width, geometry.output[1])]
+    return planes[rows[:, None], geometry.source[1] - 1 - columns if geometry.flip else columns]
+
+
+def boxes_of(masks: Bool[np.ndarray, "objects height width"]) -> Float[np.ndarray, "objects 4"]:
+    """The boxes around the pixels of masks, xyxy with the whole of the last pixel, as COCO has them; zeros of none.
+
+    The published code leaves the last column and row out, so an object of one pixel has no extent there.
+    """
+    boxes = np.zeros((len(masks), 4), np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows):
+            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
