@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from pycocotools import mask as coco_masks
 
 from vitjax.data.annotated_files import open_listing
 from vitjax.data.annotations import Annotations
@@ -14,7 +13,7 @@ from vitjax.data.coco import CocoFolder, read_coco
 from vitjax.data.errors import Tally
 from vitjax.data.folder import data_root
 from vitjax.data.mask_source import MaskedFiles, require_objects
-from vitjax.data.run_lengths import RunLengths, SegmentationFault, encoded, gathered
+from vitjax.data.run_lengths import RunLengths, SegmentationFault, area_of, encoded, gathered
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def read_masks(
             continue
         counts.append(found)
         kept.append(row)
-        if area := coco_masks.area({"size": [height, width], "counts": found}) if not entry.get("area") else 0:
-            areas[row] = area  # which boxes have been measured for
+        if not entry.get("area"):
+            areas[row] = area_of(found, (height, width))  # until here it is that of the box
         tally.add("left out polygons of fewer than three points", where, empty)
     return replace(table, areas=areas).take(np.array(kept, np.int64)), gathered(counts)

@@ -59,27 +59,33 @@ def written(counts: bytes, size: Size) -> dict[str, Any]:
     return {"size": list(size), "counts": counts.decode("ascii")}
 
 
-def encoded(segmentation: Any, size: Size) -> tuple[bytes, int]:
+def encoded(segmentation: Any, size: Size, *, empty: bool = False) -> tuple[bytes, int]:
     """The run lengths of a segmentation on an image of that size, and how many of its polygons enclose nothing.
 
     Polygons are lists of x, y, x, y, ...; also one such list alone, and lists of [x, y]. Those that have fewer than
     three points are left out. Run lengths are COCO's, compressed or not.
 
     Raises:
-        SegmentationFault: there is none, it makes no sense, it is of another size, or it covers no pixel.
+        SegmentationFault: there is none, it makes no sense, it is of another size, or it covers no pixel, which it may
+            only where `empty` says so.
     """
     if not segmentation:
         raise SegmentationFault("have no segmentation")
     try:
         of = _of_runs if isinstance(segmentation, dict) else _of_polygons
-        counts, empty = of(segmentation, size)
+        counts, few = of(segmentation, size)
     except SegmentationFault:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise SegmentationFault("have a segmentation that makes no sense") from error
-    if not coco_masks.area({"size": list(size), "counts": counts}):
+    if not empty and not area_of(counts, size):
         raise SegmentationFault("have a mask without a pixel")
-    return counts, empty
+    return counts, few
+
+
+def area_of(counts: bytes, size: Size) -> int:
+    """The pixels of a mask."""
+    return int(coco_masks.area({"size": list(size), "counts": counts}))
 
 
 def _of_runs(runs: dict[str, Any], size: Size) -> tuple[bytes, int]:

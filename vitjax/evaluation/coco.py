@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -76,12 +76,22 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
         VitjaxError: a field is missing, an image or an annotation's category is unknown, or a box, area or score is NaN
             or infinite (pycocotools may score such a result as found).
     """
+    return evaluate_shapes(ground_truth, results, "bbox", ())
+
+
+def evaluate_shapes(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: Literal["bbox", "segm"],
+    carried: tuple[str, ...],
+) -> CocoScores:
+    """What `evaluate_boxes` gives, of boxes or of masks; `carried` are fields that pycocotools is given as they are."""
     images = _ranks(_ids(ground_truth, "images", "image"))
     categories = _ranks(_ids(ground_truth, "categories", "category"))
     names = {category["id"]: str(category.get("name", category["id"])) for category in ground_truth["categories"]}
-    truth = _truth_rows(ground_truth.get("annotations") or [], images, categories)
-    found = _result_rows(results, images, categories)
-    evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found))
+    truth = _truth_rows(ground_truth.get("annotations") or [], images, categories, carried)
+    found = _result_rows(results, images, categories, carried)
+    evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found), kind)
     objects = Counter(row["category_id"] for row in truth if not row["iscrowd"])
     summary = {name: _mean(np.asarray(value)) for name, value in zip(METRICS, evaluation.stats, strict=True)}
     # Axes: IoU thresholds, recalls, classes, area ranges (first: all), limits of detections (last: 100).
@@ -142,7 +152,10 @@ def _ranks(ids: Iterable[Hashable]) -> dict[Hashable, int]:
 
 
 def _truth_rows(
-    annotations: Sequence[Mapping[str, Any]], images: Mapping[Hashable, int], categories: Mapping[Hashable, int]
+    annotations: Sequence[Mapping[str, Any]],
+    images: Mapping[Hashable, int],
+    categories: Mapping[Hashable, int],
+    carried: tuple[str, ...],
 ) -> list[dict[str, Any]]:
     image_ids = _known(_column(annotations, "image_id", "annotation"), images, "annotations", "images")
     category_ids = _known(_column(annotations, "category_id", "annotation"), categories, "annotations", "categories")
@@ -152,12 +165,18 @@ def _truth_rows(
     areas = np.array([product if area is None else area for area, product in pairs], dtype=np.float64)
     _refuse_non_finite(boxes, areas, image_ids, "annotations hold a NaN or infinite box or area")
     crowds = [int(row.get("iscrowd") or 0) for row in annotations]
-    columns = zip(image_ids, category_ids, boxes.tolist(), areas.tolist(), crowds, strict=True)
-    return [_row(images[image], categories[category], *shape) for image, category, *shape in columns]
+    columns = zip(image_ids, category_ids, boxes.tolist(), areas.tolist(), crowds, annotations, strict=True)
+    return [
+        _row(images[image], categories[category], *shape) | {key: given[key] for key in carried}
+        for image, category, *shape, given in columns
+    ]
 
 
 def _result_rows(
-    results: Sequence[Mapping[str, Any]], images: Mapping[Hashable, int], categories: Mapping[Hashable, int]
+    results: Sequence[Mapping[str, Any]],
+    images: Mapping[Hashable, int],
+    categories: Mapping[Hashable, int],
+    carried: tuple[str, ...],
 ) -> list[dict[str, Any]]:
     image_ids = _known(_column(results, "image_id", "result"), images, "results", "images")
     category_ids = _column(results, "category_id", "result")
@@ -166,8 +185,11 @@ def _result_rows(
     scores = np.asarray(_column(results, "score", "result"), dtype=np.float64)
     _refuse_non_finite(boxes, scores, image_ids, "results hold a NaN or infinite box or score")
     return [
-        _row(images[image], categories[category], box, box[2] * box[3], 0) | {"score": score}
-        for image, category, box, score in zip(image_ids, category_ids, boxes.tolist(), scores.tolist(), strict=True)
+        _row(images[image], categories[category], box, box[2] * box[3], 0)
+        | {"score": score, **{key: given[key] for key in carried}}
+        for image, category, box, score, given in zip(
+            image_ids, category_ids, boxes.tolist(), scores.tolist(), results, strict=True
+        )
         if category in categories
     ]
 
@@ -215,7 +237,7 @@ def _refuse_non_finite(boxes: np.ndarray, values: np.ndarray, image_ids: list[Ha
 def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int], rows: list[dict[str, Any]]) -> COCO:
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": rank} for rank in images.values()],
+        "images": [{"id": rank, "height": 0, "width": 0} for rank in images.values()],  # masks know their own
         "categories": [{"id": rank} for rank in categories.values()],
         "annotations": [row | {"id": number} for number, row in enumerate(rows, start=1)],
     }
@@ -224,9 +246,9 @@ def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int],
     return coco
 
 
-def _run(truth: COCO, found: COCO) -> COCOeval:
+def _run(truth: COCO, found: COCO, kind: str) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, found, iouType="bbox")
+        evaluation = COCOeval(truth, found, iouType=kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
