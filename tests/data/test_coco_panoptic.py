@@ -149,6 +149,7 @@ def test_a_png_that_is_no_map_is_told_when_it_is_read(tmp_path):
         picture.save(path / "1.png")
         with pytest.raises(DataError, match=fault):
             source[0]
+    assert source.mask_truth()["annotations"] == [] and len(source.ground_truth()["annotations"]) == 2
     (path / "1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="cannot be read as a map"):
         read_ids(path / "1.png")

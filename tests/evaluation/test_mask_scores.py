@@ -95,6 +95,10 @@ def test_an_empty_mask_finds_nothing_and_a_wrong_one_is_named():
             evaluate_masks(truth, [empty, empty | {"segmentation": segmentation}])
 
 
+def unreadable(self, record):
+    raise DataError("no PNG")
+
+
 def test_a_split_is_scored_by_boxes_masks_and_segments(monkeypatch):
     source = DigitMasks(height=48, width=40, min_size=16, max_size=24, val_images=6).open("val")
 
@@ -129,10 +133,10 @@ def test_a_split_is_scored_by_boxes_masks_and_segments(monkeypatch):
     without = evaluate([Answer(0, source[0].labels, found(0))], source)
     assert without.scores.panoptic is None and "PQ" not in without.scores.summary
 
-    def unreadable(self, record):
-        raise DataError("no PNG")
-
     one = found(0)
+    truth = {"images": [{"id": number} for number in source.image_ids], "categories": CATEGORIES}
+    monkeypatch.setattr(type(source), "ground_truth", lambda self: truth)
+    monkeypatch.setattr(type(source), "mask_truth", lambda self: truth)
     monkeypatch.setattr(type(source), "panoptic", unreadable)
     with pytest.raises(DataError, match="no PNG"):
         evaluate([Answer(0, np.zeros(0, int), one)], source, panoptic)

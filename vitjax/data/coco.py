@@ -68,7 +68,7 @@ def coco_splits(root: Path) -> tuple[str, ...]:
         for path in sorted(root.glob(pattern.format("*"))):
             whole = path.relative_to(root).as_posix()[len(before) : -len(after)]
             name = whole.removesuffix("2017")
-            if path not in found:
+            if path not in found and not name.startswith("panoptic_"):
                 found[path] = whole if name in found.values() else name
                 if "instances" in pattern or "_annotations" in pattern or name in _USUAL:
                     clear.add(found[path])

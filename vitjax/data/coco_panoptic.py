@@ -1,5 +1,6 @@
 """A folder of images in COCO's panoptic form: a json with the segments of every image, and a PNG in which they lie."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -98,18 +99,18 @@ class PanopticFiles(AnnotatedFiles):
         return self._things()[1]
 
     def mask_truth(self) -> dict:
-        """COCO instances of the things with their masks; every PNG is read for it.
-
-        Raises:
-            DataError: one cannot be read.
-        """
+        """COCO instances of the things with their masks, without those of PNGs that cannot be read; all are read."""
         rows, truth = self._things()
-        for record in range(len(self)):
-            mine = np.flatnonzero(self.annotations.records[rows] == record)
-            owner = self._owner(record, rows[mine])
-            for place, row in enumerate(mine.tolist()):
-                truth["annotations"][row]["segmentation"] = written(encode(owner == place), owner.shape)
-        return truth
+        masked = []
+        records = self.annotations.records[rows]
+        for record in np.unique(records).tolist():
+            mine = np.arange(*np.searchsorted(records, (record, record + 1)))
+            with contextlib.suppress(DataError):  # which is told where the image is read
+                owner = self._owner(record, rows[mine])
+                masks = (written(encode(owner == place), owner.shape) for place in range(len(mine)))
+                listed = (truth["annotations"][row] for row in mine.tolist())
+                masked += [one | {"segmentation": mask} for one, mask in zip(listed, masks, strict=True)]
+        return truth | {"annotations": masked}
 
     def panoptic(self, record: int) -> PanopticMap:
         """The segments of a record's image, crowds included; what the json does not know is nobody's.
