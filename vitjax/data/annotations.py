@@ -40,7 +40,7 @@ class Annotations:
 
     def take(self, rows: Int[np.ndarray, " rows"]) -> "Annotations":
         """The rows of these numbers."""
-        return Annotations(**{name: None if column is None else column[rows] for name, column in vars(self).items()})
+        return replace(self, **{name: column[rows] for name, column in vars(self).items() if column is not None})
 
     def targets(self, record: int, size: Sequence[int]) -> tuple[Float[np.ndarray, "n 4"], Int[np.ndarray, " n"]]:
         """Boxes (clamped to an image of `size`, height and width) and labels of a record's objects, without crowds.

@@ -17,7 +17,12 @@ from vitjax.data.panoptic_png import numbered, read_ids
 from vitjax.doctor.report import Finding, from_tally, percent, several
 
 _BEYOND = 2.0  # pixels that a mask may reach out of its box; polygons and boxes are rounded differently
-_PNG_WISH = "Make the json from the PNGs again."
+_DISAGREE = {  # fields of _Compared
+    "unknown": "ids in PNGs that the json does not have, whose pixels are nobody's",
+    "absent": "segments of the json that their PNG does not have, whose masks are empty",
+    "areas": "segments whose area is not that of their pixels",
+    "boxes": "segments whose box is not that of their pixels",
+}
 
 
 def look_at_masks(
@@ -92,24 +97,13 @@ def look_at_maps(
     segments = several(len(table.records), "segment")
     text = f"{segments} in {several(len(readable), 'PNG')}, {100 * share:.1f} % of the pixels are nobody's"
     yield Finding("masks", "ok", text)
-    faults = tuple(one.fault for one in found if one.fault)
-    for text, examples, wish in (
-        (
-            "PNGs that cannot be used, whose images others would take the place of in training",
-            faults,
-            "Replace the files.",
-        ),
-        ("ids in PNGs that the json does not have, whose pixels are nobody's", _all(found, 1), _PNG_WISH),
-        ("segments of the json that their PNG does not have, whose masks are empty", _all(found, 2), _PNG_WISH),
-        ("segments whose area is not that of their pixels", _all(found, 3), _PNG_WISH),
-        ("segments whose box is not that of their pixels", _all(found, 4), _PNG_WISH),
-    ):
-        if examples:
+    if faults := tuple(one.fault for one in found if one.fault):
+        text = "PNGs that cannot be used, whose images others would take the place of in training"
+        yield Finding("masks", "warning", f"{text}: {len(faults):,}", faults[:3], "Replace the files.")
+    for field, text in _DISAGREE.items():
+        if examples := tuple(itertools.chain(*(getattr(one, field) for one in found))):
+            wish = "Make the json from the PNGs again."
             yield Finding("masks", "warning", f"{text}: {len(examples):,}", examples[:3], wish)
-
-
-def _all(found: Sequence[_Compared], field: int) -> tuple[str, ...]:
-    return tuple(example for one in found for example in one[field])
 
 
 def _compare(listing: PanopticListing, segments: list[dict[str, Any]], size: list[int]) -> _Compared:

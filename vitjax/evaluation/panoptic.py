@@ -133,10 +133,13 @@ def panoptic_scores(counts: PanopticCounts, classes: Classes) -> PanopticScores:
     stuff = np.isin(np.arange(len(classes)), classes.stuff)
     rows = zip(quality.T.tolist(), (found + missed).tolist(), strict=True)
     per_class = tuple(
-        ClassQuality(name_of(classes, label), *row, segments) for label, (row, segments) in enumerate(rows)
+        ClassQuality(name_of(classes, label), pq, sq, rq, segments)
+        for label, ((pq, sq, rq), segments) in enumerate(rows)
     )
-    means = (_mean(quality, found + missed, there & of_kind) for of_kind in (stuff | ~stuff, ~stuff, stuff))
-    return PanopticScores(*means, per_class)
+    everything, things, of_stuff = (
+        _mean(quality, found + missed, there & of_kind) for of_kind in (stuff | ~stuff, ~stuff, stuff)
+    )
+    return PanopticScores(everything, things, of_stuff, per_class)
 
 
 def panoptic_quality(pairs: Iterable[tuple[PanopticMap, PanopticMap]], classes: Classes) -> PanopticScores:
@@ -179,8 +182,8 @@ def _check(truth: PanopticMap, found: PanopticMap, classes: int) -> None:
 
 
 def _mean(quality: np.ndarray, segments: np.ndarray, chosen: np.ndarray) -> Quality:
-    means = quality[:, chosen].mean(1).tolist() if chosen.any() else [float("nan")] * 3
-    return Quality(*means, int(segments[chosen].sum()))
+    pq, sq, rq = quality[:, chosen].mean(1).tolist() if chosen.any() else [float("nan")] * 3
+    return Quality(pq, sq, rq, int(segments[chosen].sum()))
 
 
 def _per_cent(shares: Iterable[float]) -> str:
