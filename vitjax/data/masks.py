@@ -1,5 +1,6 @@
 """Masks of objects on their way to the device: eight to a byte of every pixel, so that they move as an image does."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ def planes_for(objects: int) -> int:
 
 def pack(masks: Bool[np.ndarray, "objects height width"]) -> Planes:
     """The planes of masks."""
-    return np.packbits(np.moveaxis(masks, 0, -1), axis=-1, bitorder="little")
+    return _planes(masks.view(np.uint8), masks.shape[1:])
 
 
 def unpack(planes: Planes, objects: int) -> Bool[np.ndarray, "{objects} height width"]:
@@ -35,7 +36,10 @@ def pack_owners(owner: Int[np.ndarray, "height width"], objects: int) -> Planes:
 
 def take(planes: Planes, kept: Bool[np.ndarray, " objects"]) -> UInt8[np.ndarray, "height width _"]:
     """The planes of the objects that are kept, which close up."""
-    return planes if kept.all() else pack(unpack(planes, len(kept))[kept])
+    if kept.all():
+        return planes
+    bits = [planes[..., object_ // 8] >> np.uint8(object_ % 8) & np.uint8(1) for object_ in np.flatnonzero(kept)]
+    return _planes(bits, planes.shape[:2])
 
 
 def nearest_places(size: int, resized: int) -> Int[np.ndarray, " {resized}"]:
@@ -70,3 +74,11 @@ def boxes_of(masks: Bool[np.ndarray, "objects height width"]) -> Float[np.ndarra
         if len(rows):
             box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     return boxes
+
+
+def _planes(bits: Sequence[np.ndarray] | np.ndarray, size: tuple[int, ...]) -> Planes:
+    """The planes of masks of zeros and ones; an object at a time, which is several times as fast as NumPy's packbits."""
+    planes = np.zeros((planes_for(len(bits)), *size), np.uint8)
+    for place, mask in enumerate(bits):
+        planes[place // 8] |= mask << np.uint8(place % 8)
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
