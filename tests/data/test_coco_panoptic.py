@@ -1,10 +1,14 @@
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import vitjax
+from vitjax.data.coco import CocoFolder
+from vitjax.data.coco_masks import CocoMasks
 from vitjax.data.coco_panoptic import CocoPanoptic
 from vitjax.data.errors import DataError
 from vitjax.data.label_names import COCO_PANOPTIC
@@ -14,6 +18,7 @@ from vitjax.data.panoptic_json import panoptic_splits
 from vitjax.data.panoptic_png import MOST, as_colours, numbered, read_ids
 from vitjax.data.run_lengths import decode
 
+SAMPLE = Path(vitjax.__file__).parents[2] / "shared" / "data" / "coco_panoptic_sample"
 SKY, CAT, HERD = 70_000, 5, 300  # ids in the PNG
 CATEGORIES = [
     {"id": 1, "name": "cat", "isthing": 1},
@@ -164,3 +169,26 @@ def test_what_is_missing_is_named(tmp_path):
     path.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"the PNGs of .* are not found"):
         CocoPanoptic(str(tmp_path)).open("train")
+
+
+def test_a_detection_source_says_whose_form_this_is(tmp_path):
+    _, path = save(tmp_path)
+    with pytest.raises(DataError, match=r"is in COCO's panoptic form: use vitjax\.data\.CocoPanoptic"):
+        CocoFolder(str(tmp_path)).open("train")
+    path.with_suffix(".json").rename(tmp_path / "train.json")
+    with pytest.raises(DataError, match=r"CocoPanoptic in place of CocoFolder, and call it panoptic_train\.json"):
+        CocoFolder(str(tmp_path)).open("train")
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the two images are not at hand")
+def test_both_forms_of_two_images_of_coco_have_the_same_masks(tmp_path):
+    (tmp_path / "val").symlink_to(SAMPLE / "input_images")
+    (tmp_path / "panoptic_val").symlink_to(SAMPLE / "panoptic_examples")
+    (tmp_path / "panoptic_val.json").symlink_to(SAMPLE / "panoptic_examples.json")
+    (tmp_path / "val.json").symlink_to(SAMPLE / "panoptic_coco_detection_format.json")
+    one, other = (kind(str(tmp_path)).open("val") for kind in (CocoMasks, CocoPanoptic))
+    assert one.classes == other.classes and len(one) == len(other) == 2
+    for record in range(2):
+        mine, theirs = one[record], other[record]
+        assert np.array_equal(mine.masks, theirs.masks) and np.array_equal(mine.boxes, theirs.boxes)
+        assert np.array_equal(mine.labels, theirs.labels) and len(mine.labels) == (17, 30)[record]

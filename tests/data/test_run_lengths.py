@@ -62,6 +62,7 @@ def test_polygons_are_those_of_pycocotools_however_they_are_nested():
         ({"counts": [1.5, 2.5], "size": [2, 2]}, "makes no sense"),
         ({"counts": [1, -2, 5], "size": [2, 2]}, "do not add up"),
         ({"counts": [1, 2], "size": [2, 2]}, "do not add up"),
+        ({"counts": [2**62, 2**62, 2**62, 2**62 + 4], "size": [2, 2]}, "do not add up"),
         ({"counts": "0P9", "size": [2, 2]}, "do not add up"), ({"counts": [1, 5], "size": [2, 3]}, "another size"),
         ({"counts": [1, 5], "size": [0, 2]}, "another size"),
     ],

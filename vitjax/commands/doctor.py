@@ -7,9 +7,9 @@ import tyro
 
 @dataclass(frozen=True)
 class DoctorArguments:
-    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format, YOLO's or
-    Pascal VOC's layout, or a folder of images for each class. The exit code is 0 if there is nothing beyond notes, 1
-    with warnings, 2 with errors."""
+    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format or its
+    panoptic form, YOLO's or Pascal VOC's layout, or a folder of images for each class. The exit code is 0 if there is
+    nothing beyond notes, 1 with warnings, 2 with errors."""
 
     data: tyro.conf.Positional[str]
     """The folder, or a data.yaml."""

@@ -100,7 +100,7 @@ def _of_runs(runs: dict[str, Any], size: Size) -> tuple[bytes, int]:
     else:
         counts = counts if isinstance(counts, bytes) else counts.encode("ascii")
         lengths = lengths_of(counts)
-    if lengths.min() < 0 or lengths.sum() != height * width:
+    if lengths.min() < 0 or lengths.max() > height * width or lengths.sum() != height * width:  # sums wrap around
         raise SegmentationFault("have run lengths that do not add up to their image")
     if isinstance(counts, list):
         counts = coco_masks.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]

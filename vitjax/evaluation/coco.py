@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -65,33 +65,30 @@ class CocoScores:
         return "\n".join(lines)
 
 
-def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> CocoScores:
+def evaluate_boxes(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, masks: bool = False
+) -> CocoScores:
     """COCO scores of COCO-results dicts (image_id, category_id, bbox xywh px, score) on a COCO instances dict.
 
     Works on a copy, in which ids are renumbered (pycocotools takes annotation id 0 for "not matched", and an annotation
     overwrites another of its id) and a missing area or iscrowd is filled in. Of each class in an image the 100 best
-    results count. No results give zeros; an object of no size counts, as one that cannot be found.
+    results count. No results give zeros; an object of no size counts, as one that cannot be found. With `masks` it is
+    these that overlap: all have run lengths and an area, as `evaluate_masks` gives them.
 
     Raises:
         VitjaxError: a field is missing, an image or an annotation's category is unknown, or a box, area or score is NaN
             or infinite (pycocotools may score such a result as found).
     """
-    return evaluate_shapes(ground_truth, results, "bbox", ())
-
-
-def evaluate_shapes(
-    ground_truth: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    kind: Literal["bbox", "segm"],
-    carried: tuple[str, ...],
-) -> CocoScores:
-    """What `evaluate_boxes` gives, of boxes or of masks; `carried` are fields that pycocotools is given as they are."""
     images = _ranks(_ids(ground_truth, "images", "image"))
     categories = _ranks(_ids(ground_truth, "categories", "category"))
     names = {category["id"]: str(category.get("name", category["id"])) for category in ground_truth["categories"]}
-    truth = _truth_rows(ground_truth.get("annotations") or [], images, categories, carried)
-    found = _result_rows(results, images, categories, carried)
-    evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found), kind)
+    truth = _truth_rows(ground_truth.get("annotations") or [], images, categories)
+    found = _result_rows(results, images, categories)
+    for rows, given in ((truth, ground_truth["annotations"]), (found, results)) if masks else ():
+        known = (one for one in given if one["category_id"] in categories)
+        for row, one in zip(rows, known, strict=True):
+            row.update(segmentation=one["segmentation"], area=one["area"])
+    evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found), masks)
     objects = Counter(row["category_id"] for row in truth if not row["iscrowd"])
     summary = {name: _mean(np.asarray(value)) for name, value in zip(METRICS, evaluation.stats, strict=True)}
     # Axes: IoU thresholds, recalls, classes, area ranges (first: all), limits of detections (last: 100).
@@ -152,10 +149,7 @@ def _ranks(ids: Iterable[Hashable]) -> dict[Hashable, int]:
 
 
 def _truth_rows(
-    annotations: Sequence[Mapping[str, Any]],
-    images: Mapping[Hashable, int],
-    categories: Mapping[Hashable, int],
-    carried: tuple[str, ...],
+    annotations: Sequence[Mapping[str, Any]], images: Mapping[Hashable, int], categories: Mapping[Hashable, int]
 ) -> list[dict[str, Any]]:
     image_ids = _known(_column(annotations, "image_id", "annotation"), images, "annotations", "images")
     category_ids = _known(_column(annotations, "category_id", "annotation"), categories, "annotations", "categories")
@@ -165,18 +159,12 @@ def _truth_rows(
     areas = np.array([product if area is None else area for area, product in pairs], dtype=np.float64)
     _refuse_non_finite(boxes, areas, image_ids, "annotations hold a NaN or infinite box or area")
     crowds = [int(row.get("iscrowd") or 0) for row in annotations]
-    columns = zip(image_ids, category_ids, boxes.tolist(), areas.tolist(), crowds, annotations, strict=True)
-    return [
-        _row(images[image], categories[category], *shape) | {key: given[key] for key in carried}
-        for image, category, *shape, given in columns
-    ]
+    columns = zip(image_ids, category_ids, boxes.tolist(), areas.tolist(), crowds, strict=True)
+    return [_row(images[image], categories[category], *shape) for image, category, *shape in columns]
 
 
 def _result_rows(
-    results: Sequence[Mapping[str, Any]],
-    images: Mapping[Hashable, int],
-    categories: Mapping[Hashable, int],
-    carried: tuple[str, ...],
+    results: Sequence[Mapping[str, Any]], images: Mapping[Hashable, int], categories: Mapping[Hashable, int]
 ) -> list[dict[str, Any]]:
     image_ids = _known(_column(results, "image_id", "result"), images, "results", "images")
     category_ids = _column(results, "category_id", "result")
@@ -185,11 +173,8 @@ def _result_rows(
     scores = np.asarray(_column(results, "score", "result"), dtype=np.float64)
     _refuse_non_finite(boxes, scores, image_ids, "results hold a NaN or infinite box or score")
     return [
-        _row(images[image], categories[category], box, box[2] * box[3], 0)
-        | {"score": score, **{key: given[key] for key in carried}}
-        for image, category, box, score, given in zip(
-            image_ids, category_ids, boxes.tolist(), scores.tolist(), results, strict=True
-        )
+        _row(images[image], categories[category], box, box[2] * box[3], 0) | {"score": score}
+        for image, category, box, score in zip(image_ids, category_ids, boxes.tolist(), scores.tolist(), strict=True)
         if category in categories
     ]
 
@@ -246,9 +231,9 @@ def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int],
     return coco
 
 
-def _run(truth: COCO, found: COCO, kind: str) -> COCOeval:
+def _run(truth: COCO, found: COCO, masks: bool) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, found, iouType=kind)
+        evaluation = COCOeval(truth, found, iouType="segm" if masks else "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -7,9 +7,7 @@ from pycocotools import mask as coco_masks
 
 from vitjax.data.run_lengths import SegmentationFault, area_of, encoded
 from vitjax.errors import VitjaxError
-from vitjax.evaluation.coco import CocoScores, evaluate_shapes
-
-_CARRIED = ("segmentation", "area")
+from vitjax.evaluation.coco import CocoScores, evaluate_boxes
 
 
 def evaluate_masks(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> CocoScores:
@@ -25,7 +23,7 @@ def evaluate_masks(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
     sizes = {image.get("id"): (image.get("height"), image.get("width")) for image in ground_truth.get("images") or []}
     truth = list(_with_masks(ground_truth.get("annotations") or [], sizes, "annotation", empty=False))
     found = list(_with_masks(results, sizes, "result", empty=True))
-    return evaluate_shapes({**ground_truth, "annotations": truth}, found, "segm", _CARRIED)
+    return evaluate_boxes({**ground_truth, "annotations": truth}, found, masks=True)
 
 
 def _with_masks(
