@@ -84,9 +84,9 @@ def evaluate_boxes(
     names = {category["id"]: str(category.get("name", category["id"])) for category in ground_truth["categories"]}
     truth = _truth_rows(ground_truth.get("annotations") or [], images, categories)
     found = _result_rows(results, images, categories)
-    for rows, given in ((truth, ground_truth["annotations"]), (found, results)) if masks else ():
+    for told, given in ((truth, ground_truth["annotations"]), (found, results)) if masks else ():
         known = (one for one in given if one["category_id"] in categories)
-        for row, one in zip(rows, known, strict=True):
+        for row, one in zip(told, known, strict=True):
             row.update(segmentation=one["segmentation"], area=one["area"])
     evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found), masks)
     objects = Counter(row["category_id"] for row in truth if not row["iscrowd"])
