@@ -31,7 +31,7 @@ class Rows(np.ndarray):
 def blob(rng, size):
     """An ellipse somewhere on an image."""
     y, x = np.mgrid[: size[0], : size[1]]
-    middle, radius = rng.uniform(0, size), rng.uniform(2, 14, 2)
+    middle, radius = rng.uniform(0, size), rng.uniform(2, 30, 2)
     return ((y - middle[0]) / radius[0]) ** 2 + ((x - middle[1]) / radius[1]) ** 2 < 1
 
 
