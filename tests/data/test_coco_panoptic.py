@@ -10,12 +10,13 @@ import vitjax
 from vitjax.data.coco import CocoFolder
 from vitjax.data.coco_masks import CocoMasks
 from vitjax.data.coco_panoptic import CocoPanoptic
+from vitjax.data.digit_masks import DigitMasks
 from vitjax.data.errors import DataError
 from vitjax.data.label_names import COCO_PANOPTIC
 from vitjax.data.mask_source import PanopticSource
 from vitjax.data.masks import unpack
 from vitjax.data.panoptic_json import panoptic_splits
-from vitjax.data.panoptic_png import MOST, as_colours, numbered, read_ids
+from vitjax.data.panoptic_png import MOST, as_colours, in_panoptic_form, numbered, read_ids
 from vitjax.data.run_lengths import decode
 
 SAMPLE = Path(vitjax.__file__).parents[2] / "shared" / "data" / "coco_panoptic_sample"
@@ -192,3 +193,27 @@ def test_both_forms_of_two_images_of_coco_have_the_same_masks(tmp_path):
         mine, theirs = one[record], other[record]
         assert np.array_equal(mine.masks, theirs.masks) and np.array_equal(mine.boxes, theirs.boxes)
         assert np.array_equal(mine.labels, theirs.labels) and len(mine.labels) == (17, 30)[record]
+
+
+def test_what_is_written_in_this_form_is_read_as_it_was(tmp_path):
+    scenes = DigitMasks(height=32, width=40, min_size=12, max_size=20, val_images=4).open("val")
+    annotations, images = [], []
+    (tmp_path / "panoptic_val").mkdir()
+    (tmp_path / "val").mkdir()
+    for record in range(4):
+        colours, annotation = in_panoptic_form(scenes.panoptic(record), record, f"{record}.png", scenes.classes)
+        Image.fromarray(colours).save(tmp_path / "panoptic_val" / f"{record}.png")
+        Image.fromarray(scenes[record].image).save(tmp_path / "val" / f"{record}.bmp")
+        annotations.append(annotation)
+        images.append({"id": record, "file_name": f"{record}.bmp", "height": 32, "width": 40})
+    named = zip(scenes.classes.category_ids, scenes.classes.names, strict=True)
+    categories = [{"id": id_, "name": name, "isthing": int(len(name) == 1)} for id_, name in named]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "panoptic_val.json").write_text(json.dumps(document))
+    source = CocoPanoptic(str(tmp_path)).open("val")
+    assert source.classes == scenes.classes and source.classes.stuff == (10, 11, 12) and source.problems == ()
+    for record in range(4):
+        mine, theirs = source[record], scenes[record]
+        assert all(np.array_equal(getattr(mine, name), getattr(theirs, name)) for name in vars(mine))
+        assert np.array_equal(source.panoptic(record).owner, scenes.panoptic(record).owner)
+    assert source.ground_truth()["annotations"][0]["bbox"] == scenes.ground_truth()["annotations"][0]["bbox"]

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -9,6 +10,9 @@ from PIL import Image
 
 from vitjax.data.errors import DataError
 from vitjax.data.folder import read_bytes
+from vitjax.data.mask_source import PanopticMap
+from vitjax.data.masks import boxes_of
+from vitjax.data.source import Classes
 
 MOST = 256**3 - 1
 """The largest id that a colour has; the smallest is 1."""
@@ -37,6 +41,30 @@ def read_ids(path: Path) -> Int[np.ndarray, "height width"]:
 def as_colours(ids: Int[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
     """The colours of ids, as they are saved; `read_ids` gives the ids back."""
     return (ids[..., None] // _WEIGHTS % 256).astype(np.uint8)
+
+
+def in_panoptic_form(
+    found: PanopticMap, image_id: int | str, file_name: str, classes: Classes
+) -> tuple[UInt8[np.ndarray, "height width 3"], dict[str, Any]]:
+    """The pixels of the PNG of a map, and its annotation in the json, as the official scorer reads them.
+
+    Segments are numbered from 1 on. A label beyond the classes is its own category.
+    """
+    areas = np.bincount(found.owner.ravel() + 1, minlength=len(found.labels) + 1)[1:]
+    boxes = boxes_of(found.owner == np.arange(len(found.labels))[:, None, None]).astype(int).tolist()
+    known = zip(boxes, areas.tolist(), found.labels.tolist(), found.crowds.tolist(), strict=True)
+    segments = [
+        {
+            "id": number,
+            "category_id": classes.category_ids[label] if label < len(classes) else label,
+            "iscrowd": int(crowd),
+            "area": area,
+            "bbox": [left, top, right - left, bottom - top],
+        }
+        for number, ((left, top, right, bottom), area, label, crowd) in enumerate(known, start=1)
+    ]
+    annotation = {"image_id": image_id, "file_name": file_name, "segments_info": segments}
+    return as_colours(found.owner + 1), annotation
 
 
 def numbered(
