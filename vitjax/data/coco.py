@@ -96,7 +96,7 @@ def find_json(root: Path, split: str) -> Path:
     there = f"The json files in it are {', '.join(found[:8])}" if found else "There are no json files in it"
     from vitjax.data.layouts import inside, layout_of  # which know this one, too
 
-    if [*root.glob("panoptic_*.json"), *root.glob("annotations/panoptic_*.json")]:
+    if not coco_splits(root) and [*root.glob("panoptic_*.json"), *root.glob("annotations/panoptic_*.json")]:
         raise DataError(f"{root} {_PANOPTIC}.")
     other = layout_of(root)
     if other is not None and other.source is not CocoFolder:
