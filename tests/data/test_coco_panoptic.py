@@ -128,7 +128,13 @@ def test_what_cannot_be_used_is_counted(tmp_path):
     document, path = save(tmp_path, told, images=4)
     (path / "2.png").unlink()
     Image.new("RGB", (3, 3)).save(path / "3.png")
-    document["annotations"] = [*document["annotations"][:3], document["annotations"][0], {"image_id": 4}, 5]
+    document["annotations"] = [
+        *document["annotations"][:3],
+        document["annotations"][0],
+        {"image_id": 4},
+        5,
+        dict(document["annotations"][0], image_id=77),
+    ]
     path.with_suffix(".json").write_text(json.dumps(document))
     source = CocoPanoptic(str(tmp_path)).open("train")
     assert len(source) == 1 and len(source[0].labels) == 2
@@ -138,7 +144,8 @@ def test_what_cannot_be_used_is_counted(tmp_path):
         "skipped annotations of images that have one already": "1",
         "left out images without segments": "1",
         "left out images whose PNG is missing": "1",
-        "left out images whose PNG has another size": "1",
+        "left out images whose PNG has another size than the json says": "1",
+        "skipped annotations of an unknown image": "1",
         "skipped segments whose id is no colour (1 to 16777215)": "3",
         "skipped segments whose id another of the image has": "1",
         "skipped segments without a pixel": "1",

@@ -65,6 +65,9 @@ def read_panoptic(
         raise DataError(f"the PNGs of {path} are not found: put them in the folder {places[0]}.")
     document = read_instances(path)
     named = _by_image(document["annotations"], tally)
+    known = [entry.get("id") for entry in document["images"] if isinstance(entry, dict)]
+    for key in sorted(named.keys() - {id_ for id_ in known if isinstance(id_, int | str)}, key=str):
+        tally.add("skipped annotations of an unknown image", f"{named[key]['file_name']}, image_id {key}")
     images = [entry for entry in document["images"] if _has_segments(entry, named, pngs, check, tally)]
     used = [named[entry["id"]] for entry in images]
     segments = [segment for each in in_threads(lambda one: list(_segments(one, pngs)), used) for segment in each]
@@ -110,7 +113,7 @@ def _has_segments(entry: Any, named: dict[Any, dict[str, Any]], pngs: Path, chec
             return False
         if size != (entry.get("height") or size[0], entry.get("width") or size[1]):
             shape = f"{size[1]}x{size[0]}, not {entry.get('width')}x{entry.get('height')}"
-            tally.add("left out images whose PNG has another size", f"{path.name} is {shape}")
+            tally.add("left out images whose PNG has another size than the json says", f"{path.name} is {shape}")
             return False
     return True
 

@@ -92,7 +92,8 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
     "left out images without segments": ("images", "warning", "Add their segments, or remove the images."),
     "left out images whose PNG is missing": ("images", "warning", "Put the files there, or remove the images."),
     "left out images whose PNG cannot be read": ("images", "warning", "Replace the files."),
-    "left out images whose PNG has another size": ("images", "warning", "Make them at the size of the image."),
+    "left out images whose PNG has another size than the json says": (
+        "images", "warning", "Make them at the size of the image, and correct the json where it is wrong."),
     "skipped segments whose id is no colour (1 to 16777215)": (
         "masks", "warning", "Number the segments of an image from 1 on, in json and PNG."),
     "skipped segments whose id another of the image has": ("masks", "warning", "Give each segment an id of its own."),
