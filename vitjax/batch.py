@@ -28,7 +28,8 @@ class Batch:
     `pixels` are raw RGB bytes, zero where padded; `sizes` and `original_sizes` are (height, width) of the image inside
     the bucket and as it came from disk. `records` is the row of the data source, -1 on rows that only fill the batch
     up; `broken` is the row that could not be read and was left out or replaced, else -1. `label_maps` is the class of
-    every pixel where the source has such, NO_LABEL where it is not known and on padding.
+    every pixel where the source has such, NO_LABEL where it is not known and on padding. `masks` is, where the source
+    has such, which pixels the objects of `targets` cover: bit i % 8 of plane i // 8 is object i, zero on padding.
     """
 
     pixels: UInt8[Any, "batch height width 3"]
@@ -38,3 +39,4 @@ class Batch:
     original_sizes: Int[Any, "batch 2"]
     broken: Int[Any, " batch"]
     label_maps: UInt8[Any, "batch height width"] | None = None
+    masks: UInt8[Any, "batch height width planes"] | None = None

@@ -20,8 +20,8 @@ _HIGH = 0.3  # AP50 of a constant answer, from which on that of a model tells li
 
 @dataclass(frozen=True)
 class DoctorArguments:
-    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format, YOLO's or
-    Pascal VOC's layout, or a folder of images for each class.
+    """Looks through a data folder for what would hurt training, and says what to do about it: COCO format or its
+    panoptic form, YOLO's or Pascal VOC's layout, or a folder of images for each class.
 
     `vitjax doctor CONFIG --data.root FOLDER` judges the folder by a config: its splits, image sizes, queries, batches
     and augmentation, with any of its fields behind it, as in training; of the options below --split and --decode go

@@ -4,11 +4,14 @@ from .augmentation_parts import LargeScaleJitter as LargeScaleJitter
 from .augmentation_parts import Mosaic as Mosaic
 from .augmentation_parts import ScaleJitter as ScaleJitter
 from .coco import CocoFolder as CocoFolder
+from .coco_masks import CocoMasks as CocoMasks
+from .coco_panoptic import CocoPanoptic as CocoPanoptic
 from .crops import CenterCrop as CenterCrop
 from .crops import RandomCrop as RandomCrop
 from .digit_canvas import DigitCanvas as DigitCanvas
 from .digit_images import DigitImages as DigitImages
 from .digit_maps import DigitMaps as DigitMaps
+from .digit_masks import DigitMasks as DigitMasks
 from .digits import Digits as Digits
 from .errors import DataError as DataError
 from .image_folder import ImageFolder as ImageFolder

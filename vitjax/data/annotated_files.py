@@ -64,9 +64,17 @@ class AnnotatedFiles(AnnotatedImages):
 
 
 def open_listing(
-    listing: Listing, tally: Tally, *, training: bool, labels: Labels = "contiguous", check: bool = False
+    listing: Listing,
+    tally: Tally,
+    *,
+    training: bool,
+    labels: Labels = "contiguous",
+    check: bool = False,
+    entries: bool = False,
 ) -> AnnotatedFiles:
     """The images that are there with their annotations; with `check` the header of every image is read.
+
+    With `entries` the annotations keep their places in the document.
 
     Raises:
         DataError: no image can be used, boxes are in another format, or nothing that is there can be trained on.
@@ -92,6 +100,7 @@ def open_listing(
         tally.add(f"images {kind}, scores will be NaN", names[0], len(images))
     ids = image_ids(images, tally)
     upright = frozenset(range(len(images))) if listing.upright else turned
+    table = table if entries else replace(table, entries=None)
     return AnnotatedFiles(classes, sizes, ids, names, table, tally.lines(path.name), folder, upright)
 
 

@@ -21,18 +21,26 @@ _SOME_BEYOND = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """One row for every annotation, in the order of the records; boxes are xyxy in pixels, crowds are included."""
+    """One row for every annotation, in the order of the records; boxes are xyxy in pixels, crowds are included.
+
+    `entries` are their places in the list that they were read from, where somebody needs more of them.
+    """
 
     records: Int[np.ndarray, " objects"]
     boxes: Float[np.ndarray, "objects 4"]
     labels: Int[np.ndarray, " objects"]
     areas: Float[np.ndarray, " objects"]
     crowds: Bool[np.ndarray, " objects"]
+    entries: Int[np.ndarray, " objects"] | None = None
 
     @property
     def max_objects(self) -> int:
         """The most objects on one image, crowds not counted."""
         return int(np.bincount(self.records[~self.crowds]).max(initial=0))
+
+    def take(self, rows: Int[np.ndarray, " rows"]) -> "Annotations":
+        """The rows of these numbers."""
+        return replace(self, **{name: column[rows] for name, column in vars(self).items() if column is not None})
 
     def targets(self, record: int, size: Sequence[int]) -> tuple[Float[np.ndarray, "n 4"], Int[np.ndarray, " n"]]:
         """Boxes (clamped to an image of `size`, height and width) and labels of a record's objects, without crowds.
@@ -144,7 +152,8 @@ def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequenc
     kept = np.flatnonzero(finite & covers)
     kept = kept[np.argsort(table.records[kept], kind="stable")]
     areas = np.where(unmeasured[kept], np.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1), table.areas[kept])
-    return Annotations(table.records[kept], boxes[kept], table.labels[kept], areas, table.crowds[kept])
+    entries = None if table.entries is None else table.entries[kept]
+    return Annotations(table.records[kept], boxes[kept], table.labels[kept], areas, table.crowds[kept], entries)
 
 
 class Garbled(NamedTuple):

@@ -12,6 +12,7 @@ from vitjax.data.folder import VALIDATION, aliases, data_root
 JSON_PATHS = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
          "{}/_annotations.coco.json", "{}/labels.json")  # fmt: skip
 
+_PANOPTIC = "is in COCO's panoptic form: use vitjax.data.CocoPanoptic in place of CocoFolder"
 _USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
 
 
@@ -56,7 +57,10 @@ def read_coco(root: Path, split: str, tally: Tally) -> Listing:
         DataError: it is missing, or is no COCO instances file.
     """
     path = find_json(root, split)
-    return Listing(root, split, path, read_instances(path))
+    document = read_instances(path)
+    if any(isinstance(entry, dict) and "segments_info" in entry for entry in document["annotations"][:1]):
+        raise DataError(f"{path} {_PANOPTIC}, and call it panoptic_{split}.json.")
+    return Listing(root, split, path, document)
 
 
 def coco_splits(root: Path) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ def coco_splits(root: Path) -> tuple[str, ...]:
         for path in sorted(root.glob(pattern.format("*"))):
             whole = path.relative_to(root).as_posix()[len(before) : -len(after)]
             name = whole.removesuffix("2017")
-            if path not in found:
+            if path not in found and not name.startswith("panoptic_"):
                 found[path] = whole if name in found.values() else name
                 if "instances" in pattern or "_annotations" in pattern or name in _USUAL:
                     clear.add(found[path])
@@ -92,6 +96,8 @@ def find_json(root: Path, split: str) -> Path:
     there = f"The json files in it are {', '.join(found[:8])}" if found else "There are no json files in it"
     from vitjax.data.layouts import inside, layout_of  # which know this one, too
 
+    if not coco_splits(root) and [*root.glob("panoptic_*.json"), *root.glob("annotations/panoptic_*.json")]:
+        raise DataError(f"{root} {_PANOPTIC}.")
     other = layout_of(root)
     if other is not None and other.source is not CocoFolder:
         raise DataError(f"{root} is in {other.title}: use vitjax.data.{other.source.__name__} in place of CocoFolder.")

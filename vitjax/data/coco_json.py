@@ -146,7 +146,7 @@ def read_annotations(
 ) -> Annotations:
     """The annotations of known images and categories, their boxes not yet checked."""
     rows, seen, joined = [], set[Key](), _Joined(record_of)
-    for entry in entries:
+    for place, entry in enumerate(entries):
         try:
             image, category = _key(entry["image_id"]), _key(entry["category_id"])
             (x, y, width, height), outlined = _box(entry)
@@ -171,10 +171,11 @@ def read_annotations(
             if outlined:
                 tally.add("made boxes from segmentation", f"annotation {name} of image_id {image}")
             crowd = _key(entry.get("iscrowd")) == 1
-            rows.append((record, x, y, x + width, y + height, label, _number(entry.get("area")), crowd))
-    table = np.array(rows, np.float64).reshape(-1, 8)
+            rows.append((record, x, y, x + width, y + height, label, _number(entry.get("area")), crowd, place))
+    table = np.array(rows, np.float64).reshape(-1, 9)
     records, labels = table[:, 0].astype(np.int32), table[:, 5].astype(np.int32)
-    return Annotations(records, table[:, 1:5], labels, table[:, 6], table[:, 7].astype(bool))
+    crowds, places = table[:, 7].astype(bool), table[:, 8].astype(np.int32)
+    return Annotations(records, table[:, 1:5], labels, table[:, 6], crowds, places)
 
 
 class _Joined:

@@ -66,6 +66,7 @@ class FinishedCut:
         image = np.full((*size, 3), FILL, np.uint8)
         label_map = np.full(size, NO_LABEL, np.uint8) if mapped else None
         boxes, labels = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int32)]
+        masked: list[tuple[np.ndarray, int, tuple[slice, slice]]] = []
         for tile, sample, top, left in zip(tiles, samples, (0, 0, down, down), (0, across, 0, across), strict=True):
             if sample is None:
                 continue
@@ -75,7 +76,14 @@ class FinishedCut:
                 label_map[here] = sample.label_map
             boxes.append(sample.boxes + np.array([left, top, left, top], np.float32))
             labels.append(sample.labels)
-        return Sample(image, np.concatenate(boxes), np.concatenate(labels), label_map)
+            if sample.masks is not None:
+                masked.append((sample.masks, len(sample.labels), here))
+        whole = Sample(image, np.concatenate(boxes), np.concatenate(labels), label_map)
+        if not masked:
+            return whole
+        from vitjax.data.masks import joined  # which few data need
+
+        return replace(whole, masks=joined(masked, size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +128,7 @@ def _read(source: Source, record: int, geometry: Geometry) -> Sample | None:
 
 
 def cut_out(sample: Sample, cutout: Cutout, rng: np.random.Generator, least_visible: float) -> Sample:
-    """The sample with grey holes, without the objects of which less than a share is left; boxes stay as they are."""
+    """The sample with grey holes, without objects of which less than a share is left; boxes and masks do not change."""
     size = sample.image.shape[:2]
     image, hidden = sample.image.copy(), np.zeros(size, bool)
     for _ in range(rng.integers(1, cutout.holes + 1)):
@@ -130,7 +138,12 @@ def cut_out(sample: Sample, cutout: Cutout, rng: np.random.Generator, least_visi
         image[hole], hidden[hole] = FILL, True
     label_map = None if sample.label_map is None else np.where(hidden, np.uint8(NO_LABEL), sample.label_map)
     kept = np.array([_share(hidden, box) <= 1 - least_visible for box in sample.boxes], bool)
-    return Sample(image, sample.boxes[kept], sample.labels[kept], label_map)
+    seen = Sample(image, sample.boxes[kept], sample.labels[kept], label_map)
+    if sample.masks is None:
+        return seen
+    from vitjax.data.masks import take
+
+    return replace(seen, masks=take(sample.masks, kept))
 
 
 def _share(hidden: np.ndarray, box: Float[np.ndarray, "4"]) -> float:

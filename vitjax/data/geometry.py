@@ -1,6 +1,6 @@
 """What happens to one image on its way into a batch, with everything random drawn: to its pixels, boxes and labels."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -41,7 +41,8 @@ class Geometry:
         """The image and boxes after the geometry; boxes without area inside the crop are left out, with their labels.
 
         Boxes are computed in float32, as the published code does. A label map goes the way of the image, by the nearest
-        pixel. On a canvas a box stays if `visible` of its area and at least a pixel of both sides are left.
+        pixel, and so do masks; as published, one that the crop leaves nothing of stays with its box. On a canvas a box
+        stays if `visible` of its area and at least a pixel of both sides are left.
 
         Raises:
             DataError: the image is not of the size that the geometry was drawn for.
@@ -50,22 +51,29 @@ class Geometry:
         if (height, width) != self.source:
             listed = f"listed as {self.source[1]}x{self.source[0]}"
             raise DataError(f"{name} is {width}x{height} pixels, but {listed}; correct its size in the annotations")
-        boxes, labels = self._turned_boxes(sample.boxes.astype(np.float32)), sample.labels
+        boxes = self._turned_boxes(sample.boxes.astype(np.float32))
         image, boxes = _resize(self._turned(sample.image), boxes, self.resized)
         top, left, height, width = self.crop
-        whole = boxes
+        whole, left_in = boxes, np.arange(len(boxes))
         if (height, width) != self.resized:
             image = image[top : top + height, left : left + width]
             boxes = (boxes - _corners(left, top)).clip(0, _corners(width, height))
             kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-            boxes, labels, whole = boxes[kept], labels[kept], whole[kept]
+            boxes, left_in, whole = boxes[kept], left_in[kept], whole[kept]
         if self.place is None:
             image, boxes = _resize(image, boxes, self.output)
         else:
             kept = _is_seen(boxes, whole, self.visible)
-            boxes, labels = boxes[kept] + _corners(self.place[1], self.place[0]), labels[kept]
+            boxes, left_in = boxes[kept] + _corners(self.place[1], self.place[0]), left_in[kept]
             image = self._on_canvas(image, FILL)
-        return Sample(image, boxes, labels, None if sample.label_map is None else self._map(sample.label_map))
+        label_map = None if sample.label_map is None else self._map(sample.label_map)
+        without = Sample(image, boxes, sample.labels[left_in], label_map)
+        if sample.masks is None:
+            return without
+        from vitjax.data.masks import moved, take  # which few data need
+
+        kept = np.isin(np.arange(len(sample.boxes)), left_in)
+        return replace(without, masks=moved(take(sample.masks, kept), self))
 
     def _map(self, labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "out_h out_w"]:
         top, left, height, width = self.crop

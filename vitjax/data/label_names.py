@@ -30,7 +30,9 @@ _STUFF = (
 )
 _NAMED = dict(enumerate(_COCO)) | {int(id_): name for id_, name in (entry.split(" ") for entry in _STUFF.split(","))}
 
-COCO_PANOPTIC = Classes(tuple(_NAMED.get(label, "") for label in range(250)), tuple(range(250)))
+COCO_PANOPTIC = Classes(
+    tuple(_NAMED.get(label, "") for label in range(250)), tuple(range(250)), tuple(range(len(_COCO), 250))
+)
 """COCO's 80 categories of things and 53 of stuff by their ids, in a head of 250 labels as published models have it."""
 
 

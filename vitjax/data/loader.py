@@ -62,7 +62,7 @@ def batches(
     if steps is not None:
         stop = min(stop, start_step + steps)
     if workers:
-        _require_shared_memory(plan, workers, hosts)
+        _require_shared_memory(plan, max_objects, getattr(source, "has_masks", False), workers, hosts)
     return _iterate(_Load(source, plan, max_objects, host, hosts), range(start_step, stop), workers)
 
 
@@ -93,6 +93,8 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
             batch = replace(batch, label_maps=np.full(batch.pixels.shape[:3], NO_LABEL, np.uint8))
         if prepared.broken is not None:
             batch.broken[place] = prepared.broken
+        if prepared.sample.masks is not None and batch.masks is None:
+            batch = replace(batch, masks=np.zeros((*batch.pixels.shape[:3], -(-max_objects // 8)), np.uint8))
         _fill(batch, place, prepared, source)
     return batch
 
@@ -249,6 +251,8 @@ def _fill(batch: Batch, place: int, prepared: _Prepared, source: Source) -> None
     batch.pixels[place, :height, :width] = sample.image
     if sample.label_map is not None and batch.label_maps is not None:
         batch.label_maps[place, :height, :width] = sample.label_map
+    if sample.masks is not None and batch.masks is not None:
+        batch.masks[place, :height, :width, : sample.masks.shape[2]] = sample.masks
     batch.sizes[place] = height, width
     batch.records[place] = record
     batch.original_sizes[place] = original_size
@@ -294,12 +298,13 @@ def _end_with_parent(folder: str) -> None:
         os._exit(1)
 
 
-def _require_shared_memory(plan: Plan, workers: int, hosts: int) -> None:
+def _require_shared_memory(plan: Plan, max_objects: int, masks: bool, workers: int, hosts: int) -> None:
     if not _SHARED_MEMORY.is_dir():
         return
     pixels = max(height * width for height, width in plan.buckets) * plan.batch_size // hosts
-    # Three bytes of colour, and one of label where the source has maps.
-    needed, free = 4 * pixels * (_READY * workers + _HELD), shutil.disk_usage(_SHARED_MEMORY).free
+    # Three bytes of colour, one of label where the source has maps, and a bit for each object where it has masks.
+    each = 4 + (-(-max_objects // 8) if masks else 0)
+    needed, free = each * pixels * (_READY * workers + _HELD), shutil.disk_usage(_SHARED_MEMORY).free
     if free < needed:
         raise DataError(
             f"{workers} workers need up to {needed / 1e6:.0f} MB of shared memory, but {_SHARED_MEMORY} has only "

@@ -55,6 +55,9 @@ def transformed(
         wish = "BboxParams(format='pascal_voc', label_fields=['labels'])"
         raise FieldError(f"augmentation.own {name!r}: the pipeline does not move boxes; give it bbox_params={wish}")
     given = copy.deepcopy(sample)  # which may be changed in place, and the source may keep its own
+    if _is_pipeline(own) and sample.masks is not None:
+        wish = "name a function of a Sample, whose masks it moves, too"
+        raise FieldError(f"augmentation.own {name!r}: a pipeline drops boxes without their masks; {wish}")
     with _seeded(rng):
         if _is_pipeline(own):
             after = _through_pipeline(given, own, int(rng.integers(2**32)))
@@ -65,7 +68,12 @@ def transformed(
     height, width = sample.image.shape[:2]
     boxes = np.asarray(after.boxes, np.float32).reshape(-1, 4).clip(0, np.array([width, height] * 2, np.float32))
     kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return replace(after, boxes=boxes[kept], labels=np.asarray(after.labels, np.int32)[kept])
+    after = replace(after, boxes=boxes[kept], labels=np.asarray(after.labels, np.int32)[kept])
+    if after.masks is None:
+        return after
+    from vitjax.data.masks import take  # which few data need
+
+    return replace(after, masks=take(after.masks, kept))
 
 
 def _problem(before: Sample, after: Any, classes: Classes | None) -> str | None:
@@ -80,6 +88,10 @@ def _problem(before: Sample, after: Any, classes: Classes | None) -> str | None:
             wanted = "None" if was is None else f"uint8 of shape {was.shape}"
             return f"{part} {is_now}; give {wanted}, as it was, for the size is planned"
     boxes, labels = np.asarray(after.boxes), np.asarray(after.labels)
+    if (before.masks is None) != (after.masks is None) or (
+        after.masks is not None and after.masks.shape != (*before.image.shape[:2], -(-labels.size // 8))
+    ):
+        return "masks that are not those of its boxes; give them as vitjax.data.masks.pack has them, or None as it was"
     if boxes.size != 4 * labels.size or labels.ndim != 1 or not np.isfinite(boxes.astype(float)).all():
         return f"boxes of shape {boxes.shape} and labels of shape {labels.shape}; give finite (n, 4) and (n,)"
     top = len(classes) - 1 if classes else int(labels.max(initial=0))

@@ -1,7 +1,7 @@
 """What every data set looks like from outside: images by number, with the boxes on them or the label of the whole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,12 +16,14 @@ class Sample:
     """One image and what is on it: boxes are xyxy in pixels of `image`, labels in [0, classes).
 
     `label_map` is the class of every pixel, NO_LABEL where it is not known; None where the data have no such maps.
+    `masks` tells which pixels the objects cover, packed by `vitjax.data.masks.pack`; None where the data have none.
     """
 
     image: UInt8[np.ndarray, "height width 3"]
     boxes: Float[np.ndarray, "objects 4"]
     labels: Int[np.ndarray, " objects"]
     label_map: UInt8[np.ndarray, "height width"] | None = None
+    masks: UInt8[np.ndarray, "height width planes"] | None = None
 
 
 def labelled(image: UInt8[np.ndarray, "height width 3"], label: int) -> Sample:
@@ -39,11 +41,13 @@ def mapped(image: UInt8[np.ndarray, "height width 3"], label_map: UInt8[np.ndarr
 class Classes:
     """What the labels mean: label i is called `names[i]` and is written as `category_ids[i]` in COCO files.
 
-    A label that no category uses (a gap in the ids) has the name "".
+    A label that no category uses (a gap in the ids) has the name "". Labels in `stuff` are of what cannot be counted,
+    as sky; whether that is known does not make classes others.
     """
 
     names: tuple[str, ...]
     category_ids: tuple[int, ...]
+    stuff: tuple[int, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         """The number of labels, unused ones included."""

@@ -1,7 +1,9 @@
 """Looks through a data folder for what would hurt training, and goes on where opening the data would give up."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,20 +13,24 @@ from jaxtyping import Int
 from vitjax.data.annotated_files import Listing, folder_of, look, present
 from vitjax.data.annotations import AnnotatedImages, Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
+from vitjax.data.coco_panoptic import CocoPanoptic
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION
 from vitjax.data.layouts import Layout, inside, layout_of
 from vitjax.data.near import did_you_mean
+from vitjax.data.panoptic_json import PanopticListing, panoptic_splits, read_panoptic
 from vitjax.data.source import Classes
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
 from vitjax.doctor.folder import examine_folder
 from vitjax.doctor.images import Files, look_at_exif, look_at_formats, look_for_leaks, look_inside, read_files
+from vitjax.doctor.masks import look_at_maps, look_at_masks
 from vitjax.doctor.report import Examination, Finding, from_tally, several
 from vitjax.doctor.sizes import Batches, look_at_padding, look_at_sizes
 from vitjax.errors import FieldError
 
 _USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
+_PANOPTIC = Layout("COCO's panoptic form", CocoPanoptic, panoptic_splits, partial(read_panoptic, check=True))
 
 _NAME = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
 _NO_BOXES = "there are no boxes: these are images by class, which a classifier learns, and no detector"
@@ -69,7 +75,7 @@ def examine(
     splits: tuple[str, str] = ("train", "val"),
     needs_boxes: bool = False,
 ) -> Examination:
-    """What there is to know of a folder in COCO format, in YOLO's or VOC's layout, or with a folder for each class.
+    """What there is to know of a folder in COCO format or its panoptic form, in YOLO's or VOC's layout, or by class.
 
     Every split that is there is looked at, or the one that is named. `queries` is how many objects the model can find
     on an image; `size` the shorter side that images are resized to and the most that the longer may become, None where
@@ -80,9 +86,26 @@ def examine(
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
     measures, folder = _Measures(queries, decode, size, batches or Batches()), Path(root).expanduser()
-    layout = layout_of(folder) if folder.exists() else None
-    if layout is None:
+    layouts = _layouts(folder, split) if folder.exists() else []
+    if not layouts:
         return _without_layout(root, folder, split, decode, needs_boxes)
+    examined = [_examine_layout(layout, folder, split, splits, measures) for layout in layouts]
+    findings = tuple(itertools.chain.from_iterable(each.findings for each in examined))
+    return Examination(f"{root}: {'; '.join(each.title for each in examined)}", findings, examined[0].splits)
+
+
+def _layouts(folder: Path, split: str | None) -> list[Layout]:
+    """The layout that a folder has, and COCO's panoptic form where it has that as well."""
+    layout, panoptic = layout_of(folder), bool(panoptic_splits(folder))
+    if layout is None or not panoptic or (split is not None and not _PANOPTIC.has(folder, split)):
+        return [layout] if layout else [_PANOPTIC] * panoptic
+    return [layout, _PANOPTIC]
+
+
+def _examine_layout(
+    layout: Layout, folder: Path, split: str | None, splits: tuple[str, str], measures: _Measures
+) -> Examination:
+    """What a folder has in one layout, and what was found in it."""
     names = layout.splits(folder)
     chosen = names if split is None else (split,)
     trained = [name for name in chosen if name.startswith("train") or name == splits[0] or names == (name,)]
@@ -94,8 +117,10 @@ def examine(
     findings += look_for_leaks({each.name: each.files for each in examined if each.files})
     order = {name: place for place, name in enumerate(chosen)}
     findings.sort(key=lambda finding: order.get(finding.split, -1))
-    title = f"{root}: {layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
-    return Examination(title, tuple(findings), {each.name: each.images for each in splits if each.images})
+    if layout is _PANOPTIC:
+        findings = [replace(each, split=f"panoptic {each.split}".strip()) for each in findings]
+    title = f"{layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
+    return Examination(title, tuple(findings), {each.name: each.images for each in examined if each.images})
 
 
 def _without_layout(root: str, folder: Path, split: str | None, decode: bool, needs_boxes: bool) -> Examination:
@@ -156,6 +181,10 @@ def _examine_split(layout: Layout, root: Path, name: str, training: bool, measur
     found += garbled or look_at_dropped(raw, images.sizes, images.names)
     found += [finding for finding in from_tally(tally) if finding.group != "boxes" or not garbled]
     found += _look_at_table(table, images, training, measures)
+    if isinstance(listing, PanopticListing):
+        found += look_at_maps(listing, table, images.sizes)
+    elif not garbled:
+        found += look_at_masks(document["annotations"], table, images.sizes, images.names)
     usable = None
     if classes is not None and not garbled:
         ids = tuple(range(1, len(images.kept) + 1))

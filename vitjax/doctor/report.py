@@ -14,7 +14,7 @@ from vitjax.data.errors import Tally
 
 Severity = Literal["ok", "note", "hint", "warning", "error"]
 """A hint says what would do better; with a warning something is lost, of the data or of what scores mean."""
-Group = Literal["annotations", "images", "boxes", "objects", "sizes"]
+Group = Literal["annotations", "images", "boxes", "masks", "objects", "sizes"]
 
 _WIDTH = 120
 _EXAMPLES = 3
@@ -77,6 +77,30 @@ _KINDS: dict[str, tuple[Group, Severity, str]] = {
     "kept boxes that lie in the first pixel of their image, as shares of it would": (
         "boxes", "warning", "Write bbox as [x, y, width, height] in pixels."),
     "measured boxes whose area is missing or not positive": ("boxes", "note", ""),
+    "dropped objects that have no segmentation": ("masks", "note", ""),
+    "dropped objects that have polygons of fewer than three points": ("masks", "warning", "Redraw or remove them."),
+    "dropped objects that have polygons far outside of their image": (
+        "masks", "warning", "Write polygons as x, y, x, y, ... in pixels."),
+    "dropped objects that have run lengths of another size than their image": (
+        "masks", "warning", "Make them again at the size of the image; size is [height, width]."),
+    "dropped objects that have run lengths that do not add up to their image": ("masks", "warning", "Make them again."),
+    "dropped objects that have a segmentation that makes no sense": (
+        "masks", "warning", "Write polygons as lists of x, y, x, y, ..., or COCO's run lengths."),
+    "dropped objects that have a mask without a pixel": ("masks", "warning", "Redraw or remove them."),
+    "left out polygons of fewer than three points": ("masks", "note", ""),
+    "skipped annotations without image_id, file_name or segments_info": (
+        "annotations", "warning", "Add what is missing."),
+    "skipped annotations of images that have one already": ("annotations", "warning", "Write one for each image."),
+    "left out images without segments": ("images", "warning", "Add their segments, or remove the images."),
+    "left out images whose PNG is missing": ("images", "warning", "Put the files there, or remove the images."),
+    "left out images whose PNG cannot be read": ("images", "warning", "Replace the files."),
+    "left out images whose PNG has another size than the json says": (
+        "images", "warning", "Make them at the size of the image, and correct the json where it is wrong."),
+    "skipped segments whose id is no colour (1 to 16777215)": (
+        "masks", "warning", "Number the segments of an image from 1 on, in json and PNG."),
+    "skipped segments whose id another of the image has": ("masks", "warning", "Give each segment an id of its own."),
+    "skipped segments without a pixel": ("masks", "warning", "Draw or remove them."),
+    "made boxes from PNGs": ("boxes", "note", ""),
 }  # fmt: skip
 _LOOKED_AT_CLOSER = {
     "numbered anew annotations whose id is missing, 0 or taken",

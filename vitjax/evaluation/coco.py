@@ -71,12 +71,15 @@ class CocoScores:
         return "\n".join(lines)
 
 
-def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> CocoScores:
+def evaluate_boxes(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, masks: bool = False
+) -> CocoScores:
     """COCO scores of COCO-results dicts (image_id, category_id, bbox xywh px, score) on a COCO instances dict.
 
     Works on a copy, in which ids are renumbered (pycocotools takes annotation id 0 for "not matched", and an annotation
     overwrites another of its id) and a missing area or iscrowd is filled in. Of each class in an image the 100 best
-    results count. No results give zeros; an object of no size counts, as one that cannot be found.
+    results count. No results give zeros; an object of no size counts, as one that cannot be found. With `masks` it is
+    these that overlap: all have run lengths and an area, as `evaluate_masks` gives them.
 
     Raises:
         VitjaxError: a field is missing, an image or an annotation's category is unknown, or a box, area or score is NaN
@@ -89,7 +92,11 @@ def evaluate_boxes(ground_truth: Mapping[str, Any], results: Sequence[Mapping[st
     names = {category["id"]: str(category.get("name", category["id"])) for category in ground_truth["categories"]}
     truth = _truth_rows(ground_truth.get("annotations") or [], images, categories)
     found = _result_rows(results, images, categories)
-    evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found))
+    for told, given in ((truth, ground_truth["annotations"]), (found, results)) if masks else ():
+        known = (one for one in given if one["category_id"] in categories)
+        for row, one in zip(told, known, strict=True):
+            row.update(segmentation=one["segmentation"], area=one["area"])
+    evaluation = _run(_as_coco(images, categories, truth), _as_coco(images, categories, found), masks)
     objects = Counter(row["category_id"] for row in truth if not row["iscrowd"])
     summary = {name: _mean(np.asarray(value)) for name, value in zip(METRICS, evaluation.stats, strict=True)}
     # Axes: IoU thresholds, recalls, classes, area ranges (first: all), limits of detections (last: 100).
@@ -224,7 +231,7 @@ def _refuse_non_finite(boxes: np.ndarray, values: np.ndarray, image_ids: list[Ha
 def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int], rows: list[dict[str, Any]]) -> COCO:
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": rank} for rank in images.values()],
+        "images": [{"id": rank, "height": 0, "width": 0} for rank in images.values()],  # masks know their own
         "categories": [{"id": rank} for rank in categories.values()],
         "annotations": [row | {"id": number} for number, row in enumerate(rows, start=1)],
     }
@@ -233,9 +240,9 @@ def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int],
     return coco
 
 
-def _run(truth: COCO, found: COCO) -> COCOeval:
+def _run(truth: COCO, found: COCO, masks: bool) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, found, iouType="bbox")
+        evaluation = COCOeval(truth, found, iouType="segm" if masks else "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -110,7 +110,8 @@ def evaluated(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[
             branch = equation.params["branches"][int(given[0])]
             found = evaluated(branch.jaxpr, branch.consts, given[1:])
         elif name in _OTHERWISE:
-            found = [_OTHERWISE[name](*given, **equation.params)]
+            instead: Any = _OTHERWISE[name]
+            found = [instead(*given, **equation.params)]
         else:
             found = equation.primitive.bind(*given, **equation.params)
             found = found if equation.primitive.multiple_results else [found]

@@ -77,8 +77,8 @@ class Sweep:
             yield from self._answers(batch, found, source.classes, terms)
 
     def _placed(self, batch: Batch) -> Batch:
-        """The batch on the devices; label maps stay on the host where there is no loss, which alone needs them."""
-        kept = batch if self._validates else dataclasses.replace(batch, label_maps=None)
+        """The batch on the devices; what the loss alone needs stays on the host where there is none."""
+        kept = batch if self._validates else dataclasses.replace(batch, label_maps=None, masks=None)
         return place_batch(kept, self._mesh)
 
     def _answers(

@@ -66,7 +66,7 @@ def write_run(run: Path, experiment: Experiment, classes: Classes, config: Confi
     """
     content = {
         "experiment": to_json(experiment),
-        "classes": dataclasses.asdict(classes),
+        "classes": {name: value for name, value in dataclasses.asdict(classes).items() if value or name != "stuff"},
         "config": None if config is None else {"name": config.name, "path": str(config.path)},
         "command": sys.argv,
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]},
@@ -170,7 +170,7 @@ def classes_in(content: dict[str, Any], place: Path) -> Classes:
         raise DataError(f"{place} cannot be read: it has no 'classes' with names and category_ids.") from error
     if len(names) != len(ids) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{place} cannot be read: classes need as many names, which are texts, as category_ids.")
-    return Classes(names, ids)
+    return Classes(names, ids, tuple(content["classes"].get("stuff", ())))
 
 
 def _where(run: Path) -> str:
