@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitjax.commands import doctor
 from vitjax.doctor.examination import examine
 from vitjax.doctor.sizes import Batches
 from vitjax.errors import FieldError
@@ -400,3 +401,26 @@ def test_data_one_folder_deeper_are_named(tmp_path):
 def test_batches_are_of_at_least_one_image():
     with pytest.raises(FieldError, match="batch_size is at least 1, got 0"):
         Batches(batch_size=0)
+
+
+def test_what_a_constant_answer_scores_is_told_of_every_split_but_the_one_it_is_made_from(tmp_path, capsys):
+    images, boxes = clean()
+    save(tmp_path, images, [each | {"bbox": [2, 4, 30, 30]} for each in boxes[:1] + boxes[-1:]])
+    later, _ = clean(first=5)
+    save(tmp_path, later, [box(1, 5, (2, 4, 30, 30)), box(2, 6, (2, 4, 30, 30), 2)], "val")
+    assert doctor.run([str(tmp_path)]) <= 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "on every image" in line]
+    assert line.split()[:2] == ["note", "val"] and "boxes on every image would score AP" in line
+    doctor.run([str(tmp_path), "--split", "val"])
+    assert "on every image" not in capsys.readouterr().out
+
+
+def test_of_images_by_class_the_class_that_training_has_most_is_scored_on_the_other_splits(tmp_path):
+    for split, counts in (("train", (3, 2)), ("val", (1, 3))):
+        for name, count in zip(("cat", "dog"), counts, strict=True):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                colour = (len(split) * 20 + number, count, len(name))
+                Image.new("RGB", (32, 32), colour).save(tmp_path / split / name / f"{number}.png")
+    told = [(each.split, each.text) for each in examine(str(tmp_path)).findings if each.group == "objects"]
+    assert told == [("val", "'cat' for every image would score top-1 0.250: a model has to be above that")]

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import flax.linen as nn
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +9,14 @@ from PIL import Image
 import vitjax
 from vitjax.commands import models
 from vitjax.commands.main import main
+from vitjax.data.coco import CocoFolder
 from vitjax.data.errors import DataError
+from vitjax.data.transforms import Resize
+from vitjax.detection.postprocess import BestClass
+from vitjax.evaluation.coco import evaluate_boxes
+from vitjax.evaluation.scores import Evaluation
+from vitjax.tasks.detection import Detector
+from vitjax.tasks.judgement import judgement
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +94,38 @@ def test_evaluate_prints_the_twelve_numbers_and_every_class(run, data, tmp_path,
     assert main(["evaluate", str(run), "--data.split", "val", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "AP50" in said and "digit 3" in said
-    assert json.loads((tmp_path / "scores.json").read_text()).keys() >= {"AP", "AP50", "AR100", "APs"}
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores.keys() >= {"AP", "AP50", "AR100", "APs", "baseline AP", "baseline AP50"}
     json.loads((tmp_path / "results.json").read_text())
+    assert f"boxes on every image: AP {scores['baseline AP']:.3f}, AP50 {scores['baseline AP50']:.3f}" in said
+    assert ("The model is not better than a constant answer: AP" in said) == (
+        scores["AP"] <= scores["baseline AP"] or scores["AP50"] <= scores["baseline AP50"]
+    )
+    assert " objects found by " in said and "badly placed" in said
+    assert {"mistakes.json", "confusion.png", "worst.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_run_is_shown_with_the_threshold_of_its_checkpoint_and_says_both(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "thresholds.json").write_text('{"4": {"threshold": 0.125}, "2": {"threshold": 0.25}}')
+    predictor = vitjax.load(copy)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert predictor.step in (2, 4) and predictor.threshold == {2: 0.25, 4: 0.125}[predictor.step]
+    assert line.startswith(f"{copy}, step {predictor.step}, the best by AP (")
+    assert line.endswith(f"; boxes from a score of {predictor.threshold:g} on, which had the best F1 in its validation")
+    assert predictor.told(0.5).endswith("; boxes from a score of 0.5 on, as asked for")
+    (copy / "thresholds.json").unlink()
+    assert vitjax.load(copy, quiet=True).threshold == 0.5 and capsys.readouterr().err == ""
+
+
+def test_without_the_run_the_training_split_gives_the_constant_answer_and_without_both_that_is_said(data, tmp_path):
+    source, task = CocoFolder(str(data)).open("val"), Detector(nn.Module(), Resize(), BestClass())
+    evaluation = Evaluation(evaluate_boxes(source.ground_truth(), []), [], ())
+    known = judgement("facebook/detr", task, evaluation, source, CocoFolder(str(data)))
+    assert known.scores.keys() >= {"baseline AP", "baseline AP50"} and "boxes on every image" in known.lines[-2]
+    unknown = judgement("facebook/detr", task, evaluation, source, CocoFolder(str(data), train_split="learn"))
+    assert unknown.lines[-1].startswith("no baseline: ") and "learn" in unknown.lines[-1]
+    assert "baseline AP" not in unknown.scores
 
 
 def test_evaluate_on_data_of_other_classes_is_refused(run, folder, capsys):

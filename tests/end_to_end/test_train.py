@@ -23,10 +23,13 @@ def losses(workdir):
 def test_a_run_leaves_metrics_curves_a_page_of_pictures_and_a_summary(run):
     report = run / "report"
     assert {path.name for path in report.iterdir()} >= {"loss.png", "ap.png", "predictions.png", "summary.json"}
+    assert {path.name for path in report.iterdir()} >= {"mistakes.json", "confusion.png", "worst.png"}
     assert min(Image.open(report / "predictions.png").size) > 200
     summary = json.loads((report / "summary.json").read_text())
     assert summary["steps"] == 4 and summary["seconds"] > 0
     assert {"AP", "AP50", "AR100"} <= summary["last"].keys() & summary["best"].keys()
+    assert {"baseline AP", "baseline AP50", "threshold"} <= summary.keys()
+    assert json.loads((run / "baseline.json").read_text())["scores"]["AP50"] == summary["baseline AP50"]
     records = read_metrics(run)
     assert [entry["step"] for entry in records if entry["split"] == "val"] == [2, 4]
     terms = {"loss", "class", "box", "giou", "class_0", "class_error", "cardinality_error", "learning_rate"}

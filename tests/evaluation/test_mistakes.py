@@ -76,6 +76,13 @@ def test_the_confusion_has_each_object_and_each_box_once():
     assert (mistakes.objects, mistakes.found, mistakes.right) == (3, 5, 1)
 
 
+def test_an_object_is_taken_for_the_class_of_the_best_box_on_it():
+    found = [result(0.9, category_id=2), result(0.8, category_id=3)]
+    names = (*CATS, (3, "owl"))
+    confusion = mistakes_of(truth(annotation(1), categories=names), found, 0.0).confusion
+    assert confusion.tolist() == [[0, 1, 0, 0], [0] * 4, [0] * 4, [0, 0, 1, 0]]
+
+
 def moved(seed):
     """A random scene whose results are partly of another class and place; no two have the same score."""
     ground_truth, results = random_scene(seed)

@@ -103,7 +103,7 @@ def _image(one: ImageMistakes, name: str, classes: tuple[str, ...]) -> dict[str,
     kinds = [said[kind] for kind in one.judged.kinds.tolist()]
     columns = (one.found.boxes.round(2).tolist(), one.found.labels.tolist(), one.found.scores.round(4).tolist(), kinds)
     return {
-        "image_id": one.image_id,
+        "image_id": np.asarray(one.image_id).item(),
         "name": name,
         "f1": round(one.f1, 4),
         "truth": [{"box": box, "name": classes[label], "missed": lost} for box, label, lost in truth],

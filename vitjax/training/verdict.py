@@ -71,9 +71,12 @@ def report(run: Prepared, variables: dict[str, Any], workdir: Path, outcome: "Ou
     extras: dict[str, Any] = {"steps": outcome.step, "seconds": seconds, "device": jax.devices()[0].device_kind}
     lines: list[str] = []
     if mistakes is not None:
-        pictures += draw_mistakes(mistakes, source, page.parent)
-        lines += [f"validation of step {mistakes['step']:,}:", *mistake_lines(mistakes)]
-        extras["threshold"] = mistakes["threshold"]
+        try:
+            pictures += draw_mistakes(mistakes, source, page.parent)
+            lines += [f"validation of step {mistakes['step']:,}:", *mistake_lines(mistakes)]
+            extras["threshold"] = mistakes["threshold"]
+        except (LookupError, TypeError, ValueError):
+            lines.append(f"{workdir / MISTAKES} is of another version of vitjax, and is left out")
     if baseline is not None:
         lines += baseline.lines(best)
         extras |= baseline.summary
