@@ -52,7 +52,7 @@ class ConditionalDETR(ConditionalDetector):
             position = sine(feature.valid, self.channels)
         memory = self.encoded(feature, position, train=train)
         embedding = self.param("query_embedding", nn.initializers.normal(1.0), (self.num_queries, self.channels))
-        asked = jnp.broadcast_to(embedding, (len(memory.values), *embedding.shape))
+        asked = jnp.broadcast_to(embedding, (memory.values.shape[0], *embedding.shape))
         sizes = (self.decoder_layers, self.heads, self.feed_forward, self.dropout, self.remat, self.dtype)
         queries, reference = ConditionalDecoder(*sizes, name="decoder")(asked, memory, train=train)
         self.sow("intermediates", "queries", queries)

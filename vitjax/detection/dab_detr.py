@@ -63,7 +63,7 @@ class DABDETR(ConditionalDetector):
         feature = self.coarsest(images, train=train)
         position = sine(feature.valid, self.channels, temperature=float(self.temperature))
         memory = self.encoded(feature, position, self.activation, scaled=True, norm=self.encoder_norm, train=train)
-        content, anchors = self._queries(len(memory.values))
+        content, anchors = self._queries(memory.values.shape[0])
         sizes = (self.decoder_layers, self.heads, self.feed_forward, self.dropout, self.activation)
         decoder = DABDecoder(*sizes, self.keep_query_position, self.remat, self.dtype, name="decoder")
         queries, boxes = decoder(content, anchors, memory, box_head, train=train)
