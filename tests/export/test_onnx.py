@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ from vitjax.data.errors import DataError
 from vitjax.errors import FieldError
 from vitjax.export import export, onnx
 from vitjax.export.export import export_model
-from vitjax.export.onnx import evaluated
+from vitjax.export.onnx import converted, evaluated
+from vitjax.export.program import Program
 
 HERE = all(importlib.util.find_spec(name) for name in onnx.PACKAGES)
 
@@ -94,13 +97,14 @@ def test_the_file_says_in_onnxruntime_what_the_model_says(classifier, tmp_path):
     assert found["scores"].shape == (2, 2)
 
 
-@pytest.mark.skipif(not HERE, reason="needs vitjax[onnx]")
-def test_what_the_converter_does_not_know_is_told_in_one_line(tmp_path):
-    class Sorting(Pooling):
-        @nn.compact
-        def __call__(self, images, *, train):
-            return lax.approx_max_k(nn.Dense(5)(images.pixels.mean((1, 2))), 3)[0]
+def test_what_the_converter_does_not_know_is_told_in_one_line(classifier, tmp_path, monkeypatch):
+    def to_onnx(*given, **options):
+        raise NotImplementedError("No plugins registered for primitive 'sorting'\n\nand much more")
 
-    file = model_file(Sorting(), resize=CenterCrop(32, 36), postprocess=TopClasses(2))
-    with pytest.raises(DataError, match=r"jax2onnx does not convert this model \(.+\)\. Export it without --onnx"):
-        export_model(file, tmp_path / "out", batch_size=1, onnx=True)
+    monkeypatch.setattr(onnx, "require_packages", lambda: None)
+    monkeypatch.setitem(sys.modules, "jax2onnx", types.SimpleNamespace(to_onnx=to_onnx))
+    program = Program(classifier.model, classifier.variables, 32, 32, True, classifier.postprocess)
+    with pytest.raises(
+        DataError, match=r"convert this model \(No plugins registered for primitive 'sorting'\)\. Export"
+    ):
+        converted(program, 1)
