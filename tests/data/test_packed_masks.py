@@ -11,12 +11,13 @@ from hypothesis.extra.numpy import arrays
 from vitjax.data.digit_masks import DigitMasks
 from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
+from vitjax.data.geometry import Geometry
 from vitjax.data.loader import batches
 from vitjax.data.mask_source import PanopticSource
 from vitjax.data.masks import boxes_of, moved, nearest_places, pack, pack_owners, take, unpack
 from vitjax.data.plan import EvaluationPlan
 from vitjax.data.source import Sample
-from vitjax.data.transforms import Augmentation, Geometry, Resize, draw
+from vitjax.data.transforms import Augmentation, Resize, draw
 from vitjax.ops.masks import nearest_rows
 from vitjax.ops.packed_masks import unpack_masks
 
