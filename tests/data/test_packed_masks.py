@@ -1,5 +1,7 @@
 """Packed masks against masks that are moved one by one, as the published transforms do it."""
 
+import dataclasses
+
 import cloudpickle
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from vitjax.data.augmentation_parts import Cutout, LargeScaleJitter, Mosaic
 from vitjax.data.digit_masks import DigitMasks
 from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
 from vitjax.data.geometry import Geometry
-from vitjax.data.loader import batches
+from vitjax.data.loader import batches, load
 from vitjax.data.mask_source import PanopticSource
 from vitjax.data.masks import boxes_of, moved, nearest_places, pack, pack_owners, take, unpack
-from vitjax.data.plan import EvaluationPlan
+from vitjax.data.plan import EvaluationPlan, TrainPlan
 from vitjax.data.source import Sample
 from vitjax.data.transforms import Augmentation, Resize, draw
 from vitjax.ops.masks import nearest_rows
@@ -80,6 +83,43 @@ def test_objects_go_with_their_boxes_and_an_empty_mask_stays_with_its_box():
     assert after.labels.tolist() == [1, 2] and after.boxes.tolist() == [[0, 0, 10, 10], [2, 2, 10, 10]]
     vanished, seen = unpack(after.masks, 2)
     assert not vanished.any() and seen[2:, 2:].all() and seen.sum() == 64
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIDE, SIDE, st.booleans(), st.booleans(), st.integers(0, 3), st.tuples(SIDE, SIDE), st.data())
+def test_masks_turn_and_stand_on_a_canvas_as_the_image_does(height, width, flip, flop, turns, canvas, data):
+    size = (width, height) if turns % 2 else (height, width)
+    crop_h, crop_w = (data.draw(st.integers(1, min(sides))) for sides in zip(size, canvas, strict=True))
+    top, left = (data.draw(st.integers(0, side - part)) for side, part in zip(size, (crop_h, crop_w), strict=True))
+    place = tuple(data.draw(st.integers(0, side - part)) for side, part in zip(canvas, (crop_h, crop_w), strict=True))
+    geometry = Geometry((height, width), flip, size, (top, left, crop_h, crop_w), canvas, flop, turns, place)
+    before = masks(3, height, width)
+    image = np.where(np.moveaxis(before, 0, -1), np.uint8(255), np.uint8(0))
+    sample = Sample(image, np.array([[0, 0, width, height]] * 3, np.float32), np.arange(3, dtype=np.int32))
+    after = geometry.apply(dataclasses.replace(sample, masks=pack(before)))
+    assert np.array_equal(unpack(after.masks, 3), np.moveaxis(after.image == 255, -1, 0))
+
+
+@pytest.mark.parametrize("part", ["mosaic", "large_scale_jitter", "cutout"])
+def test_every_mask_lies_in_its_box_whatever_is_done_to_the_image(part):
+    source = DigitMasks(height=64, width=64, train_images=12).open("train")
+    kind = {"mosaic": Mosaic(1.0), "large_scale_jitter": LargeScaleJitter(1.0), "cutout": Cutout(1.0)}[part]
+    augmentation = Augmentation(sizes=(), max_side=None, crop=0.0, turn=0.5, vertical_flip=0.5, **{part: kind})
+    plan = TrainPlan(source.sizes, 6, augmentation)
+    seen = 0
+    for step in range(2):
+        batch = load(source, plan(step), max_objects=source.max_objects * plan.images_in_one)
+        for row in range(6):
+            held = batch.targets.valid[row]
+            found = boxes_of(unpack(batch.masks[row], len(held)))
+            sides = np.tile(batch.sizes[row][::-1], 2)
+            centre, half = batch.targets.boxes[row, :, :2], batch.targets.boxes[row, :, 2:] / 2
+            told = np.concatenate([centre - half, centre + half], 1) * sides
+            there = held & found.any(1)
+            beyond = (told - found) * [1, 1, -1, -1]
+            assert beyond[there].max(initial=0) < 1.5 and not found[~held].any()
+            seen += (np.abs(beyond[there]).max(1) < 1.5).sum()
+    assert seen > 10
 
 
 @settings(deadline=None, max_examples=20)

@@ -74,7 +74,7 @@ def moved(planes: Planes, geometry: "Geometry") -> UInt8[np.ndarray, "out_h out_
 
 
 def joined(
-    parts: Sequence[tuple[Planes, int, tuple[slice, slice]]], size: tuple[int, int]
+    parts: Sequence[tuple[UInt8[np.ndarray, "_ _ _"], int, tuple[slice, slice]]], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "height width planes"]:
     """The planes of several images, of so many objects each, in their windows of a canvas of (height, width)."""
     masks = np.zeros((sum(objects for _, objects, _ in parts), *size), bool)

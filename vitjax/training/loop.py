@@ -80,7 +80,7 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
 
         require_packages(experiment.loggers)
     with interruption() as signals:
-        with _before_the_first_step(workdir):
+        with _before_the_first_step(workdir, signals):
             run = answering(signals, functools.partial(_prepared, experiment, workdir, fill_memory))
             experiment = run.experiment
         print(run.headline(), flush=True)
@@ -94,7 +94,7 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
                 keep=run.drops,
             )
             with checkpoints as store:
-                with _before_the_first_step(workdir):
+                with _before_the_first_step(workdir, signals):
                     state, start = _begin(store, run, signals)
                 opened.record()
                 keep_constant(workdir, run.sweep.task, run.train_source)
@@ -104,7 +104,7 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
                     state, step = turning(state, start)
                 last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
             outcome = Outcome(step, run.total_steps, last, best)
-            if not turning.gave_up and signal.SIGTERM not in signals:
+            if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
                 variables = variables_of(state, experiment.optimizer)
                 answering(signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began))
     return outcome
@@ -128,9 +128,11 @@ def _prepared(experiment: Experiment, workdir: Path, fill_memory: bool) -> Prepa
 
 
 @contextmanager
-def _before_the_first_step(workdir: Path) -> Iterator[None]:
+def _before_the_first_step(workdir: Path, signals: Sequence[int]) -> Iterator[None]:
     """Says of an interruption what it means there."""
     try:
+        if signals:
+            raise Interrupted
         yield
     except Interrupted as stop:
         told = f"stopped before the first step; {workdir} is as it was, and the same command begins again"
@@ -174,7 +176,7 @@ class _Turning:
     log: MetricsLog
     signals: Sequence[int]
     gave_up: list[str] = dataclasses.field(default_factory=list)
-    """What was under way when a signal came, and was given up."""
+    """What was given up for a signal: "compiling" or "scoring"."""
 
     def __call__(self, state: TrainState, start: int) -> tuple[TrainState, int]:
         """The steps from `start` to the end or to an interruption."""
@@ -221,14 +223,14 @@ class _Turning:
         sizes |= new
         count = len(self.run.plan.buckets)
         progress.note(f"compiling {len(sizes)} of {count} sizes" if count > 1 else "compiling the step")
-        return self._does(lambda: [one.compile() for one in self.run.train_step.lowered(state, parts)])
+        return self._does("compiling", lambda: [one.compile() for one in self.run.train_step.lowered(state, parts)])
 
-    def _does(self, work: Callable[[], Any]) -> bool:
+    def _does(self, name: str, work: Callable[[], Any]) -> bool:
         """Whether the work was done, and not given up for a signal."""
         try:
             answering(self.signals, work)
         except Interrupted:
-            self.gave_up.append("work")
+            self.gave_up.append(name)
             return False
         return True
 
@@ -268,7 +270,7 @@ class _Turning:
 
         self.store.wait()
         found: list[_Found] = []
-        if not self._does(lambda: found.append(_evaluate(self.run, state, self.signals))):
+        if not self._does("scoring", lambda: found.append(_evaluate(self.run, state, self.signals))):
             return
         scores = found[0].scores
         keep_validation(self.run, self.store, self.workdir, step, scores, found[0].evaluation)
@@ -297,7 +299,7 @@ class _Turning:
             names = sorted(self.run.train_source.name(record) for record in watch.broken)
             print(f"{len(names)} training images could not be read and were replaced by others: {', '.join(names[:5])}")
         total, experiment = self.run.total_steps, self.run.experiment
-        if step == start == 0 and self.gave_up and not experiment.init_from:
+        if step == start == 0 and self.signals and not experiment.init_from:
             print(f"stopped before the first step of {total:,}; the same command begins again", flush=True)
         elif step < total and not self.signals:
             why = f"{experiment.score} has not been better in {experiment.patience} evaluations"

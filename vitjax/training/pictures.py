@@ -11,7 +11,7 @@ from vitjax.data.source import Source
 from vitjax.inference.page import sheet_of
 from vitjax.prediction import Answer
 
-_TILE, _COLUMNS = 400, 2  # so small that every evaluation can keep one
+_TILE, _COLUMNS = 320, 2  # so small that every evaluation can keep one
 
 
 class Shown:
