@@ -147,6 +147,8 @@ def test_of_what_both_tiles_see_the_better_stays_and_other_classes_and_neighbour
 def test_a_piece_is_dropped_for_the_tile_that_sees_more_also_where_it_scores_better():
     found = pair([((70, 10, 90, 30), 0.4, 0)], [((75, 10, 90, 30), 0.9, 0)])
     assert found.boxes.tolist() == [[70, 10, 90, 30]]
+    found = pair([((60, 10, 78, 30), 0.4, 0)], [((75, 5, 80, 40), 0.9, 0)])  # of a rim a model sees little
+    assert found.boxes.tolist() == [[60, 10, 78, 30]]
     found = pair([((60, 10, 100, 30), 0.9, 0)], [((80, 11, 120, 30), 0.5, 0)])
     assert found.boxes.tolist() == [[80, 11, 120, 30]]  # it lies in the first tile's rim only as a piece
 
