@@ -3,6 +3,8 @@
 Give the folder as --data.root and weights, published ones or those of another run, as --init-from; classes are taken
 from the data.
 Source: the recipe of Meng et al. 2021 at a small batch size.
+Model: ConditionalDETR ResNet-50
+Parameters: 43,196,001 with 91 classes, 222,400 more are frozen
 Published: none, it depends on the data
 Measured here: not measured
 """
