@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from quick import drawn
 
 from vitjax.backbones.resnet import ResNet
@@ -75,6 +76,15 @@ def test_layers_are_computed_anew_in_the_backward_pass_if_asked(name):
         return model.apply(variables, images, train=True, rngs={"dropout": jax.random.key(0)}).boxes.sum()
 
     assert str(jax.make_jaxpr(total)(variables_of(MODELS[name]))).count("prevent_cse=True") == 3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_number_of_images_may_be_left_open_for_exports(name):
+    (batch,) = export.symbolic_shape("batch")
+    pixels, valid = ((batch, 32, 32, 3), jnp.float32), ((batch, 32, 32), jnp.bool_)
+    given = Images(*(jax.ShapeDtypeStruct(*one) for one in (pixels, valid)))
+    run = jax.jit(lambda variables, images: MODELS[name].apply(variables, images, train=False).boxes)
+    assert export.export(run)(variables_of(MODELS[name]), given).out_avals[0].shape == (2, batch, 6, 4)
 
 
 @pytest.mark.parametrize("name", MODELS)

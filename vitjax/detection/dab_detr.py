@@ -63,14 +63,14 @@ class DABDETR(ConditionalDetector):
         feature = self.coarsest(images, train=train)
         position = sine(feature.valid, self.channels, temperature=float(self.temperature))
         memory = self.encoded(feature, position, self.activation, scaled=True, norm=self.encoder_norm, train=train)
-        content, anchors = self._queries(memory.values.shape[0])
+        content, anchors = self._queries(memory)
         sizes = (self.decoder_layers, self.heads, self.feed_forward, self.dropout, self.activation)
         decoder = DABDecoder(*sizes, self.keep_query_position, self.remat, self.dtype, name="decoder")
         queries, boxes = decoder(content, anchors, memory, box_head, train=train)
         self.sow("intermediates", "queries", queries)
         return Predictions({ANSWER: PredictionSet(class_head(queries.astype(jnp.float32)), boxes)})
 
-    def _queries(self, batch: int) -> tuple[Queries, Boxes]:
+    def _queries(self, memory: Cells) -> tuple[Queries, Boxes]:
         """The contents that the queries start from, and their anchors, pattern by pattern."""
         patterns = max(self.patterns, 1)
         if self.patterns < 0 or self.num_queries % patterns:
@@ -83,6 +83,7 @@ class DABDETR(ConditionalDetector):
         if self.patterns:
             content = self.param("patterns", nn.initializers.xavier_uniform(), (patterns, self.channels))
         content, anchors = jnp.repeat(content.astype(self.dtype), each, axis=0), jnp.tile(anchors, (patterns, 1))
+        batch = memory.values.shape[0]
         return jnp.broadcast_to(content, (batch, *content.shape)), jnp.broadcast_to(anchors, (batch, *anchors.shape))
 
 
