@@ -148,7 +148,7 @@ def _pooled(x: Any, *, padding: Any, window_dimensions: Any, window_strides: Any
     return functools.reduce(jnp.maximum, parts)
 
 
-_OTHERWISE = {"pad": _padded, "reduce_window_max": _pooled}
+_OTHERWISE: dict[str, Callable[..., Any]] = {"pad": _padded, "reduce_window_max": _pooled}
 
 
 def named(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
