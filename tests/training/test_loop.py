@@ -233,7 +233,7 @@ def test_a_signal_while_the_step_is_compiled_is_answered_and_nothing_is_written(
 
     began = time.monotonic()
     step, store, log = turned(start=start, compiling=compiling)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     ended.set()
     assert step == start and store.saved == [] and log == {} and f"stopped {said}" in capsys.readouterr().out
 
