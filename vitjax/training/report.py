@@ -29,7 +29,7 @@ _NO_TERM = re.compile(rf"step|split|{TOTAL}|{LEARNING_RATE}|gradient_norm|images
 class MetricsLog:
     """Appends records to `metrics.jsonl` and TensorBoard's `tensorboard/` in the workdir; a context manager.
 
-    A line is an object of "step", "split" and values by name, null for NaN and infinity. `others`, loggers, get the same.
+    A line is an object of "step", "split" and values by name, null for NaN and infinity; `others` get the same.
     """
 
     def __init__(self, workdir: Path, others: Sequence[Any] = ()) -> None:
