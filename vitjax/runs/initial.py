@@ -76,8 +76,8 @@ def initialize_from(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """`variables` with everything replaced that `source` holds and that fits, and a table of what did and what did not.
 
-    A function that gives them is called once the weights are known to fit; where there is another, `some`, that gives
-    those of some paths, it is asked for what the weights do not have. Heads and queries are made to fit as `adapt` does
+    A function that gives them is called once the weights are known to fit; or `some`, which gives those of some paths,
+    is asked for what they lack. Heads and queries are made to fit as `adapt` does
     it; with `classes`, those of the new model, class heads are taken by the names of the classes. Batch norms that
     are frozen on one side and learn on the other are taken over too. `frozen` tells of the path of a parameter whether
     it keeps its first values, which then must be in the weights.
@@ -95,23 +95,17 @@ def initialize_from(
     given = {names.get(name, name): array for name, array in given.items()}
     if any(name in wanted and wanted[name].shape == array.shape for name, array in given.items()):
         require_backbone(source, given, wanted)
-    if not callable(variables):
-        drawn = wanted
-    elif some is None:
-        drawn = flatten(variables())
+    if some is not None and (lacking := not_whole(given, wanted, by_name=classes is not None)):
+        drawn = wanted | flatten(some(lacking))
     else:
-        missing = not_whole(given, wanted, by_name=classes is not None)
-        drawn = wanted | (flatten(some(missing)) if missing else {})
+        drawn = flatten(variables()) if callable(variables) and some is None else wanted
     adapted = adapt(given, drawn, old=weights.classes, new=classes)
     _require_taken(source, adapted, frozen)
     notes = [*weights.notes, f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"]
-    if names:
-        old, new = next(iter(names.items()))
-        notes.append(
-            f"{len(names) // 4} batch norms change between frozen and learning: {old} is {new} here, and so on"
-        )
-    merged = {name: jax.numpy.asarray(array) for name, array in adapted.arrays.items()}
-    return unflatten(merged), (*notes, *adapted.table(wanted))
+    for old, new in [*names.items()][:1]:
+        told = f"{len(names) // 4} batch norms change between frozen and learning"
+        notes.append(f"{told}: {old} is {new} here, and so on")
+    return unflatten(jax.tree.map(jax.numpy.asarray, dict(adapted.arrays))), (*notes, *adapted.table(wanted))
 
 
 def _require_taken(source: str | Path, adapted: Adapted, frozen: Callable[[str], bool] | None) -> None:

@@ -22,8 +22,7 @@ from vitjax.training.terminal import bar_on
 class MetricsLog:
     """Appends records to `metrics.jsonl` and TensorBoard's `tensorboard/` in the workdir; a context manager.
 
-    A line is an object of "step", "split" and the values by name, null where one is NaN or infinite. The `others`,
-    loggers of `vitjax.training.loggers`, are given the same.
+    A line is an object of "step", "split" and values by name, null for NaN and infinity; `others` get the same.
     """
 
     def __init__(self, workdir: Path, others: Sequence[Any] = ()) -> None:
