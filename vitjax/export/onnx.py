@@ -128,9 +128,11 @@ def _padded(x: Any, value: Any, *, padding_config: Any, **_: Any) -> Any:
     if any(inside for *_, inside in padding_config) or any(min(low, high) < 0 for low, high, _ in padding_config):
         return lax.pad(x, value, padding_config)
     for axis, (low, high, _) in enumerate(padding_config):
-        shapes = [(*x.shape[:axis], length, *x.shape[axis + 1 :]) for length in (low, high)]
-        before, after = (jnp.broadcast_to(jnp.asarray(value, x.dtype), shape) for shape in shapes)
-        parts = [before] * bool(low) + [x] + [after] * bool(high)
+        parts = [x]
+        for length, place in ((high, 1), (low, 0)):
+            if length:  # onnxruntime takes no empty arrays
+                shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
+                parts.insert(place, jnp.broadcast_to(jnp.asarray(value, x.dtype), shape))
         x = lax.concatenate(parts, axis) if len(parts) > 1 else x
     return x
 
