@@ -102,8 +102,12 @@ def evaluated(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[
     for equation in jaxpr.eqns:
         given, name = [read(atom) for atom in equation.invars], equation.primitive.name
         inner = next((equation.params[key] for key in ("jaxpr", "call_jaxpr") if key in equation.params), None)
-        if name in _INLINED and inner is not None:
-            found: Any = evaluated(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given)
+        if all(variable.aval.size == 0 for variable in equation.outvars):  # which onnxruntime does not take
+            found: Any = [np.zeros(variable.aval.shape, variable.aval.dtype) for variable in equation.outvars]
+        elif name == "concatenate":
+            found = [lax.concatenate([part for part in given if part.size], **equation.params)]
+        elif name in _INLINED and inner is not None:
+            found = evaluated(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given)
         elif name == "platform_index":
             found = [np.int32(_otherwise(equation.params["platforms"]))]
         elif name == "cond" and not isinstance(given[0], jax.core.Tracer):
@@ -130,7 +134,7 @@ def _padded(x: Any, value: Any, *, padding_config: Any, **_: Any) -> Any:
     for axis, (low, high, _) in enumerate(padding_config):
         parts = [x]
         for length, place in ((high, 1), (low, 0)):
-            if length:  # onnxruntime takes no empty arrays
+            if length:
                 shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
                 parts.insert(place, jnp.broadcast_to(jnp.asarray(value, x.dtype), shape))
         x = lax.concatenate(parts, axis) if len(parts) > 1 else x
