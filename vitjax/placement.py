@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import jax
@@ -16,29 +16,10 @@ Precision = Literal["default", "high", "highest"]
 """Of float32 matrix products on accelerators; CPUs compute them in full always."""
 
 
-def data_mesh(device: str | None = None) -> Mesh:
-    """All devices of all hosts in a row, along which the batch is divided; or those of a kind, or one, as "cuda:0".
-
-    Raises:
-        FieldError: there is no such device.
-    """
-    devices = jax.devices() if device is None else devices_named(device)
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """These devices, or all of all hosts, in a row, along which the batch is divided."""
+    devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def devices_named(device: str) -> list[jax.Device]:
-    """The devices of a kind (cpu, gpu, cuda, rocm, tpu), or the one of a number, such as "cpu:1".
-
-    Raises:
-        FieldError: there is no such device.
-    """
-    kind, _, number = device.lower().partition(":")
-    try:
-        found = jax.devices(kind)
-        return [found[int(number)]] if number or ":" in device else found
-    except (RuntimeError, ValueError, IndexError) as error:
-        there = ", ".join(f"{each.platform}:{each.id}" for each in jax.devices())
-        raise FieldError(f"there is no device {device!r}; by default there are {there}, and cpu as well.") from error
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -14,6 +14,7 @@ from vitjax.data.memory import Pictures
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.errors import FieldError
+from vitjax.inference.devices import devices_named
 from vitjax.inference.sweep import make_predict_step
 from vitjax.inference.task import Task
 from vitjax.placement import Precision, check_batch_size, compiled, data_mesh, place_batch, place_state
@@ -79,7 +80,7 @@ def measure(
         FieldError: there is no such device, or the numbers mean nothing to the model.
     """
     require_positive(batch_size=batch_size, repeats=repeats, height=image_size[0], width=image_size[1])
-    mesh = data_mesh(device or f"{jax.default_backend()}:0")
+    mesh = data_mesh(devices_named(device or f"{jax.default_backend()}:0"))
     check_batch_size(batch_size, mesh)
     batch = noise(task, classes, image_size, batch_size)
     step: Any = compiled(make_predict_step(task, precision), mesh, batches=(1,))

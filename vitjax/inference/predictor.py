@@ -11,6 +11,7 @@ from vitjax.data.errors import DataError, require_positive
 from vitjax.data.memory import Picture, Pictures, is_picture, pictures_of
 from vitjax.data.source import Classes, Source
 from vitjax.evaluation.scores import Evaluation
+from vitjax.inference.devices import devices_named
 from vitjax.inference.sweep import Sweep
 from vitjax.inference.task import NOTHING_ASKED, Asked, Task
 from vitjax.inference.tiles import in_tiles, tile_side
@@ -49,7 +50,7 @@ class Predictor:
         Raises:
             FieldError: there is no such device.
         """
-        self._mesh = data_mesh(device)
+        self._mesh = data_mesh(devices_named(device))
         self.task = task
         self.model = task.model
         self.classes = classes
