@@ -9,7 +9,7 @@ from vitjax.detection.detr import DETR
 from vitjax.errors import FieldError
 from vitjax.runs.booleans import flags
 from vitjax.runs.configs import load_config, override
-from vitjax.runs.short_words import Asked, computing_in, freezing, without_short_words
+from vitjax.runs.short_words import Asked, _precise, freezing, without_short_words
 from vitjax.tasks.classification import Classification
 from vitjax.tasks.detection import Detection
 
@@ -39,17 +39,11 @@ def test_a_word_without_a_value_is_refused(words):
         without_short_words(words)
 
 
-def test_half_precision_reaches_every_part_of_a_model():
-    model = computing_in(DETR(backbone=ResNet(depth=18)), "bfloat16")
-    assert model.dtype == model.backbone.dtype == "bfloat16"
-    assert computing_in(model, "float32") == DETR(backbone=ResNet(depth=18))
-    with pytest.raises(FieldError, match="bfloat16 or float32; got 'float16'"):
-        computing_in(model, "float16")
-
-
-def test_a_model_that_has_no_dtype_is_refused():
-    with pytest.raises(FieldError, match="a Plain computes in float32, for it has no dtype"):
-        computing_in(Plain(), "bfloat16")
+def test_half_precision_is_asked_of_models_that_have_it():
+    half = Asked(precision="bfloat16").of(Detection(model=DETR(backbone=ResNet(depth=18)))).model
+    assert half.dtype == half.backbone.dtype == "bfloat16"
+    with pytest.raises(FieldError, match=r"--precision bfloat16: a Plain computes in float32"):
+        _precise(Plain(), "bfloat16")
 
 
 def test_a_frozen_backbone_keeps_its_parameters_and_its_statistics():

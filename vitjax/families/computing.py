@@ -19,10 +19,12 @@ def computing_in(model: nn.Module, dtype: str) -> nn.Module:
         FieldError: it is another type, or nothing in the model has a dtype.
     """
     if dtype not in DTYPES:
-        raise FieldError(f"dtype is {' or '.join(DTYPES)}; got {dtype!r}.")
+        raise FieldError(
+            f"dtype is {' or '.join(DTYPES)}; got {dtype!r}. Training in float16 would need its loss scaled."
+        )
     changed = _with_dtype(model, dtype)
     if changed is None:
-        raise FieldError(f"dtype {dtype}: a {type(model).__name__} computes in float32, for it has no dtype.")
+        raise FieldError(f"a {type(model).__name__} computes in float32, for it has no dtype; got {dtype}.")
     return changed
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from vitjax.errors import FieldError
+from vitjax.families.computing import computing_in
 from vitjax.runs.experiment import Experiment
 
 SHORT_WORDS = """--lr RATE is --optimizer.learning-rate. --precision bfloat16 sets every dtype of the model.
@@ -34,7 +35,7 @@ class Asked:
             FieldError: its model cannot be so.
         """
         if self.precision is not None:
-            experiment = dataclasses.replace(experiment, model=computing_in(experiment.model, self.precision))
+            experiment = dataclasses.replace(experiment, model=_precise(experiment.model, self.precision))
         return experiment if self.freeze is None else freezing(experiment, self.freeze)
 
 
@@ -63,30 +64,11 @@ def without_short_words(words: Sequence[str]) -> tuple[list[str], Asked]:
     return left, Asked(**asked)
 
 
-def computing_in(model: nn.Module, dtype: str) -> nn.Module:
-    """The model with every `dtype` in it, also those of its parts, set to "bfloat16" or "float32".
-
-    Raises:
-        FieldError: it is another type, or nothing in the model has a dtype.
-    """
-    if dtype not in ("float32", "bfloat16"):
-        raise FieldError(f"--precision is bfloat16 or float32; got {dtype!r}. float16 would need its loss scaled.")
-    changed = _with_dtype(model, dtype)
-    if changed is None:
-        raise FieldError(f"--precision {dtype}: a {type(model).__name__} computes in float32, for it has no dtype.")
-    return changed
-
-
-def _with_dtype(module: nn.Module, dtype: str) -> nn.Module | None:
-    """The module with the type; None where nothing in it has one."""
-    new: dict[str, Any] = {}
-    for name in (field.name for field in dataclasses.fields(module) if field.init and field.name != "parent"):
-        value = getattr(module, name)
-        if name == "dtype":
-            new[name] = dtype
-        elif isinstance(value, nn.Module) and (inside := _with_dtype(value, dtype)) is not None:
-            new[name] = inside
-    return module.clone(**new) if new else None
+def _precise(model: nn.Module, dtype: str) -> nn.Module:
+    try:
+        return computing_in(model, dtype)
+    except FieldError as error:
+        raise FieldError(f"--precision {dtype}: {error}") from error
 
 
 def freezing(experiment: Experiment, part: str) -> Experiment:
