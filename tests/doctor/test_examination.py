@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from vitjax.commands import doctor
+from vitjax.data import Augmentation, ColorJitter
 from vitjax.doctor.examination import examine
-from vitjax.doctor.sizes import Batches
+from vitjax.doctor.sizes import Batches, look_at_padding
 from vitjax.errors import FieldError
 
 CATEGORIES = [{"id": 1, "name": "cell"}, {"id": 2, "name": "clot"}]
@@ -396,6 +397,14 @@ def test_data_one_folder_deeper_are_named(tmp_path):
     save(tmp_path / "inner", *clean())
     findings = examine(str(tmp_path)).findings
     assert findings[0].severity == "error" and f"try --data.root {tmp_path / 'inner'}" in findings[0].text
+
+
+def test_the_padding_is_that_of_images_whose_colours_change_too():
+    sizes, padding = np.array([[32, 32], [64, 64], [32, 64]] * 20), []
+    for augmentation in (Augmentation(), Augmentation(color_jitter=ColorJitter(1.0))):
+        finding, *_ = look_at_padding(sizes, Batches(augmentation=augmentation))
+        padding.append(finding.text)
+    assert padding[0] == padding[1] and "nan" not in padding[0]
 
 
 def test_batches_are_of_at_least_one_image():

@@ -299,3 +299,17 @@ def test_a_label_without_category_id_is_refused(label):
     one = np.ones((1, 1), np.float32)
     with pytest.raises(ValueError, match=f"Label {label} has no category id"):
         to_results([1], one, np.array([[label]]), np.ones((1, 1, 4), np.float32), [5, 6])
+
+
+def test_the_scorer_is_silent_and_everybody_else_is_heard(capsys, monkeypatch):
+    evaluated = COCOeval.evaluate
+
+    def meanwhile(scorer):
+        print("heard")
+        evaluated(scorer)
+
+    monkeypatch.setattr(COCOeval, "evaluate", meanwhile)
+    assert evaluate_boxes(truth(annotation(1)), []).summary["AP"] == 0
+    assert capsys.readouterr().out == "heard\n"
+    COCO().createIndex()
+    assert "creating index" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vitjax.commands.predict import _with_own_tiles
 from vitjax.data.memory import Pictures
-from vitjax.data.source import Classes
+from vitjax.data.source import Classes, Sample
 from vitjax.data.transforms import Resize
 from vitjax.detection.postprocess import BestClass
 from vitjax.errors import FieldError
@@ -270,3 +270,12 @@ def test_a_predictor_looks_at_tiles_as_asked_in_python():
         found = predictor(image, tiles=tiles, threshold=0.5)
         assert sorted(found.boxes.round().tolist()) == [[8, 10, 20, 20], [120, 40, 150, 52]]
     assert len(predictor([image, image[:64, :64]], tiles=True, tile_overlap=0.5, batch_size=2)) == 2
+
+
+def test_a_tile_has_no_objects_though_its_image_has():
+    class Labelled(list):
+        classes, sizes = CLASSES, np.array([[8, 20]])
+
+    boxes, labels = np.array([[0, 0, 4, 4], [9, 0, 20, 8]], np.float32), np.array([0, 1], np.int32)
+    tiles = Tiles(Labelled([Sample(np.zeros((8, 20, 3), np.uint8), boxes, labels)]), side=8, overlap=0.25)
+    assert len(tiles) > 1 and all(len(tiles[place].labels) == 0 for place in range(len(tiles)))

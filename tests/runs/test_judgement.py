@@ -57,6 +57,9 @@ def test_the_best_threshold_takes_the_place_of_the_default_but_not_of_ones_own(t
     assert own == kind(threshold=0.8) and "postprocess.threshold" in word
     default, word = with_best_threshold(kind(), tmp_path, 5)
     assert default == kind() and "default" in word
+    (tmp_path / "thresholds.json").write_text("{")
+    default, word = with_best_threshold(kind(), tmp_path, 4)
+    assert default == kind() and "thresholds.json cannot be read" in word
 
 
 def test_what_has_no_threshold_gets_none(tmp_path):

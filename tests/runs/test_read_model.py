@@ -1,6 +1,8 @@
 """One reading of what people name, whether a model is used or weights are started from."""
 
 import dataclasses
+import importlib
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +73,14 @@ def test_a_mistyped_run_gets_the_nearest_name_and_no_advice_to_install_anything(
         find(run.parent)
     with pytest.raises(DataError, match=r"no checkpoint of step 3\. Did you mean .*/run\?"):
         read_model(run.with_name("rnu"), step=3)
+
+
+def test_weights_that_pip_installs_are_found_beside_a_run_of_a_similar_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "runs" / "efficientnet_lite0_finetune")
+    reading = importlib.import_module("vitjax.runs.read_model")
+    monkeypatch.setattr(reading, "installed", lambda name: tmp_path / name)
+    assert find("efficientnet-lite0") == ("file", tmp_path / "efficientnet-lite0", None)
 
 
 def test_the_name_of_a_repository_beside_similar_folders_stays_one(tmp_path, monkeypatch):

@@ -33,6 +33,13 @@ def test_evaluation_has_batches_of_its_own_size_or_those_of_training():
     assert prepared(batch_size=6, evaluation_batch_size=3).evaluation_batch_size == 3
 
 
+@pytest.mark.parametrize(("most", "images", "places"), [(3, 4, 12), (0, 1, 1)])
+def test_there_are_places_for_the_objects_of_every_image_of_a_mosaic(most, images, places):
+    run, source = prepared(), types.SimpleNamespace(max_objects=most)
+    run.plan.images_in_one = images
+    assert dataclasses.replace(run, train_source=source).max_objects == places
+
+
 def test_all_numbers_in_a_tree_are_counted():
     assert count({"a": np.zeros((2, 3)), "b": {"c": np.zeros(()), "d": np.zeros((0, 4))}}) == 7
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,6 @@ import tyro
 from vitjax.errors import FieldError, VitjaxError
 
 if TYPE_CHECKING:  # the folder alone needs no JAX
-    from vitjax.data.annotations import AnnotatedImages
     from vitjax.doctor.report import Examination, Finding
 
 _HIGH = 0.3  # AP50 of a constant answer, from which on that of a model tells little by itself
@@ -56,7 +55,7 @@ def run(words: list[str]) -> int:
     except VitjaxError as error:  # 1 is for what loses something
         print(f"error: {error}", file=sys.stderr)
         return 2
-    findings = (*examination.findings, *_baselines(examination.splits))
+    findings = (*examination.findings, *_baselines(examination))
     print(replace(examination, findings=findings).table())
     return examination.exit_code
 
@@ -91,10 +90,12 @@ def _by_config(name: str, words: list[str]) -> "Examination":
     from vitjax.doctor.folder import examine_folder
     from vitjax.doctor.sizes import Batches
     from vitjax.runs.configs import load_config, override
+    from vitjax.runs.short_words import without_short_words
 
     own, fields = tyro.cli(_BesideConfig, prog="vitjax doctor", args=words, return_unknown_args=True, add_help=False)
     config = load_config(name)
-    experiment: Any = override(config, fields)
+    fields, asked = without_short_words(fields)
+    experiment: Any = asked.of(override(config, fields))
     data, resize = experiment.data, experiment.resize
     root = getattr(data, "root", None)
     if root is None or experiment.kind == "segmentation":
@@ -115,12 +116,13 @@ def _by_config(name: str, words: list[str]) -> "Examination":
     return examine(root, split=own.split, decode=own.decode, needs_boxes=True, **measures)
 
 
-def _baselines(splits: "Mapping[str, AnnotatedImages]") -> "Iterator[Finding]":
+def _baselines(examination: "Examination") -> "Iterator[Finding]":
     """What a constant answer, made from the training split, scores on each of the others."""
     from vitjax.doctor.report import Finding
     from vitjax.evaluation.constant_boxes import constant_boxes, objects_of, score_constant_boxes
 
-    training = next((images for name, images in splits.items() if name.startswith("train")), None)
+    splits = examination.splits
+    training = splits.get(examination.training)
     constant = None if training is None else constant_boxes(objects_of(training))
     for name, images in splits.items():
         if training is None or constant is None or images is training or images.classes != training.classes:

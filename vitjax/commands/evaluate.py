@@ -87,7 +87,7 @@ def _evaluate_arguments(data: Any) -> type:
             ("workers", told(int, "Processes that read images; 0 does it in a thread."), 0),
             ("step", told(int | None, "Checkpoint to use; the best one if left out."), None),
             ("matmul_precision", told(_PRECISION, "Of float32 matrix products; the run's, or default."), None),
-            ("out", told(str | None, "Folder for results.json and scores.json; nothing is written if left out."), None),
+            ("out", told(str | None, "Folder for results, scores and mistakes; nothing is written if left out."), None),
         ],
         frozen=True,
     )

@@ -38,7 +38,8 @@ class ExplainArguments:
     zoom: float | None = None
     """Of Deformable DETR, how many times the picture is enlarged around the reference point; 1 if left out."""
     threshold: float | None = None
-    """Lowest score of the detections that are printed; that of the run's post-processing if left out."""
+    """Lowest score of the detections that are printed; if left out that with the best F1 in the validation of the
+    checkpoint, or the default of the post-processing where there is none."""
     out: str | None = None
     """Picture to write: .png, .pdf or .svg; attention.png, sampling.png or groups.png, by its kind, if left out."""
     step: int | None = None

@@ -31,7 +31,8 @@ class PredictArguments:
     """Lowest score of a box in the pictures; if left out that with the best F1 in the validation of the checkpoint, or
     the default of the post-processing where there is none. The results have all."""
     top: int | None = None
-    """Most boxes per image, in pictures and results, 100 if left out; most classes per image, 5 if left out."""
+    """Most boxes per image, in pictures and results; if left out 100, with --tiles all. Most classes per image; if
+    left out 5."""
     nms: float | None = None
     """Of boxes of one class whose IoU is above this only the best is kept; all are if left out, as DETR needs none."""
     tiles: Literal["own"] | int | None = None

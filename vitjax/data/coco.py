@@ -12,7 +12,7 @@ from vitjax.data.folder import VALIDATION, aliases, data_root
 JSON_PATHS = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
          "{}/_annotations.coco.json", "{}/labels.json")  # fmt: skip
 
-_PANOPTIC = "is in COCO's panoptic form: use vitjax.data.CocoPanoptic in place of CocoFolder"
+_PANOPTIC = "is in COCO's panoptic form: from Python, read it with vitjax.data.CocoPanoptic"
 _USUAL = ("train", "training", "trainval", *VALIDATION, "minival", "dev", "test", "testing")
 
 

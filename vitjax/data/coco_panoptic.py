@@ -45,7 +45,7 @@ class CocoPanoptic:
     panoptic_root: str = ""
     """The folder that holds the panoptic annotations, where it is another."""
     masks: bool = True
-    """Give masks; a detector of things and stuff is trained without."""
+    """Give masks; a detector of things and stuff needs none."""
 
     def open(self, split: str) -> "PanopticFiles":
         """The images and segments of a split; what is skipped or mended is in its `problems`.

@@ -14,6 +14,7 @@ from vitjax.data.geometry import FILL, Geometries, Geometry
 from vitjax.data.recolor import recolored
 from vitjax.data.source import NO_LABEL, Sample, Source
 from vitjax.data.transforms import Augmentation
+from vitjax.errors import FieldError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class FinishedCut:
         In a mosaic it leaves a grey quarter.
 
         Raises:
-            FieldError: the user's own transform gives what is no sample of this size and these classes.
+            FieldError: the user's own transform gives what is no sample of this size and these classes, or more objects
+                than any image has.
         """
         broken = None
         if self.others:
@@ -56,6 +58,10 @@ class FinishedCut:
             from vitjax.data.own_transform import transformed
 
             sample = transformed(sample, self.own, str(parts_of.own), _generator(*self.seed, 3), source.classes)
+            most = source.max_objects * parts_of.images_in_one
+            if len(sample.boxes) > most:
+                given = f"augmentation.own {parts_of.own!r} gave {len(sample.boxes)} objects"
+                raise FieldError(f"{given}; training has room for {most} on an image, as many as the data have at most")
         return sample, broken
 
     def _joined(self, samples: Sequence[Sample | None]) -> Sample:

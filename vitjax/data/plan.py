@@ -122,7 +122,7 @@ class TrainPlan:
     @property
     def images_in_one(self) -> int:
         """The most images of which one of a batch is made."""
-        return 4 if self.augmentation.mosaic.probability else 1
+        return self.augmentation.images_in_one
 
     @property
     def steps_per_epoch(self) -> int:

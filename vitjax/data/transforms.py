@@ -106,6 +106,11 @@ class Augmentation:
             raise FieldError(f"Augmentation.own is the name of a transform, in quotation marks, got {self.own!r}")
 
     @property
+    def images_in_one(self) -> int:
+        """The most images of which one of a batch is made."""
+        return 4 if self.mosaic.probability else 1
+
+    @property
     def is_finished(self) -> bool:
         """Whether anything is done that an image's geometry does not say."""
         parts = (self.mosaic, self.color_jitter, self.cutout)

@@ -91,7 +91,8 @@ def examine(
         return _without_layout(root, folder, split, decode, needs_boxes)
     examined = [_examine_layout(layout, folder, split, splits, measures) for layout in layouts]
     findings = tuple(itertools.chain.from_iterable(each.findings for each in examined))
-    return Examination(f"{root}: {'; '.join(each.title for each in examined)}", findings, examined[0].splits)
+    title = f"{root}: {'; '.join(each.title for each in examined)}"
+    return replace(examined[0], title=title, findings=findings)
 
 
 def _layouts(folder: Path, split: str | None) -> list[Layout]:
@@ -120,7 +121,9 @@ def _examine_layout(
     if layout is _PANOPTIC:
         findings = [replace(each, split=f"panoptic {each.split}".strip()) for each in findings]
     title = f"{layout.title}, {several(len(chosen), 'split')} ({', '.join(chosen)})"
-    return Examination(title, tuple(findings), {each.name: each.images for each in examined if each.images})
+    usable = {each.name: each.images for each in examined if each.images}
+    training = splits[0] if splits[0] in names else next((name for name in trained), "")
+    return Examination(title, tuple(findings), usable, training)
 
 
 def _without_layout(root: str, folder: Path, split: str | None, decode: bool, needs_boxes: bool) -> Examination:

@@ -32,9 +32,9 @@ def examine_folder(
         try:
             source = data.open(name)
         except DataError as error:
-            if name == "test" != split:  # nothing asks for it
+            if name == "test" != split and name not in (data.train_split, data.split):  # nothing asks for it
                 continue
-            wish = inside(root) + (
+            wish = (inside(root) if root.is_dir() else "") + (
                 "For detection, put COCO instances beside the images: annotations/instances_train.json, or train.json."
             )
             findings.append(Finding("annotations", "error", str(error), (), wish, name))

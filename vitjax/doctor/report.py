@@ -129,12 +129,13 @@ class Finding:
 class Examination:
     """All that was found in a data folder; `title` says what kind of data it is.
 
-    `splits` has the images with boxes that can be used, by the name of their split.
+    `splits` has the images with boxes that can be used, by the name of their split; `training` is the one to train on.
     """
 
     title: str
     findings: tuple[Finding, ...]
     splits: Mapping[str, AnnotatedImages] = field(default_factory=dict)
+    training: str = ""
 
     @property
     def exit_code(self) -> int:

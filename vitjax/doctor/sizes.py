@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from vitjax.data.geometry import Geometries
 from vitjax.data.plan import TrainPlan, padding, require_positive
 from vitjax.data.transforms import Augmentation
 from vitjax.doctor.report import Finding, first_of, listed, percent, several
@@ -60,7 +60,8 @@ def look_at_padding(sizes: Int[np.ndarray, "records 2"], batches: Batches) -> It
     """The buckets of training, and what of their pixels is padding."""
     plan = batches.plan(sizes)
     steps = [plan(step) for step in range(min(_STEPS, plan.steps_per_epoch))]
-    wasted = np.mean([padding(step.cuts.output, step.bucket) for step in steps if isinstance(step.cuts, Geometries)])
+    cuts: list[Any] = [step.cuts for step in steps]  # of a plan of sizes all have outputs
+    wasted = np.mean([padding(each.output, step.bucket) for each, step in zip(cuts, steps, strict=True)])
     buckets = ", ".join(_shape(bucket) for bucket in plan.buckets)
     text = (
         f"{100 * wasted:.1f} % of the pixels would be padding, with {batches.told} in batches of {batches.batch_size}; "

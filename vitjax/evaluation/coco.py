@@ -1,19 +1,22 @@
 """COCO box metrics: pycocotools' numbers, without the inputs that make pycocotools wrong, crash or fall silent."""
 
 import contextlib
-import io
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from pycocotools import coco as coco_tool
+from pycocotools import cocoeval as coco_scorer
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vitjax.errors import VitjaxError
 from vitjax.evaluation.scores import METRICS
+
+_TOOLS: tuple[Any, ...] = (coco_tool, coco_scorer)
 
 
 class ClassScore(NamedTuple):
@@ -235,18 +238,30 @@ def _as_coco(images: Mapping[Hashable, int], categories: Mapping[Hashable, int],
         "categories": [{"id": rank} for rank in categories.values()],
         "annotations": [row | {"id": number} for number, row in enumerate(rows, start=1)],
     }
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _silence():
         coco.createIndex()
     return coco
 
 
 def _run(truth: COCO, found: COCO, masks: bool) -> COCOeval:
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _silence():
         evaluation = COCOeval(truth, found, iouType="segm" if masks else "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """pycocotools prints nothing; others may meanwhile, from other threads, whose stdout is the same."""
+    for module in _TOOLS:
+        module.print = lambda *_: None
+    try:
+        yield
+    finally:
+        for module in _TOOLS:
+            vars(module).pop("print", None)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -161,7 +161,7 @@ def _traced(program: Program, batch_size: int | None) -> tuple[export.Exported, 
         return _export(program, export.symbolic_shape("b")[0]), ()
     # Python code that asks for a number, len() or a comparison, has none: the model itself may be in order.
     except (TypeError, ValueError, NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         note = f"the batch is fixed to 1 image, because the model needs a number ({reason}); see batch_size"
         return _export(program, 1), (note,)
 

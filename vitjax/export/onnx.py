@@ -44,8 +44,8 @@ def converted(program: Program, batch: int) -> bytes:
     try:
         model = jax2onnx.to_onnx(plain, specs, return_mode="proto")
     except Exception as error:  # whatever it raises is about what it does not know
-        reason = str(error).strip().splitlines()[0][:200]
-        raise DataError(f"jax2onnx does not convert this model ({reason}). Export it without --onnx.") from error
+        told = f"jax2onnx does not convert this model ({_reason(error)})"
+        raise DataError(f"{told}. Export it without --onnx.") from error
     names = sorted(jax.eval_shape(lambda *inputs: program(*inputs), *specs))
     return named(model, [each.name for each in program.inputs(batch)], names).SerializeToString()
 
@@ -76,9 +76,12 @@ def runner(content: bytes) -> Callable[..., Outputs]:
     return call
 
 
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
 def _refused(error: Exception) -> DataError:
-    reason = str(error).strip().splitlines()[0][:200]
-    return DataError(f"onnxruntime does not run the converted model ({reason}). Export it without --onnx.")
+    return DataError(f"onnxruntime does not run the converted model ({_reason(error)}). Export it without --onnx.")
 
 
 def require_packages() -> None:

@@ -94,7 +94,7 @@ class Tiles:
         if kept is None or kept[0] != record:
             kept = self._kept = record, self._source[record]
         image = kept[1].image[tile.top : tile.bottom, tile.left : tile.right]
-        return dataclasses.replace(kept[1], image=np.ascontiguousarray(image), label_map=None)
+        return Sample(np.ascontiguousarray(image), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
     def name(self, place: int) -> str:
         """The image, and where the tile lies in it."""

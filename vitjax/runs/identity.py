@@ -37,7 +37,8 @@ def _is_moved(name: str, old: Any, new: Any) -> bool:
         return False
     before, now = (Path(os.path.normpath(os.path.expanduser(path))) for path in (old, new))
     if not before.is_absolute():
-        return before.parts == now.parts[-len(before.parts) :]
+        tail = tuple(part for part in before.parts if part != "..")
+        return tail == now.parts[len(now.parts) - len(tail) :]
     return before == Path(os.path.abspath(now)) or (name != "init_from" and not before.exists())
 
 

@@ -59,7 +59,10 @@ def with_best_threshold(postprocess: Any, run: Path, step: int) -> tuple[Any, st
     default = getattr(type(postprocess), "threshold", None)
     if postprocess.threshold != default:
         return postprocess, "as the run's postprocess.threshold says"
-    threshold = read_threshold(run, step)
+    try:
+        threshold = read_threshold(run, step)
+    except VitjaxError:
+        return postprocess, f"the default, for {run / THRESHOLDS} cannot be read"
     if threshold is None:
         return postprocess, "the default, for the run keeps no better one of this checkpoint"
     return dataclasses.replace(postprocess, threshold=threshold), "which had the best F1 in its validation"

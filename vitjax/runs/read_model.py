@@ -54,15 +54,15 @@ def find(source: str | Path) -> Found:
             f"{path} is neither a run folder nor one with config.json and weights in Hugging Face's layout."
             f"{_runs_in(path)}"
         )
+    if is_installable(str(source)):
+        return Found("file", installed(str(source)))
     near, repository = near_path(path), hub.is_repository(str(source))
-    if near is not None and (is_run(near) or not (repository or is_installable(str(source)))):
+    if near is not None and (is_run(near) or not repository):
         raise DataError(f"there is no {source}. Did you mean {near}?")
     if len(path.parts) > 1 and (runs := _runs_in(path.parent)):
         raise DataError(f"there is no {source}.{runs}")
     if repository:
         return Found("huggingface", hub.fetch(str(source)))
-    if is_installable(str(source)):
-        return Found("file", installed(str(source)))
     raise DataError(
         f"there is no {source}; give a run folder, a .pth, .safetensors or .npz file, a repository's name, or "
         f"{' or '.join(WHEELS)}."

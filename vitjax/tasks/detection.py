@@ -251,19 +251,20 @@ class Detection(SizedExperiment):
 
     def notes(self, source: SizedSource) -> tuple[str, ...]:
         """Whether there are images of more objects than the model has queries."""
-        note = note_on_queries(getattr(self.model, "num_queries", source.max_objects), source.max_objects)
+        most = source.max_objects * self.augmentation.images_in_one
+        note = note_on_queries(getattr(self.model, "num_queries", most), most)
         return () if note is None else (note,)
 
     def objective(self, mesh: Mesh) -> Objective:
         """The set loss after matching, which each device does for its own images.
 
         Raises:
-            FieldError: the model makes masks, of which no data here have any.
+            FieldError: the model makes masks, which cannot be trained yet.
         """
         if _makes_masks(self.model):
             raise FieldError(
-                "MaskDETR cannot be trained: no data here have masks. Train a DETR, with --init-from the detector of a "
-                "published panoptic model if you like."
+                "MaskDETR cannot be trained yet: there is no recipe for masks. Train a DETR, with --init-from the "
+                "detector of a published panoptic model if you like."
             )
         return detection_objective(self.model, self.loss, matching_per_device(partial(match, self.loss.cost), mesh))
 

@@ -1,6 +1,7 @@
 """Whether a model is any good: what it does wrong on a split, and whether it is better than a constant answer."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ def _baseline(model: str, task: Task, evaluation: Evaluation, source: Source, da
     kept = read_baseline(run_and_step(Path(model))[0]) or {}
     constant = kept.get("constant")
     if constant is None:
+        print(f"looking at the split {data.train_split!r} for a constant answer", file=sys.stderr)
         constant = task.checks.constant(_training(data, source.classes))
     return None if constant is None else task.checks.baseline(constant, evaluation, source)
 

@@ -45,7 +45,8 @@ def filling_memory(experiment: Experiment, workdir: Path) -> Prepared:
     least = next(size for size in (least << power for power in range(16)) if _is_possible(experiment, size))
     run = prepare(dataclasses.replace(experiment, batch_size=least))
     most = max(len(run.train_source) // _STEPS, least)
-    sizes = [least << power for power in range(int(math.log2(most // least)) + 1)]
+    doubled = (least << power for power in range(int(math.log2(most // least)) + 1))
+    sizes = [size for size in doubled if _is_possible(experiment, size)]
     room, where = _room()
     print("compiling the step for --batch-size auto", flush=True)
     size, needed = largest_fitting(sizes, experiment.batch_size, functools.partial(_needed, run), room)
@@ -112,7 +113,7 @@ def _needed(run: Prepared, size: int) -> float:
 def _parts(run: Prepared, size: int) -> list[Any]:
     """The shapes of the parts of a batch of so many images, all of the largest size of the plan."""
     plan, parts = run.plan(0), run.experiment.micro_batches
-    read = load(run.train_source, plan, max_objects=max(1, run.train_source.max_objects))
+    read = load(run.train_source, plan, max_objects=run.max_objects)
     one = divided_rows(read, parts // run.plan.parts)[0]
     largest = _largest_bucket(run)
 

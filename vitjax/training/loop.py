@@ -97,7 +97,7 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
                 with _before_the_first_step(workdir, signals):
                     state, start = _begin(store, run, signals)
                 opened.record()
-                keep_constant(workdir, run.sweep.task, run.train_source)
+                keep_constant(workdir, run.sweep.task, run.train_source, fresh=store.is_empty)
                 with MetricsLog(workdir, _loggers(experiment, workdir)) as log:
                     log.truncate(start)
                     turning = _Turning(run, store, workdir, log, signals)
@@ -106,7 +106,10 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
             outcome = Outcome(step, run.total_steps, last, best)
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
                 variables = variables_of(state, experiment.optimizer)
-                answering(signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began))
+                try:
+                    answering(signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began))
+                except Interrupted:
+                    print("stopped while the report was written; the same command writes it", flush=True)
     return outcome
 
 
@@ -185,7 +188,7 @@ class _Turning:
         with Progress(total, start) as progress, closing(self._loader(start)) as loader:
             if start == 0 and run.experiment.init_from:
                 self._save(0, state)  # then to go on never needs the source of the first weights
-            if self._is_scored(start) and not self.store.metrics(start):
+            if self._is_scored(start) and not self.signals and not self.store.metrics(start):
                 self._score(start, state, progress)  # the run was ended before it could
             self._log_scores(start)
             while step < total and not (self.signals or self._has_waited(step)):
@@ -245,7 +248,7 @@ class _Turning:
         reads = batches(
             run.train_source,
             run.plan,
-            max_objects=max(1, run.train_source.max_objects * run.plan.images_in_one),
+            max_objects=run.max_objects,
             start_step=start * together,
             steps=(run.total_steps - start) * together,
             workers=run.experiment.workers,

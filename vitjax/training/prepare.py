@@ -63,6 +63,11 @@ class Prepared:
         return place_state(state, self.mesh), notes
 
     @property
+    def max_objects(self) -> int:
+        """The most objects that a training image has, and so the places for them in every batch; at least one."""
+        return max(1, self.train_source.max_objects * self.plan.images_in_one)
+
+    @property
     def evaluation_batch_size(self) -> int:
         """Images per evaluation step."""
         return self.experiment.evaluation_batch_size or self.experiment.batch_size

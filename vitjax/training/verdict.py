@@ -50,8 +50,13 @@ def keep_validation(
         _keep_mistakes(workdir, task, step, evaluation, source)
 
 
-def keep_constant(workdir: Path, task: Task, source: Source) -> None:
-    """Keeps the constant answer that is made from the training split; what it scores stays where it is the same."""
+def keep_constant(workdir: Path, task: Task, source: Source, *, fresh: bool) -> None:
+    """Keeps the constant answer that is made from the training split; what it scores stays where it is the same.
+
+    Of a `fresh` run nothing is kept that an earlier one in its folder has left.
+    """
+    for name in (THRESHOLDS, BASELINE, MISTAKES) if fresh else ():
+        (workdir / name).unlink(missing_ok=True)
     constant = task.checks.constant(source)
     if constant is not None and (_read(read_baseline, workdir) or {}).get("constant") != constant:
         write_json(workdir / BASELINE, {"constant": constant})
