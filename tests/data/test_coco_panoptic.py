@@ -181,7 +181,9 @@ def test_what_is_missing_is_named(tmp_path):
 
 def test_a_detection_source_says_whose_form_this_is(tmp_path):
     _, path = save(tmp_path)
-    with pytest.raises(DataError, match=r"is in COCO's panoptic form: from Python, read it with vitjax\.data\.CocoPanoptic"):
+    with pytest.raises(
+        DataError, match=r"is in COCO's panoptic form: from Python, read it with vitjax\.data\.CocoPanoptic"
+    ):
         CocoFolder(str(tmp_path)).open("train")
     (tmp_path / "val.json").write_text("{}")
     with pytest.raises(DataError, match="has no annotations of the split 'train'"):

@@ -213,7 +213,7 @@ def test_scores_are_logged_once_also_where_a_run_ended_between_the_checkpoint_an
         patched.setattr(MetricsLog, "write", killed)
         train(words)
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_evaluate", lambda run, state: pytest.fail("it was scored already"))
+        patched.setattr(loop, "_evaluate", lambda *_: pytest.fail("it was scored already"))
         assert train([*words, "--epochs", "1"]) == 0
     assert train(words) == 0
     assert_same_run(tmp_path / "run", whole)
@@ -227,7 +227,7 @@ def test_a_kill_during_the_evaluation_leaves_the_checkpoint(config, tmp_path):
         jax.config.update("jax_disable_most_optimizations", True)
         from vitjax.commands.main import train
         from vitjax.training import loop
-        loop._evaluate = lambda run, state: os.kill(os.getpid(), signal.SIGKILL)
+        loop._evaluate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         train(sys.argv[1:])
     """
     words = [config, "--workdir", str(tmp_path / "run")]
@@ -273,10 +273,10 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(
 def test_a_resumed_run_holds_no_state_beside_the_one_that_it_goes_on_from(config, tmp_path, monkeypatch):
     held, evaluate = [], loop._evaluate
 
-    def measured(run, state):
+    def measured(run, state, signals):
         gc.collect()
         held.append(sum(array.nbytes for array in jax.live_arrays()))
-        return evaluate(run, state)
+        return evaluate(run, state, signals)
 
     monkeypatch.setattr(loop, "_evaluate", measured)
     gc.collect()

@@ -66,7 +66,12 @@ def test_a_run_leaves_scores_curves_a_page_of_pictures_and_a_summary(run):
 def test_evaluate_and_predict_write_scores_pictures_and_label_maps(run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--out", str(tmp_path), "--batch-size", "4"]) == 0
     assert {"mIoU", "accuracy", "background"} <= set(capsys.readouterr().out.split())
-    assert json.loads((tmp_path / "scores.json").read_text()).keys() == {"mIoU", "accuracy"}
+    assert json.loads((tmp_path / "scores.json").read_text()).keys() == {
+        "mIoU",
+        "accuracy",
+        "baseline mIoU",
+        "baseline accuracy",
+    }
     assert len(json.loads((tmp_path / "results.json").read_text())) == 3
     scene = DigitMaps(height=32, width=40).open("val")[0].image
     Image.fromarray(scene).save(tmp_path / "scene.png")

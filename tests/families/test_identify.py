@@ -144,7 +144,8 @@ def test_a_run_folder_of_a_file_gives_the_file_again(name, tmp_path):
     convert(str(tmp_path / "run"), tmp_path / "second.pth")
     assert (tmp_path / "first.pth").read_bytes() == (tmp_path / "second.pth").read_bytes()
     again = read_model(tmp_path / "run")
-    assert dataclasses.replace(again, variables={}) == dataclasses.replace(file, variables={}, classes=again.classes)
+    told = {"variables": {}, "origin": "", "shown_from": ""}
+    assert dataclasses.replace(again, **told) == dataclasses.replace(file, classes=again.classes, **told)
 
 
 def test_a_run_becomes_a_folder_of_hugging_face_and_a_run_again(tmp_path):

@@ -81,7 +81,9 @@ def _area_if_held(outputs: Int[np.ndarray, "images 2"], ladder: Int[np.ndarray, 
 
 def _ceiling(sizes: Int[np.ndarray, "records 2"], augmentation: Augmentation) -> Int[np.ndarray, "2"]:
     """A (height, width) that nothing drawn for these images exceeds; exact where nothing is cropped."""
-    scale, parts = augmentation.scale_jitter, (augmentation.mosaic, augmentation.large_scale_jitter)
+    scale, mosaic = augmentation.scale_jitter, augmentation.mosaic
+    alone = mosaic.probability >= 1 and mosaic.size is not None
+    parts = (mosaic,) if alone else (mosaic, augmentation.large_scale_jitter)
     canvases = [part.size for part in parts if part.size is not None and part.probability > 0]
     ceiling = np.full(2, max(canvases, default=0), np.int64)
     if not any(part.size is not None and part.probability >= 1 for part in parts):

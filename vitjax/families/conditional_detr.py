@@ -29,8 +29,11 @@ def projections(top: str) -> tuple[Rule, ...]:
     return tuple(rule for theirs, ours in pairs for rule in decoder(layer, theirs, ours, top=top))
 
 
-# What DAB-DETR has in common with it. The attention of DETR's decoder, which comes last, has another layout.
+_OTHER_LAYOUT = "transformer.decoder.layers.{layer}.self_attn"  # of the attention in DETR's decoder
+
+# What DAB-DETR has in common with it.
 CONDITIONAL = (
+    *(rule for rule in TRANSFORMER if not rule.published.startswith(_OTHER_LAYOUT)),
     *layer("input_proj", "input_projection", CONVOLUTION),
     *encoder(attention, "self_attn", "self_attention"),
     *projections("transformer"),
@@ -42,7 +45,6 @@ CONDITIONAL = (
     *layer("transformer.decoder.query_scale.layers.{n}", "decoder/position_scale/layer_{n}"),
     *layer("class_embed", "class_head"),
     *layer("bbox_embed.layers.{n}", "box_head/layer_{n}"),
-    *TRANSFORMER,
 )
 
 NAMES = Table(
