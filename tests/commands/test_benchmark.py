@@ -53,7 +53,7 @@ def test_the_figures_are_printed_for_people_and_for_programs(detector, capsys):
         (["--image-size", "0", "32"], "height is at least 1, got 0"),
         (["--device", "cpu"], "batch_size must be divisible by the 2 devices; got 1"),
         (["--device", "abacus"], "there is no device 'abacus'"),
-        (["--dtype", "bfloat16"], "dtype bfloat16: a Brightest computes in float32"),
+        (["--dtype", "bfloat16"], "a Brightest computes in float32"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(detector, words, line, capsys):

@@ -53,5 +53,5 @@ def test_every_box_has_a_mask_of_the_size_of_the_image_on_pictures_and_in_the_re
 
 
 def test_training_it_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="MaskDETR cannot be trained: there is no recipe for masks"):
+    with pytest.raises(ValueError, match="MaskDETR cannot be trained yet: there is no recipe for masks"):
         Detection(model=MODEL).objective(data_mesh())

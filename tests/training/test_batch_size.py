@@ -41,6 +41,7 @@ def machine(monkeypatch):
         lowered = lambda state, parts: [step.lower(state, parts)]  # noqa: E731
         run = types.SimpleNamespace(experiment=experiment, train_source=source, evaluation_source=None, shapes=1.0)
         run.plan, run.train_step = experiment.plan(source), types.SimpleNamespace(lowered=lowered)
+        run.max_objects = source.max_objects
         prepared.append(run)
         return run
 
