@@ -84,11 +84,6 @@ def rim(rims: Rims, length: int, kernel: int, stride: int) -> tuple[int, int]:
     return before, before if rims == "symmetric" else missing - before
 
 
-def _relu6(x: Array, valid: Array) -> Array:
-    """Activation that leaves nothing on padding: a bias of the norm would otherwise leak into the image."""
-    return clear(nn.relu6(x), valid)
-
-
 class InvertedResidual(nn.Module):
     """A 1x1 convolution that widens, a depthwise one, a 1x1 that narrows without activation; added to a like input."""
 
