@@ -1,6 +1,7 @@
 """From predictions to boxes for people."""
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from vitjax.errors import FieldError
 from vitjax.ops.boxes import xyxy_from_cxcywh
+from vitjax.ops.suppression import unsuppressed
 from vitjax.structs import Detections
 
 Logits = Float[Array, "batch queries classes"]
@@ -43,13 +46,29 @@ class TopDetections:
     """Detections per image; fewer where there are fewer pairs."""
     threshold: float = 0.3
     """As with `BestClass`; lower, because the focal loss keeps scores low."""
+    nms: float | None = None
+    """IoU with a better box of the same class above which a box is a double: it comes last, with score 0. A model that
+    trained for a short time has not yet learned to find an object once. None: all boxes keep their scores."""
+
+    def __post_init__(self) -> None:
+        """Raises a FieldError for an IoU that cannot be."""
+        if self.nms is not None and not 0 <= self.nms <= 1:
+            raise FieldError(f"TopDetections.nms is an IoU from 0 to 1, got {self.nms}")
 
     def __call__(self, logits: Logits, boxes: Boxes, sizes: Sizes) -> Detections:
         """Sigmoid scores, and boxes in pixels of the original images, whose (height, width) are `sizes`."""
         batch, queries, classes = logits.shape
         scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
         chosen = jnp.take_along_axis(boxes, (pairs // classes)[..., None], axis=1)
-        return Detections(scores, pairs % classes, _pixels(chosen, sizes))
+        found = Detections(scores, pairs % classes, _pixels(chosen, sizes))
+        return found if self.nms is None else jax.vmap(partial(_doubles_last, overlap=self.nms))(found)
+
+
+def _doubles_last(found: Detections, overlap: float) -> Detections:
+    """The detections of one image, best first, after suppression."""
+    scores = jnp.where(unsuppressed(found.boxes, found.labels, overlap), found.scores, 0)
+    order = jnp.argsort(scores, descending=True)
+    return Detections(scores[order], found.labels[order], found.boxes[order])
 
 
 def _pixels(boxes: Array, sizes: Array) -> Array:

@@ -113,7 +113,9 @@ class Detector:
     def prediction(self, row: Any, classes: Classes) -> Prediction:
         """What is found on one image, in the order of the post-processing."""
         if not isinstance(row, MaskDetections):
-            return Prediction(row.boxes, row.scores, row.labels, names_of(classes, row.labels))
+            found = Prediction(row.boxes, row.scores, row.labels, names_of(classes, row.labels))
+            doubles_out = getattr(self.postprocess, "nms", None) is not None
+            return found.take(np.flatnonzero(np.asarray(found.scores) > 0)) if doubles_out else found
         from vitjax.segmentation.masks import Masks
 
         logits: Any = row.masks[:, : int(row.valid.any(1).sum()), : int(row.valid.any(0).sum())]
