@@ -19,6 +19,7 @@ from vitjax.structs import ClassTargets, Images, Terms
 from .comparison import Results
 from .crossformer import classifier_of, crossformer_variables
 from .golden import Case, GoldenError
+from .training import length, moved
 
 OPTIMIZER = "AdamW betas (0.9, 0.999) eps 1e-8; no weight decay for 1-D tensors and biases"
 
@@ -80,18 +81,18 @@ def run_classifier_training(case: Case) -> Results:
         updates, state = transformation.update(gradients, state, params)
         return optax.apply_updates(params, updates), state
 
-    params, state = first, transformation.init(first)
+    params, state = first, jax.jit(transformation.init)(first)
     values: dict[str, Any] = {}
     entropies, lengths = [], []
     for i in range(steps):
         (total, (_, logits)), gradients = step(params, images, targets)
         values[f"step{i}.logits"] = logits
         entropies.append(np.asarray(total))
-        lengths.append(np.asarray(optax.tree.norm(gradients)))
+        lengths.append(length(gradients))
         if i == 0:
             values["grad0_norm_per_tensor"] = norms(case, gradients)
         params, state = following(gradients, state, params)
     values |= {"loss.ce": np.stack(entropies), "grad_norm": np.stack(lengths)}
-    values["update_norm_per_tensor"] = norms(case, jax.tree.map(jnp.subtract, params, first))
+    values["update_norm_per_tensor"] = norms(case, moved(params, first))
     (total, (_, logits)), _ = step(params, images, targets)
     return Results(values | {"final.logits": logits, "final.loss": total})

@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from vitjax.detection.denoising import Noise, Slots, pairs_of, slots_of, with_noise
 from vitjax.detection.dino import DINO, denoising_queries
@@ -26,7 +25,7 @@ from .dino_losses import dino_entries, dino_loss_of, dino_matches
 from .golden import Arrays, Case, GoldenError
 from .losses import targets_of
 from .models import denoising_of, dino_of, predicted, variables_of
-from .training import norms, optimizer_of, per_tensor, updated
+from .training import length, moved, norms, optimizer_of, per_tensor, updated
 
 Sown = Mapping[str, Any]
 ROUNDINGS = 4
@@ -219,7 +218,7 @@ def _gradients(case: Case, model: DINO, variables: Any) -> Results:
     values |= cut(predictions, inside) | {f"dn.{name}": value for name, value in noised.items()}
     values |= dino_entries(loss, terms, total, predictions, targets, assignment) | dino_matches(assignment, targets)
     each = per_tensor(case, model, gradients)
-    values |= {"grad_norm_per_tensor": norms(case, model, gradients), "grad_norm": optax.tree.norm(gradients)}
+    values |= {"grad_norm_per_tensor": norms(case, model, gradients), "grad_norm": length(gradients)}
     values |= {f"grad.{name}": gradient for name, gradient in each.items()}
     published = to_published({"params": gradients}, table=NAMES)
     wanted = [name.removeprefix("grad.") for name in case.outputs if name.startswith("grad.")]
@@ -242,7 +241,7 @@ def _trajectory(case: Case, model: DINO, variables: Any) -> Results:
     transformation = optimizer.transformation(first, total_steps=settings["steps"], steps_per_epoch=1)
     step, apply = gradient_step(model, loss), jax.jit(lambda g, s, p: updated(transformation, g, s, p))
 
-    trainable, state = first, transformation.init(first)
+    trainable, state = first, jax.jit(transformation.init)(first)
     values: dict[str, Any] = {}
     history: list[Arrays] = []
     for i in range(settings["steps"]):
@@ -255,12 +254,12 @@ def _trajectory(case: Case, model: DINO, variables: Any) -> Results:
         values |= {f"step{i}.{name}": value for name, value in found.items()}
         values |= dino_matches(assignment, targets, f"match.step{i}")
         entries = dino_entries(loss, terms, total, predictions, targets, assignment)
-        history.append(entries | {"grad_norm": np.asarray(optax.tree.norm(gradients))})
+        history.append(entries | {"grad_norm": length(gradients)})
         if i == 0:
             values["grad0_norm_per_tensor"] = norms(case, model, gradients)
         trainable, state = apply(gradients, state, trainable)
     values |= {name: np.stack([entry[name] for entry in history]) for name in history[0]}
-    values["update_norm_per_tensor"] = norms(case, model, jax.tree.map(jnp.subtract, trainable, first))
+    values["update_norm_per_tensor"] = norms(case, model, moved(trainable, first))
     last = {"params": AdamW.merge(trainable, frozen), **constants}
     predictions, kept = evaluated(model)(last, images)
     found = predicted(predictions) | chosen_values(predictions, kept["intermediates"])

@@ -99,6 +99,16 @@ def norms(case: Case, model: Detector, tree: Any) -> np.ndarray:
     return np.array([np.linalg.norm(value.astype(np.float64)) for value in per_tensor(case, model, tree).values()])
 
 
+def length(tree: Any) -> np.floating:
+    """The norm of all arrays together; by NumPy, since JAX would compile programs for every shape."""
+    return np.sqrt(sum(np.square(np.asarray(leaf)).sum(dtype=np.float64) for leaf in jax.tree.leaves(tree)))
+
+
+def moved(last: Any, first: Any) -> Any:
+    """How far every array has gone; by NumPy for the same reason."""
+    return jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), last, first)
+
+
 def run_training(case: Case) -> Results:
     """Loss entries and gradient norms of every step, matches, and the model after the last step."""
     settings, model, loss = case.settings, detector_of(case.config), loss_of(case)
@@ -112,19 +122,19 @@ def run_training(case: Case) -> Results:
     step = gradient_step(model, loss, auxiliary=case.config.get("aux_loss", True))
     apply = jax.jit(lambda g, s, p: updated(transformation, g, s, p))
 
-    trainable, state = first, transformation.init(first)
+    trainable, state = first, jax.jit(transformation.init)(first)
     values: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     for i in range(settings["steps"]):
         seen, gradients = step(trainable, frozen, constants, images, targets)
         total, (terms, assignment, predictions) = seen
         values |= matches(assignment, targets, f"match.step{i}") | predicted(predictions, f"step{i}.")
-        history.append(loss_entries(terms, total) | {"grad_norm": optax.tree.norm(gradients)})
+        history.append(loss_entries(terms, total) | {"grad_norm": length(gradients)})
         if i == 0:
             values["grad0_norm_per_tensor"] = norms(case, model, gradients)
         trainable, state = apply(gradients, state, trainable)
     values |= {name: np.stack([np.asarray(entry[name]) for entry in history]) for name in history[0]}
-    values["update_norm_per_tensor"] = norms(case, model, jax.tree.map(jnp.subtract, trainable, first))
+    values["update_norm_per_tensor"] = norms(case, model, moved(trainable, first))
     last = {"params": AdamW.merge(trainable, frozen), **constants}
     return Results(values | predicted(forward(model)(last, images), "final."))
 
