@@ -162,6 +162,15 @@ def test_padding_is_the_part_of_the_bucket_that_no_image_covers():
     assert padding(np.array([[10, 10], [10, 20]]), (10, 20)) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize(("images", "most"), [(1, 1), (16, 1), (33, 2), (80, 5), (2000, 12)])
+def test_a_size_is_compiled_for_two_batches_or_more_where_there_are_few(images, most):
+    plan = EvaluationPlan(photo_sizes(images), 8, Resize(size=48, max_side=80))
+    assert len(plan.buckets) <= most
+    assert sorted(index for step in range(plan.length) for index in plan(step).records if index >= 0) == [
+        *range(images)
+    ]
+
+
 @pytest.mark.parametrize("field", ["batch_size", "multiple", "max_buckets"])
 def test_numbers_that_make_no_plan_are_refused(field):
     numbers = {"batch_size": 4, "multiple": 32, "max_buckets": 12, field: 0}

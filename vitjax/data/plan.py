@@ -214,7 +214,8 @@ class EvaluationPlan:
     def _dealt(self) -> tuple[Geometries, np.ndarray, np.ndarray, np.ndarray]:
         geometries = self.resize.geometries(self.sizes)
         sizes = geometries.output
-        ladder = fit_ladder(sizes, sizes.max(0), multiple=self.multiple, max_buckets=self.max_buckets)
+        most = min(self.max_buckets, max(1, len(self) // 2))  # to compile a size takes longer than a padded batch
+        ladder = fit_ladder(sizes, sizes.max(0), multiple=self.multiple, max_buckets=most)
         return geometries, ladder, *deal(sizes, ladder, self.batch_size)
 
 

@@ -70,6 +70,8 @@ class Experiment(ABC):
     """How the loss is minimised."""
     epochs: float = 300
     """Passes over the training images."""
+    least_steps: int = 0
+    """Steps that a run has at least: of few images, more epochs."""
     batch_size: int = 16
     """Images per step over all devices."""
     micro_batches: int = 1
@@ -208,6 +210,7 @@ def _tasks(part: object) -> tuple[str, ...]:
 
 _NUMBERS = {
     "epochs": POSITIVE,
+    "least_steps": COUNT,
     "batch_size": COUNT_FROM_1,
     "micro_batches": COUNT_FROM_1,
     "average": or_none(DECAY),

@@ -12,8 +12,8 @@ from vitjax.runs.serialize import CONFIG
 # What may change from one start to the next: how long, what is kept, told and scored, how the work is divided, and what
 # is asked of a start alone.
 MAY_CHANGE = frozenset(
-    "epochs workers log_every log_images loggers evaluate_every save_every keep_last keep_best keep_before_drops best "
-    "patience micro_batches evaluation_batch_size workdir pretrained from_scratch".split()
+    "epochs least_steps workers log_every log_images loggers evaluate_every save_every keep_last keep_best best "
+    "keep_before_drops patience micro_batches evaluation_batch_size workdir pretrained from_scratch".split()
 )
 _START = ("init_from", "match_classes")  # only a run without a checkpoint reads them
 _PLACES = ("data.root", "data.data_dir", "init_from")  # paths, which other words may name as well

@@ -117,7 +117,7 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
     objective = experiment.objective(mesh)
     require_score(experiment.best, experiment.task.about.scores)
     plan = experiment.plan(train_source)
-    total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch))
+    total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch), experiment.least_steps)
     optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
     variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
