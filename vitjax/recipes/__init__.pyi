@@ -10,7 +10,8 @@ from .detr import detr_coco as detr_coco
 from .detr import detr_finetune as detr_finetune
 from .dino import dino_coco as dino_coco
 from .dino import dino_finetune as dino_finetune
-from .dino import dino_small_data as dino_small_data
+from .small_data import deformable_detr_small_data as deformable_detr_small_data
+from .small_data import dino_small_data as dino_small_data
 from .zoo_classifiers import zoo_digits as zoo_digits
 from .zoo_classifiers import zoo_resnet as zoo_resnet
 from .zoo_segmenters import zoo_scenes as zoo_scenes

@@ -5,12 +5,11 @@ from typing import Any
 import flax.linen as nn
 
 from vitjax.data.coco import CocoFolder
-from vitjax.data.transforms import Augmentation, Resize
 from vitjax.detection.dino import DINO
 from vitjax.detection.dino_loss import DINOLoss
 from vitjax.detection.postprocess import TopDetections
 from vitjax.recipes.detectors import COCO_CATEGORIES, RESNET_FROZEN, pretrained_for
-from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
+from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.tasks.detection import Detection
 
 
@@ -55,34 +54,6 @@ def dino_finetune(backbone: nn.Module, *, frozen: tuple[str, ...] = RESNET_FROZE
         batch_size=4,
         micro_batches=2,
         workers=4,
-    )
-
-
-def dino_small_data(backbone: nn.Module) -> Detection:
-    """A small DINO for a few hundred images from random weights, on a CPU: sides of 224 pixels, 8 images a step."""
-    return Detection(
-        model=DINO(
-            backbone=backbone,
-            num_queries=60,
-            channels=128,
-            encoder_layers=1,
-            decoder_layers=3,
-            feed_forward=256,
-            levels=3,
-            backbone_levels=2,
-            denoising=30,
-        ),
-        data=CocoFolder(),
-        augmentation=Augmentation(sizes=(224,), max_side=448, crop=0.0),
-        resize=Resize(size=224, max_side=448),
-        loss=DINOLoss(),
-        postprocess=TopDetections(),
-        optimizer=AdamW(learning_rate=6e-4, clip_norm=1.0, schedule=CosineSchedule(warmup_steps=100, final=0.01)),
-        epochs=50,
-        batch_size=8,
-        evaluate_every=10,
-        save_every=10,
-        log_every=10,
     )
 
 
