@@ -20,9 +20,10 @@ _TURNS = (0.5, 0.33, 0.67, 0.17, 0.83)  # of its hue
 def colors_apart(
     masks: MaskRows | Sequence[Bool[np.ndarray, "height width"]], labels: Sequence[str], names: Sequence[str] = ()
 ) -> list[Color]:
-    """A colour for each mask, where the first lie on top: that of its label, or a shade of it where neighbours are near.
+    """A colour for each mask, of which the first lie on top: its label's, or another where a neighbour has one like it.
 
-    The first choose first. What touches what is asked of what is seen of the masks.
+    The first choose first, and shades of their label's colour before others. What touches what is asked of what is seen
+    of the masks.
     """
     beside = neighbours(topmost(masks), len(masks))
     found: list[Color] = []

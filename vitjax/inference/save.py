@@ -68,9 +68,9 @@ def save(
     `<out>/predictions.json` has the results of every image, in the order of the files; with `csv` there is a table of
     the same, predictions.csv. Where the task draws there are `<out>/<name>.png` of images and `<out>/<name>.mp4` of
     videos, and pictures in the task's own folders; of a model that knows stuff the segments of images are in COCO's
-    panoptic form, as `vitjax.inference.panoptic_files` has them. Of a video every `every`-th frame is looked at, has its number and
-    its time in seconds in the results, and what is found stays on the picture until the next. `tell` is called with
-    the lines on an image as soon as it is done.
+    panoptic form, as `vitjax.inference.panoptic_files` has them. Of a video every `every`-th frame is looked at, has
+    its number and its time in seconds in the results, and what is found stays on the picture until the next. `tell` is
+    called with the lines on an image as soon as it is done.
 
     Raises:
         FieldError: the task does not know what is asked for, or `every` is no number of frames.

@@ -13,7 +13,6 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Bool
-from PIL import Image as Pillow
 from pycocotools import mask as coco_masks
 
 from vitjax.data.coco import CocoFolder

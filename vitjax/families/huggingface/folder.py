@@ -32,7 +32,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path) -> ModelFile:
-    """The model in a folder of transformers or timm; of a model that segments, the detector inside.
+    """The model in a folder of transformers or timm; where config.json says that it is a detector, without masks.
 
     Raises:
         DataError: a file cannot be read, or config.json has an option that there is not here.
@@ -43,9 +43,11 @@ def read_folder(path: Path) -> ModelFile:
         found = identify(file)
         crop, notes = crop_in(config, getattr(found.model, "backbone", None))
         return dataclasses.replace(found, resize=crop, notes=(*found.notes, *notes))
-    model, family, form = model_in(config)
+    tensors, more = _read_weights(path), ()
+    model, family, form = model_in(config, masks=any(name.startswith("mask_head.") for name in tensors))
     resize, notes = resize_of(_read_json(path / PROCESSOR)) if (path / PROCESSOR).is_file() else (Resize(), ())
-    tensors, more = detector_tensors(_read_weights(path))
+    if not getattr(model, "makes_masks", False):
+        tensors, more = detector_tensors(tensors)
     tensors = tensors if form.filled is None else form.filled(model, config, tensors)
     table = form.table_for(model, backbone_of(tensors))
     return ModelFile(
