@@ -69,8 +69,8 @@ def export_model(
     `size` is the (height, width) of the frames that images come in, see `frame_of`. Without `batch_size` any number of
     images can be given at once. Of a model with masks the detector inside is exported where `masks` are not wanted. The
     program is compared with the model on this machine's CPU before anything is kept; an earlier export in `out` is
-    replaced at the end, as a whole. With `onnx` there is model.onnx, too, for `batch_size` images or one, which is compared in
-    onnxruntime in the same way.
+    replaced at the end, as a whole. With `onnx` there is model.onnx, too, for `batch_size` images or one, which is
+    compared in onnxruntime in the same way.
 
     Raises:
         FieldError: jax2onnx, onnx or onnxruntime is not installed.
