@@ -76,7 +76,8 @@ def write_folder(path: Path, file: ModelFile) -> None:
     """
     model, form = file.model, form_of(family_of(file.model))
     if form is None or not isinstance(file.resize, Resize):
-        known = " and ".join(family.model.__name__ for family, _ in every_form())
+        forms = sorted(every_form(), key=lambda one: one[1].purpose)
+        known = " and ".join(family.model.__name__ for family, _ in forms)
         raise DataError(f"only {known} can be written for transformers; got {type(model).__name__}.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} is there already; name a folder that is not.")
