@@ -95,7 +95,7 @@ def test_run_writes_the_masks_that_the_model_has_here(exported, tmp_path, capsys
     valid = [-(-int(side) // 4) for side in size]
     masks = Masks(found["masks"][0][:, : valid[0], : valid[1]], tuple(size.tolist()), (41, 47))
     assert len(lines) == len(list((tmp_path / "out").iterdir())) == len(masks) >= QUERIES
-    for number, detection in enumerate(np.argsort(-found["scores"][0], kind="stable")):
+    for number, detection in enumerate(np.argsort(-found["scores"][0], kind="stable").tolist()):
         written = np.asarray(Image.open(tmp_path / "out" / f"a_{number}.png"))
         np.testing.assert_array_equal(written, masks[detection])
 
