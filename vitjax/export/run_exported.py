@@ -87,11 +87,11 @@ def mask(logits: np.ndarray, frame: tuple[int, int], size: np.ndarray, original:
     `size` is the (height, width) of the image in the frame.
     """
     rows, columns = (
-        int((np.floor(np.arange(cells, dtype=np.float32) * np.float32(side / cells)) < length).sum())
-        for cells, side, length in zip(logits.shape, frame, size, strict=True)
+        int((np.floor(np.arange(count, dtype=np.float32) * np.float32(side / count)) < length).sum())
+        for count, side, length in zip(logits.shape, frame, size, strict=True)
     )
-    there = Image.fromarray(np.asarray(logits[:rows, :columns], np.float32))
-    there = np.asarray(there.resize((int(size[1]), int(size[0])), Image.Resampling.BILINEAR)) > 0
+    cells = Image.fromarray(np.asarray(logits[:rows, :columns], np.float32))
+    there = np.asarray(cells.resize((int(size[1]), int(size[0])), Image.Resampling.BILINEAR)) > 0
     scales = [np.float32(old / new) for old, new in zip(size, original, strict=True)]
     places = (np.floor(np.arange(n, dtype=np.float32) * scale) for n, scale in zip(original, scales, strict=True))
     down, across = (np.minimum(place.astype(int), old - 1) for place, old in zip(places, size, strict=True))

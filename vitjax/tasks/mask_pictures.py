@@ -20,11 +20,14 @@ from vitjax.segmentation.panoptic import Panoptic, panoptic
 FOLDER = "panoptic"
 
 _GAP = 8  # pixels between truth and what is found
+_HELD = 2**28  # bytes of masks that are kept while they are drawn
 
 
 def with_masks(image: Image, shown: Prediction, classes: Classes, scale: float, *, scored: bool = True) -> Image:
     """The image, `scale` times as large, with masks and boxes; a mask has the colour of its box, and no neighbour's."""
     masks: Any = shown.masks
+    if len(masks) * image.shape[0] * image.shape[1] <= _HELD:
+        masks = [masks[row] for row in range(len(masks))]  # which are asked for twice
     colors = colors_apart(masks, shown.names, classes.names)
     drawn = draw_masks(image, masks, shown.names, colors=colors)
     scores = shown.scores if scored else None
