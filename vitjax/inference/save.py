@@ -98,7 +98,7 @@ def save(
         first_id = len(images) + 1
         for video, picture in zip(videos, pictures[len(images) :], strict=True):
             first_id += run.video(video, picture, first_id, every)
-    saved.notes += segments.told(saved.images if _knows_segments(predictor) else 0)
+    saved.notes += segments.told(run.with_masks if stuff_of(predictor.classes) else 0)
     saved.require_any()
     saved.seconds = time.monotonic() - began
     return saved
@@ -115,6 +115,7 @@ class _Run:
     batch_size: int
     tell: Callable[[str], None]
     segments: PanopticFiles
+    with_masks: int = 0
 
     def images(self, paths: Sequence[Path], pictures: Sequence[Path | None], workers: int) -> None:
         """Images are drawn on as they come, bucket by bucket; the results are in the order of the files."""
@@ -169,6 +170,7 @@ class _Run:
     def _draw(self, image: np.ndarray, record: int, found: Any, kept: Any, picture: Path) -> None:
         task, classes = self.predictor.task, self.predictor.classes
         Image.fromarray(task.drawn(image, self._shown(kept), classes)).save(picture)
+        self.with_masks += getattr(found, "masks", None) is not None
         for folder, drawn in task.beside(image, found, classes).items():
             if isinstance(drawn, PanopticMap):
                 self.segments.add(record, picture.name, drawn)
@@ -194,10 +196,6 @@ class _Run:
         self.saved.videos += 1
         self.saved.frames += count
         self.saved.notes += video.ending(count)
-
-
-def _knows_segments(predictor: Predicts) -> bool:
-    return getattr(predictor.task.model, "makes_masks", False) and bool(stuff_of(predictor.classes))
 
 
 def _film(video: Video, picture: Path | None) -> AbstractContextManager[Callable[[np.ndarray], None] | None]:
