@@ -117,7 +117,7 @@ class Queries:
     def asked(self, query: int) -> Question:
         """A query, with what it finds."""
         mask = None if self.masks is None else self.masks[query]
-        found = {"label": self.names[query], "score": float(self.scores[query]), "mask": mask}
+        found: dict[str, Any] = {"label": self.names[query], "score": float(self.scores[query]), "mask": mask}
         return Question(f"query {query}", self.boxes[query], None, **found)
 
     def ranked(self, threshold: float) -> list[int]:

@@ -72,12 +72,14 @@ class Subject:
         def called(module: nn.Module, method: str) -> bool:
             return maps_of is not None and method == "__call__" and bool(re.fullmatch(maps_of, module.name or ""))
 
-        def kept(variables: Mapping[str, Any], batch: Batch) -> tuple[Any, Any]:
+        def kept(variables: Mapping[str, Any], batch: Batch) -> tuple[Any, Any, Any]:
             watched: dict[str, Any] = {"mutable": ["intermediates"], "capture_intermediates": called}
-            answer, state = model.apply(variables, images_of(batch), train=False, **watched)
+            answered: Any = model.apply(variables, images_of(batch), train=False, **watched)
+            answer, state = answered
             maps, sown = None, state.get("intermediates", {})
             if isinstance(answer, MaskPredictions):
-                answer, maps = answer.predictions, (answer.masks[0], answer.valid[0])
+                maps = answer.masks[0], answer.valid[0]
+                answer = answer.predictions
                 sown = detector_inside(given, {"intermediates": sown})[1]["intermediates"]
             return keep(answer, sown), answer[0] if classifies else None, maps
 

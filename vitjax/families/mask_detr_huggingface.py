@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 from vitjax.families import detr_huggingface
-from vitjax.families.huggingface.form import Backbone
+from vitjax.families.huggingface.form import Backbone, Settings
 from vitjax.families.mask_detr import HEAD, within
 from vitjax.formats.tables import Table
 from vitjax.segmentation.detr_masks import MaskDETR
@@ -37,10 +38,16 @@ def names(backbone: Backbone) -> Table:
 
 _DETECTOR = detr_huggingface.FORM
 
+
+def _model_of(config: Settings, fields: dict[str, Any], maps: int) -> MaskDETR:
+    detector: Any = _DETECTOR.model_of(config, fields, maps)
+    return MaskDETR(detector)
+
+
 FORM = dataclasses.replace(
     _DETECTOR,
     purpose="ForSegmentation",
     inside=lambda model: model.detr,
-    model_of=lambda config, fields, maps: MaskDETR(_DETECTOR.model_of(config, fields, maps)),
+    model_of=_model_of,
     table_for=lambda _, backbone: names(backbone),
 )

@@ -43,11 +43,10 @@ def read_folder(path: Path) -> ModelFile:
         found = identify(file)
         crop, notes = crop_in(config, getattr(found.model, "backbone", None))
         return dataclasses.replace(found, resize=crop, notes=(*found.notes, *notes))
-    tensors, more = _read_weights(path), ()
+    tensors = _read_weights(path)
     model, family, form = model_in(config, masks=any(name.startswith("mask_head.") for name in tensors))
     resize, notes = resize_of(_read_json(path / PROCESSOR)) if (path / PROCESSOR).is_file() else (Resize(), ())
-    if not getattr(model, "makes_masks", False):
-        tensors, more = detector_tensors(tensors)
+    tensors, more = (tensors, ()) if getattr(model, "makes_masks", False) else detector_tensors(tensors)
     tensors = tensors if form.filled is None else form.filled(model, config, tensors)
     table = form.table_for(model, backbone_of(tensors))
     return ModelFile(
