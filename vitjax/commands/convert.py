@@ -23,7 +23,8 @@ class ConvertArguments:
     published code has the model, which is said; any other for a run folder."""
     to: Literal["run", "official", "huggingface"] | None = None
     """Layout of what is written; by the name of `out` if left out. Official asks for published names or nothing;
-    huggingface is for DETR, Conditional DETR, DAB-DETR and Deformable DETR as transformers has them."""
+    huggingface is for DETR, also with masks, Conditional DETR, DAB-DETR and Deformable DETR as transformers has
+    them."""
     step: int | None = None
     """Checkpoint of a run folder to use; the best one if left out."""
 

@@ -26,6 +26,8 @@ class ExportArguments:
     """The program takes RGB bytes and normalises them; without, it takes normalised pixels and a mask."""
     postprocess: bool = True
     """The program gives detections in pixels, or the best classes; without, logits and relative boxes."""
+    masks: bool = True
+    """Of a model with masks, gives their logits too; without, the detector inside is exported."""
     onnx: bool = False
     """Also writes model.onnx, for batch_size images or one; needs pip install 'vitjax[onnx]'."""
     step: int | None = None

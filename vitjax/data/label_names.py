@@ -41,6 +41,11 @@ def is_thing(label: int) -> bool:
     return label < len(_COCO)
 
 
+def stuff_of(classes: Classes) -> tuple[int, ...]:
+    """The labels of what cannot be counted; COCO's are known also where the classes do not say."""
+    return classes.stuff or (COCO_PANOPTIC.stuff if classes == COCO_PANOPTIC else ())
+
+
 @functools.cache
 def imagenet() -> Classes:
     """The 1,000 classes of ImageNet-1k, in the order that every published model has."""

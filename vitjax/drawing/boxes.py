@@ -147,8 +147,11 @@ def enlarged(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "d
 def label_color(label: str, names: Sequence[str] = ()) -> Color:
     """The colour of a label: by its place in `names`, else by its letters; the same in every run and picture."""
     index = list(names).index(label) if label in names else zlib.crc32(label.encode())
-    if label in names and index < len(PALETTE):
-        return PALETTE[index]
+    return PALETTE[index] if label in names and index < len(PALETTE) else spread_color(index)
+
+
+def spread_color(index: int) -> Color:
+    """A colour for each number, all of them different for some hundred in a row."""
     # The golden ratio spreads any number of hues; vivid, pale and dark tell those apart that come near each other.
     saturation, value = ((0.9, 0.62), (0.85, 1.0), (0.45, 1.0))[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(index * 0.61803398875 % 1.0, saturation, value)

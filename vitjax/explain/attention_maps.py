@@ -97,14 +97,14 @@ def attention_of(subject: Subject, picture: Picture) -> Attention:
             "attention maps are those of a DETR, whose queries attend to the whole image; "
             f"this model is {subject.called}."
         )
-    run = subject.run(picture, _kept)
+    run = subject.run(picture, _kept, masks=True)
     image, seen = run.image, run.kept
     rows, columns = seen["map"].shape
     return Attention(
         image.grid((rows, columns), 2 ** round(math.log2(run.padded[0] / rows))),
         tuple(seen["encoder"]),
         tuple(seen["decoder"]),
-        Queries.of(subject, image, seen["logits"], seen["boxes"]),
+        Queries.of(subject, image, seen["logits"], seen["boxes"], run.masks),
     )
 
 

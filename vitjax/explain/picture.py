@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -159,6 +159,20 @@ def draw_heat(axes: Axes, grid: Grid, weights: Float[np.ndarray, "rows columns"]
         zorder=1.5,
     )
     axes.axis(limits)  # the last cells may reach beyond the image
+
+
+def draw_mask(axes: Axes, mask: Bool[np.ndarray, "height width"], question: Question, image: SeenImage) -> None:
+    """The image, in colour where the mask covers it and dim elsewhere, with the box that is found."""
+    left, top, right, bottom = image.extent
+    draw_image(axes, image)
+    covered = np.dstack([image.pixels, np.where(mask, 255, 0).astype(np.uint8)])
+    axes.imshow(covered, extent=(left, right, bottom, top), interpolation="nearest", aspect="auto", zorder=1.5)
+    if mask.any() and not mask.all():
+        rows, columns = (np.arange(side) + 0.5 for side in mask.shape)
+        axes.contour(columns, rows, mask, [0.5], colors=ASKED, linewidths=1.2)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    draw_frame(axes, question.box, line=1.2, rim=2.2)
+    title_panel(axes, "Mask", f"{percent(float(mask.mean()))} of the image")
 
 
 def draw_frame(

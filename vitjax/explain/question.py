@@ -5,13 +5,13 @@ from typing import Any, Literal, Self
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
 from vitjax.explain.seen_image import Grid, SeenImage
 from vitjax.explain.subject import Subject, softmax
 from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.prediction import name_of
+from vitjax.prediction import MaskRows, name_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Question:
     """The query or pixel (x, y), in words too, and the layer of a part of the model, or the block of a stage.
 
     `box` is what a decoder's query finds in the end, or the cell of a pixel's token: xyxy in pixels of the original
-    image. `label` and `score` are what the query finds, or what a classifier takes the image for.
+    image. `label` and `score` are what the query finds, or what a classifier takes the image for. `mask` is what the
+    query of a model with masks covers of the original image.
     """
 
     query: str
@@ -31,6 +32,7 @@ class Question:
     unit: Literal["layer", "block"] = "layer"
     layer: int = 0
     layers: int = 1
+    mask: Bool[np.ndarray, "height width"] | None = None
 
     @classmethod
     def at(cls, grid: Grid, x: int, y: int, **known: Any) -> Self:
@@ -74,22 +76,32 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Queries:
-    """What each query of a detector finds on an image: its best class, and a box, xyxy in pixels of the original."""
+    """What each query of a detector finds on an image: its best class, a box, xyxy in pixels of the original, and of a
+    model with masks what it covers."""
 
     scores: Float[np.ndarray, " queries"]
     names: tuple[str, ...]
     boxes: Float[np.ndarray, "queries 4"]
+    masks: MaskRows | None = None
 
     @classmethod
-    def of(cls, subject: Subject, image: SeenImage, logits: np.ndarray, boxes: np.ndarray) -> Self:
-        """What logits [queries classes] and boxes [queries 4], cxcywh as shares of the image, say."""
+    def of(
+        cls,
+        subject: Subject,
+        image: SeenImage,
+        logits: Float[np.ndarray, "queries classes"],
+        boxes: Float[np.ndarray, "queries 4"],
+        masks: MaskRows | None = None,
+    ) -> Self:
+        """What logits and boxes, cxcywh as shares of the image, say."""
         if getattr(subject.model, "scores", None) == "softmax":
             chances = softmax(logits)[:, :-1]  # the last class is 'no object'
         else:
             chances = 1 / (1 + np.exp(-logits))
         labels = logits[:, : chances.shape[1]].argmax(-1)
         scores = np.take_along_axis(chances, labels[:, None], 1)[:, 0]
-        return cls(scores, tuple(name_of(subject.classes, label) for label in labels.tolist()), corners(boxes, image))
+        names = tuple(name_of(subject.classes, label) for label in labels.tolist())
+        return cls(scores, names, corners(boxes, image), masks)
 
     def number(self, query: int | None) -> int:
         """The query, by default that with the best score.
@@ -104,7 +116,9 @@ class Queries:
 
     def asked(self, query: int) -> Question:
         """A query, with what it finds."""
-        return Question(f"query {query}", self.boxes[query], None, self.names[query], float(self.scores[query]))
+        mask = None if self.masks is None else self.masks[query]
+        found: dict[str, Any] = {"label": self.names[query], "score": float(self.scores[query]), "mask": mask}
+        return Question(f"query {query}", self.boxes[query], None, **found)
 
     def ranked(self, threshold: float) -> list[int]:
         """The queries whose score reaches the threshold, best first."""

@@ -43,7 +43,9 @@ class _View(NamedTuple):
 
 
 def draw_sampling(sampled: SamplingPoints, path: Path, *, zoom: float = 1, dpi: int = 150) -> Path:
-    """Writes the picture, one panel per level; the path's suffix says in which format. Gives the path.
+    """Writes the picture, one panel per level and one of the mask where there is one; gives the path.
+
+    The path's suffix says in which format.
 
     Points outside the image lie on a margin; those beyond it are triangles on its rim that point to them. `zoom` shows
     that part of it all around the reference.
@@ -52,17 +54,22 @@ def draw_sampling(sampled: SamplingPoints, path: Path, *, zoom: float = 1, dpi: 
         FieldError: the zoom is not 1 to 100, or the path is no .png, .pdf or .svg.
     """
     view, levels = _view(sampled, zoom), len(sampled.grids)
-    columns = levels if levels <= 3 else -(-levels // 2)
+    panels = levels + (sampled.question.mask is not None)
+    columns = panels if panels <= 3 else -(-panels // 2)
     aspect = math.sqrt((view.bottom - view.top) / (view.right - view.left))
     side = _PANEL * (1.4 if levels == 1 else 1)
     keys = _keys(sampled, view)
     keys_across = min(len(keys), int((columns * (side / aspect + picture.GAP) + picture.GAP + 1) / 1.45))
     foot = _FOOT + picture.LINE * (-(-len(keys) // keys_across) - 1)
-    size, rows = (side / aspect, side * aspect), -(-levels // columns)
+    size, rows = (side / aspect, side * aspect), -(-panels // columns)
     sheet = picture.Sheet(path, _heading(sampled), size, rows=rows, columns=columns, title=_TITLE, foot=foot, dpi=dpi)
     norm = Normalize(0, float(sampled.weights.max()))
     for level in range(levels):
         _draw_level(sheet.panel(level), sampled, level, view, norm)
+    if sampled.question.mask is not None:
+        axes = sheet.panel(levels)
+        picture.draw_mask(axes, sampled.question.mask, sampled.question, sampled.image)
+        axes.set(xlim=(view.left, view.right), ylim=(view.bottom, view.top), facecolor=_PAGE)
     sheet.bar(norm, "attention weight of a point (and its size)")
     sheet.foot(keys, _summary(sampled), columns=keys_across, low=(0.5, 0.2))
     return sheet.saved()

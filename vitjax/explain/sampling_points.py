@@ -146,7 +146,7 @@ def sampling_of(subject: Subject, picture: Picture) -> Sampling:
             "sampling points are those of a DeformableDETR or DINO, whose queries look at a few places; "
             f"this model is a {type(subject.model).__name__}, which attends to the whole image."
         )
-    run = subject.run(picture, _kept)
+    run = subject.run(picture, _kept, masks=True)
     image, seen = run.image, run.kept
     maps = tuple((int(height), int(width)) for height, width in seen["shapes"])
     ratios = seen["ratios"][0]
@@ -163,7 +163,7 @@ def sampling_of(subject: Subject, picture: Picture) -> Sampling:
         tuple(layer(sampled, places) for sampled in seen["encoder"]),
         # The last reference is that after the last layer.
         tuple(layer(*pair) for pair in zip(seen["decoder"], references, strict=False)),
-        Queries.of(subject, image, seen["logits"], seen["boxes"]),
+        Queries.of(subject, image, seen["logits"], seen["boxes"], run.masks),
         None if seen["chosen"] is None else tuple(_origin(grids, int(token)) for token in seen["chosen"]),
     )
 

@@ -15,10 +15,10 @@ from vitjax.data.memory import Picture
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
 from vitjax.explain.seen_image import SeenImage, Size, see
-from vitjax.families.known import family_of
+from vitjax.families.known import detector_inside, family_of
 from vitjax.ops.images import images_of
-from vitjax.prediction import name_of
-from vitjax.structs import Batch
+from vitjax.prediction import MaskRows, name_of
+from vitjax.structs import Batch, MaskPredictions
 
 Sown = Mapping[str, Any]  # what modules sow into `intermediates`, module by module
 Explained = Literal["attention", "sampling", "groups"]
@@ -38,6 +38,8 @@ class Subject:
     classes: Classes
     multiple: int = 32
     threshold: float = 0.5
+    whole: tuple[nn.Module, Mapping[str, Any]] | None = None
+    """The model with masks that it is the detector of, and its variables; None where there is none."""
 
     @property
     def called(self) -> str:
@@ -51,43 +53,62 @@ class Subject:
         family, backbone = family_of(self.model), getattr(self.model, "backbone", None)
         return what in (family and family.explanation, getattr(backbone, "explanation", None))
 
-    def run(self, picture: Picture, keep: Callable[[Any, Sown], Any], *, maps_of: str | None = None) -> "Run":
+    def run(
+        self, picture: Picture, keep: Callable[[Any, Sown], Any], *, maps_of: str | None = None, masks: bool = False
+    ) -> "Run":
         """The model on one image; `keep` takes what is needed of its answer and of what is sown.
 
-        What modules whose name fits the pattern `maps_of` give is sown too, as `__call__`.
+        What modules whose name fits the pattern `maps_of` give is sown too, as `__call__`. With `masks` the whole of a
+        model with masks is run, and its masks are in the answer.
 
         Raises:
             DataError: the image is missing or cannot be read.
         """
         image, batch = see(picture, self.classes, self.preprocess, multiple=self.multiple)
-        model = self.model.clone(remat=False) if getattr(self.model, "remat", False) else self.model
+        given, variables = self.whole if masks and self.whole is not None else (self.model, self.variables)
+        model = given.clone(remat=False) if getattr(given, "remat", False) else given
         classifies = getattr(model, "task", None) == "classification"
 
         def called(module: nn.Module, method: str) -> bool:
             return maps_of is not None and method == "__call__" and bool(re.fullmatch(maps_of, module.name or ""))
 
-        def kept(variables: Mapping[str, Any], batch: Batch) -> tuple[Any, Any]:
+        def kept(variables: Mapping[str, Any], batch: Batch) -> tuple[Any, Any, Any]:
             watched: dict[str, Any] = {"mutable": ["intermediates"], "capture_intermediates": called}
-            answer, state = model.apply(variables, images_of(batch), train=False, **watched)
-            return keep(answer, state.get("intermediates", {})), answer[0] if classifies else None
+            answered: Any = model.apply(variables, images_of(batch), train=False, **watched)
+            answer, state = answered
+            maps, sown = None, state.get("intermediates", {})
+            if isinstance(answer, MaskPredictions):
+                maps = answer.masks[0], answer.valid[0]
+                answer = answer.predictions
+                sown = detector_inside(given, {"intermediates": sown})[1]["intermediates"]
+            return keep(answer, sown), answer[0] if classifies else None, maps
 
-        found, logits = jax.device_get(jax.jit(kept)(self.variables, batch))
+        found, logits, maps = jax.device_get(jax.jit(kept)(variables, batch))
         padded = batch.pixels.shape[1], batch.pixels.shape[2]
         if logits is None:
-            return Run(image, padded, found)
+            return Run(image, padded, found, masks=None if maps is None else _masks(image, *maps))
         odds = softmax(logits)
         best = int(odds.argmax())
         return Run(image, padded, found, name_of(self.classes, best), float(odds[best]))
 
 
 class Run(NamedTuple):
-    """One image, its (height, width) with padding, and what was kept; a classifier's answer and its probability."""
+    """One image, its (height, width) with padding, and what was kept; a classifier's answer and its probability, or
+    what the queries of a model with masks cover."""
 
     image: SeenImage
     padded: Size
     kept: Any
     label: str = ""
     score: float | None = None
+    masks: MaskRows | None = None
+
+
+def _masks(image: SeenImage, logits: np.ndarray, valid: np.ndarray) -> MaskRows:
+    from vitjax.segmentation.masks import Masks
+
+    shown: Any = logits[:, : int(valid.any(1).sum()), : int(valid.any(0).sum())]
+    return Masks(shown, image.size, image.original)
 
 
 def numbered(sown: Sown, name: str) -> list[Sown]:

@@ -10,6 +10,7 @@ from vitjax.checkpoints.writing import writing
 from vitjax.data.errors import DataError
 from vitjax.families.family import Notes
 from vitjax.families.huggingface.folder import write_folder
+from vitjax.families.huggingface.form import form_of
 from vitjax.families.known import family_of
 from vitjax.families.model_file import ModelFile
 from vitjax.formats.tables import PublishedError
@@ -30,8 +31,8 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
     """Reads the model `source` and writes it to `out`; gives what was read.
 
     Without `to`, a name in .pth or .safetensors asks for the official layout, or for vitjax's own names where no
-    published code has the model, and any other for a run folder. For Hugging Face's layout only the detector of a model
-    with masks is taken.
+    published code has the model, and any other for a run folder. Of a model with masks that Hugging Face's library does
+    not have the detector is written for it.
 
     Raises:
         CannotWrite or DataError: there is no such model, or `out` cannot be written; what was there stays.
@@ -47,7 +48,7 @@ def convert(source: str, out: Path, *, to: Layout | None = None, step: int | Non
         elif layout == "official":
             file = dataclasses.replace(file, notes=(*file.notes, *_write_file(file, out)))
         elif layout == "huggingface":
-            file = file.without_masks()
+            file = file if form_of(family_of(file.model)) else file.without_masks()
             write_folder(out, file)
         else:
             write_run_folder(file, out)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 
 from vitjax.ops.boxes import xyxy_from_cxcywh
 from vitjax.ops.images import normalize, valid_pixels
-from vitjax.structs import Images
+from vitjax.structs import Images, MaskPredictions
 
 Outputs = dict[str, Any]
 
@@ -75,14 +75,30 @@ class Program:
         if self.postprocess is None:
             return raw
         boxes = (raw["boxes"], inputs[2]) if self._pixel_boxes else ()
-        return dict(vars(self.postprocess(raw["logits"], *boxes)))
+        found = dict(vars(self.postprocess(raw["logits"], *boxes)))
+        return found | ({"masks": self._of_detections(raw["masks"], raw["logits"])} if "masks" in raw else {})
 
     def raw(self, variables: dict[str, Any], images: Images) -> Outputs:
-        """The logits of a classifier; logits and boxes of the last decoder layer of a detector."""
+        """The logits of a classifier; logits and boxes of the last decoder layer of a detector, and its mask logits."""
         answer: Any = self.model.apply(variables, images, train=False)
         if isinstance(answer, jax.Array):
             return {"logits": answer.astype(jnp.float32)}
-        return {name: getattr(answer, name)[-1].astype(jnp.float32) for name in ("logits", "boxes")}
+        masks = {}
+        if isinstance(answer, MaskPredictions):
+            answer, masks = answer.predictions, {"masks": answer.masks.astype(jnp.float32)}
+        return {name: getattr(answer, name)[-1].astype(jnp.float32) for name in ("logits", "boxes")} | masks
+
+    def _of_detections(
+        self, masks: Float[Array, "batch queries h w"], logits: Float[Array, "batch queries classes"]
+    ) -> Float[Array, "batch detections h w"]:
+        """The mask of each detection: of its query, which is the one that the post-processing takes the box of."""
+        postprocess: Any = self.postprocess
+        if postprocess.scores == "softmax":  # one detection of each query, in their order
+            return masks
+        numbers = jnp.arange(masks.shape[1], dtype=jnp.float32)[:, None] * jnp.array([1.0, 1.0, 0.0, 0.0])
+        boxes = jnp.broadcast_to(numbers, (*logits.shape[:2], 4))
+        found = postprocess(logits, boxes, jnp.ones_like(logits[:, 0, :1], jnp.int32).repeat(2, 1))
+        return jnp.take_along_axis(masks, found.boxes[..., 0].astype(jnp.int32)[..., None, None], axis=1)
 
     def arguments(self, example: Example) -> tuple[Any, ...]:
         """The example as the function takes it."""
@@ -104,7 +120,7 @@ def differences(program: Program, exported: Callable[..., Outputs], batch: int) 
     """How far each output is from the model's own, as a share of the largest value, on whole and on padded images.
 
     Of equal scores any may come first, so detections are not compared in order. Sorted scores are compared with the
-    model's sorted scores. Each label and box is compared with those of the query that the model gives them to.
+    model's sorted scores. Each label, box and mask is compared with those of the query that the model gives them to.
     """
     reference = jax.jit(program.raw)
     worst: dict[str, float] = {}
@@ -146,7 +162,12 @@ def _compared(
         own = np.take_along_axis(scores, found["labels"], 1)
         return result | {"labels": _distance(found["scores"], own)}
     scale = example.original_sizes[:, None, [1, 0, 1, 0]]
-    return result | _explained(found, scores, np.asarray(xyxy_from_cxcywh(jnp.asarray(raw["boxes"]))) * scale)
+    boxes = np.asarray(xyxy_from_cxcywh(jnp.asarray(raw["boxes"]))) * scale
+    explained, queries = _explained(found, scores, boxes)
+    if "masks" in raw:
+        own = np.take_along_axis(raw["masks"], queries[..., None, None], 1)
+        explained["masks"] = _distance(found["masks"], own)
+    return result | explained
 
 
 def _scores(kind: str, logits: np.ndarray) -> np.ndarray:
@@ -162,14 +183,16 @@ def _explained(
     found: dict[str, np.ndarray],
     scores: Float[np.ndarray, "batch queries classes"],
     boxes: Float[np.ndarray, "batch queries 4"],
-) -> dict[str, float]:
-    """The distance of each detection to the model's nearest query, in score of the detection's label and in box."""
+) -> tuple[dict[str, float], Int[np.ndarray, "batch detections"]]:
+    """The distance of each detection to the model's nearest query, in score of the detection's label and in box, and
+    these queries."""
     own = np.take_along_axis(scores, found["labels"][:, None, :], 2)  # batch queries detections
     by_score = np.abs(own - found["scores"][:, None, :]) / np.abs(scores).max()
     by_box = np.abs(boxes[:, :, None] - found["boxes"][:, None]).max(-1) / np.abs(boxes).max()
     nearest = np.maximum(by_score, by_box).argmin(1, keepdims=True)
     taken = {"labels": by_score, "boxes": by_box}
-    return {name: float(np.take_along_axis(part, nearest, 1).max()) for name, part in taken.items()}
+    distances = {name: float(np.take_along_axis(part, nearest, 1).max()) for name, part in taken.items()}
+    return distances, nearest[:, 0]
 
 
 def _distance(found: np.ndarray, wanted: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Runs an exported model: `python run.py IMAGE ...` prints what it finds. `vitjax export` puts this file beside it.
 
-It needs jax, flatbuffers, numpy and Pillow, and no vitjax. An IMAGE is a picture or a .npy file of RGB bytes.
+Of a model with masks `python run.py --masks FOLDER IMAGE ...` also writes the mask of each detection as a PNG. It needs
+jax, flatbuffers, numpy and Pillow, and no vitjax. An IMAGE is a picture or a .npy file of RGB bytes.
 """
 
 import hashlib
@@ -80,27 +81,57 @@ def read(path: Path) -> np.ndarray:
         return np.asarray(upright.convert("RGB"))
 
 
-def lines(image: np.ndarray, function: Callable[..., dict[str, Any]], about: dict[str, Any]) -> Iterator[str]:
-    """What the model says of an image: detections that reach the threshold, or the best classes."""
+def mask(logits: np.ndarray, frame: tuple[int, int], size: np.ndarray, original: tuple[int, int]) -> np.ndarray:
+    """The pixels of the original image that a mask covers, whose logits are of a frame.
+
+    `size` is the (height, width) of the image in the frame.
+    """
+    rows, columns = (
+        int((np.floor(np.arange(count, dtype=np.float32) * np.float32(side / count)) < length).sum())
+        for count, side, length in zip(logits.shape, frame, size, strict=True)
+    )
+    cells = Image.fromarray(np.asarray(logits[:rows, :columns], np.float32))
+    there = np.asarray(cells.resize((int(size[1]), int(size[0])), Image.Resampling.BILINEAR)) > 0
+    scales = [np.float32(old / new) for old, new in zip(size, original, strict=True)]
+    places = (np.floor(np.arange(n, dtype=np.float32) * scale) for n, scale in zip(original, scales, strict=True))
+    down, across = (np.minimum(place.astype(int), old - 1) for place, old in zip(places, size, strict=True))
+    return there[down][:, across]
+
+
+def lines(
+    image: np.ndarray, function: Callable[..., dict[str, Any]], about: dict[str, Any], masks: Path | None = None
+) -> Iterator[str]:
+    """What the model says of an image: detections that reach the threshold, or the best classes.
+
+    Masks are written to files whose names begin as the path `masks`, where there is one.
+    """
     pixels, size = fit(image, about)
     arguments = [pixels, size, np.array(image.shape[:2], np.int32)][: len(about["inputs"])]
     rows = about["batch"] if isinstance(about["batch"], int) else 1
     answer = jax.device_get(function(*(np.stack([argument] * rows) for argument in arguments)))
-    for i in np.argsort(-answer["scores"][0], kind="stable"):
+    for number, i in enumerate(np.argsort(-answer["scores"][0], kind="stable")):
         score, label = answer["scores"][0, i], answer["labels"][0, i]
         name = about["classes"][label] if label < len(about["classes"]) else ""
         box = " ".join(f"{x:.1f}" for x in answer["boxes"][0, i]) if "boxes" in answer else ""
         if score >= about["threshold"]:
             yield f"{score:.4f} {name or label} {box}".rstrip()
+            if masks is not None and "masks" in answer:
+                covered = mask(answer["masks"][0, i], (about["height"], about["width"]), size, image.shape[:2])
+                Image.fromarray(covered).save(f"{masks}_{number}.png")
 
 
 def main() -> None:
     """Prints what is found on each image of the command line."""
     function, about = load(Path(__file__).resolve().parent)
-    if not sys.argv[1:] or not (about["preprocessing"] and about["postprocessing"]):
+    paths, folder = sys.argv[1:], None
+    if paths[:1] == ["--masks"] and "masks" in [each["name"] for each in about["outputs"]]:
+        folder, paths = Path(*paths[1:2]), paths[2:]
+        folder.mkdir(parents=True, exist_ok=True)
+    if not paths or not (about["preprocessing"] and about["postprocessing"]):
         raise SystemExit("usage: run.py IMAGE ... (of a model that was exported with pre- and postprocessing)")
-    for path in sys.argv[1:]:
-        print("\n  ".join([path, *lines(read(Path(path)), function, about)]))
+    for path in paths:
+        beside = None if folder is None else folder / Path(path).stem
+        print("\n  ".join([path, *lines(read(Path(path)), function, about, beside)]))
 
 
 if __name__ == "__main__":

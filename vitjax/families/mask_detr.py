@@ -14,24 +14,23 @@ from vitjax.segmentation.detr_masks import MaskDETR
 _HEAD = ("bbox_attention.", "mask_head.")
 
 
-def _within(part: str, rule: Rule) -> Rule:
+def within(part: str, rule: Rule) -> Rule:
     """The rule of a model for where it is a part of another, under a name of its own."""
     paths = tuple(path.replace("/", f"/{part}/", 1) for path in rule.paths)
     return Rule(f"{part}.{rule.published}", paths, rule.axes)
 
 
-NAMES = Table(
-    "mask_detr",
-    (
-        *(_within("detr", rule) for rule in detr.NAMES.rules),
-        *layer("bbox_attention.q_linear", "mask_attention/query"),
-        *layer("bbox_attention.k_linear", "mask_attention/key"),
-        *layer("mask_head.lay{n}", "mask_head/conv_{n}", CONVOLUTION),
-        *norm("mask_head.gn{n}", "mask_head/norm_{n}"),
-        *layer("mask_head.adapter{n}", "mask_head/adapter_{n}", CONVOLUTION),
-        *layer("mask_head.out_lay", "mask_head/out", CONVOLUTION),
-    ),
+HEAD = (
+    *layer("bbox_attention.q_linear", "mask_attention/query"),
+    *layer("bbox_attention.k_linear", "mask_attention/key"),
+    *layer("mask_head.lay{n}", "mask_head/conv_{n}", CONVOLUTION),
+    *norm("mask_head.gn{n}", "mask_head/norm_{n}"),
+    *layer("mask_head.adapter{n}", "mask_head/adapter_{n}", CONVOLUTION),
+    *layer("mask_head.out_lay", "mask_head/out", CONVOLUTION),
 )
+"""The names of what stands upon the detector."""
+
+NAMES = Table("mask_detr", (*(within("detr", rule) for rule in detr.NAMES.rules), *HEAD))
 
 
 def without_mask_head(tensors: Tensors) -> tuple[Arrays, Notes]:
@@ -58,6 +57,7 @@ FAMILY = Family(
     postprocess=BestClass,
     classes=coco_classes,
     official=Official(tables=(NAMES,), identify=_identify, detector=without_mask_head),
+    huggingface="mask_detr_huggingface",
     detector=lambda model, variables: (model.detr, _of_detector(variables)),
     explanation="attention",
 )

@@ -143,11 +143,13 @@ class Predictor:
 
     @property
     def subject(self) -> "Subject":
-        """What explanations are made of: the model, of one with masks the detector, and how it is given images."""
+        """What explanations are made of: the model, of one with masks its detector too, and how it is given images."""
         from vitjax.explain.subject import Subject
+        from vitjax.families.known import detector_inside
 
-        task, variables = self.task.scored(self._variables)
-        return Subject(task.model, variables, task.preprocess, self.classes, self._multiple, self.threshold)
+        model, variables = detector_inside(self.model, self._variables)
+        whole = None if model is self.model else (self.model, self._variables)
+        return Subject(model, variables, self.task.preprocess, self.classes, self._multiple, self.threshold, whole)
 
     def sampling(self, picture: Picture) -> "Sampling":
         """Where a Deformable DETR samples one image: `.of_query()` and `.of_pixel(x, y)` tell the points.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +12,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitjax.data.errors import DataError
+from vitjax.data.label_names import stuff_of
+from vitjax.data.mask_source import PanopticMap
 from vitjax.data.memory import Pictures
 from vitjax.data.plan import require_positive
 from vitjax.data.source import Classes, Source
 from vitjax.drawing.boxes import legible_scale
 from vitjax.inference.inputs import is_video, picture_paths
 from vitjax.inference.kept import KeptPictures
+from vitjax.inference.panoptic_files import PanopticFiles
 from vitjax.inference.results import Origin, Results, result_files
 from vitjax.inference.saved import Saved
 from vitjax.inference.task import NOTHING_ASKED, Asked, Task
@@ -64,9 +67,10 @@ def save(
 
     `<out>/predictions.json` has the results of every image, in the order of the files; with `csv` there is a table of
     the same, predictions.csv. Where the task draws there are `<out>/<name>.png` of images and `<out>/<name>.mp4` of
-    videos, and pictures in the task's own folders. Of a video every `every`-th frame is looked at, has its number and
-    its time in seconds in the results, and what is found stays on the picture until the next. `tell` is called with
-    the lines on an image as soon as it is done.
+    videos, and pictures in the task's own folders; of a model that knows stuff the segments of images are in COCO's
+    panoptic form, as `vitjax.inference.panoptic_files` has them. Of a video every `every`-th frame is looked at, has
+    its number and its time in seconds in the results, and what is found stays on the picture until the next. `tell` is
+    called with the lines on an image as soon as it is done.
 
     Raises:
         FieldError: the task does not know what is asked for, or `every` is no number of frames.
@@ -87,12 +91,14 @@ def save(
     for folder in about.folders:
         picture_paths(images, out / folder)  # refused before anything is written
     columns = [column for column in about.columns if column != "frame" or videos]
-    with result_files(out, columns if csv else ()) as write:
-        run = _Run(predictor, asked, saved, write, batch_size, tell)
+    segments = PanopticFiles(out, images, predictor.classes)
+    with result_files(out, columns if csv else ()) as write, closing(segments):
+        run = _Run(predictor, asked, saved, write, batch_size, tell, segments)
         run.images(images, pictures, workers)
         first_id = len(images) + 1
         for video, picture in zip(videos, pictures[len(images) :], strict=True):
             first_id += run.video(video, picture, first_id, every)
+    saved.notes += segments.told(run.with_masks if stuff_of(predictor.classes) else 0)
     saved.require_any()
     saved.seconds = time.monotonic() - began
     return saved
@@ -108,6 +114,8 @@ class _Run:
     write: Callable[[Results], None]
     batch_size: int
     tell: Callable[[str], None]
+    segments: PanopticFiles
+    with_masks: int = 0
 
     def images(self, paths: Sequence[Path], pictures: Sequence[Path | None], workers: int) -> None:
         """Images are drawn on as they come, bucket by bucket; the results are in the order of the files."""
@@ -134,7 +142,7 @@ class _Run:
                     self.tell(line)
                 self.saved.images += 1
                 if picture is not None:
-                    self._draw(source.take(record), found, kept, picture)
+                    self._draw(source.take(record), record, found, kept, picture)
             while following in ready:
                 if (results := ready.pop(following)) is not None:
                     self.write(results)
@@ -159,10 +167,14 @@ class _Run:
                     write_frame(task.drawn(frame.image, shown, classes))
         return asked_for
 
-    def _draw(self, image: np.ndarray, found: Any, kept: Any, picture: Path) -> None:
+    def _draw(self, image: np.ndarray, record: int, found: Any, kept: Any, picture: Path) -> None:
         task, classes = self.predictor.task, self.predictor.classes
         Image.fromarray(task.drawn(image, self._shown(kept), classes)).save(picture)
+        self.with_masks += getattr(found, "masks", None) is not None
         for folder, drawn in task.beside(image, found, classes).items():
+            if isinstance(drawn, PanopticMap):
+                self.segments.add(record, picture.name, drawn)
+                continue
             beside = picture.parent / folder / picture.name
             beside.parent.mkdir(exist_ok=True)
             drawn.save(beside)

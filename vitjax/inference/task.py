@@ -1,7 +1,7 @@
 """What predicting asks of a task; `vitjax/tasks` has one object of this kind for each."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,7 @@ from vitjax.structs import Batch
 
 if TYPE_CHECKING:
     from vitjax.data.crops import CenterCrop
+    from vitjax.data.mask_source import PanopticMap
     from vitjax.evaluation.checks import Checks
     from vitjax.inference.results import Origin, Results
 
@@ -175,8 +176,8 @@ class Task(Protocol):
         """The image with what is shown on it."""
         ...
 
-    def beside(self, image: Image, found: Any, classes: Classes) -> dict[str, Picture]:
-        """Further pictures of an image by folder; `found` is the whole prediction."""
+    def beside(self, image: Image, found: Any, classes: Classes) -> "Mapping[str, Picture | PanopticMap]":
+        """Further pictures of an image by folder, or its segments; `found` is the whole prediction."""
         ...
 
     def page_picture(self, answer: Answer, sample: Sample, classes: Classes, name: str) -> tuple[Image, str]:

@@ -13,7 +13,6 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Bool
-from PIL import Image as Pillow
 from pycocotools import mask as coco_masks
 
 from vitjax.data.coco import CocoFolder
@@ -171,25 +170,32 @@ class Detector:
         from vitjax.drawing.boxes import draw_boxes
 
         if shown.masks is not None:
-            from vitjax.drawing.masks import draw_masks
+            from vitjax.tasks.mask_pictures import with_masks
 
-            image = draw_masks(image, shown.masks, shown.names, names=classes.names)
+            return with_masks(image, shown, classes, scale)
         return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=classes.names, scale=scale)
 
-    def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Pillow.Image]:
-        """A picture of things and stuff, of a model that makes masks and knows stuff, where no tiles were joined."""
+    def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Any]:
+        """Things and stuff, drawn and as a map, of a model whose masks know stuff, where no tiles were joined."""
         if not hasattr(found.masks, "logits"):
             return {}
-        from vitjax.tasks.panoptic_picture import panoptic_pictures
+        from vitjax.tasks.mask_pictures import panoptic_pictures
 
         return panoptic_pictures(image, found, classes)
 
     def page_picture(self, answer: Answer, sample: Sample, classes: Classes, name: str) -> tuple[Image, str]:
-        """The image with the boxes found, as large as on the page so that tags stay legible, under its name."""
+        """The image with the boxes found, as large as on the page so that tags stay legible, under its name.
+
+        With masks it stands beside the truth, where the sample has that.
+        """
         found: Any = answer.prediction
         shown = self.shown(self.kept(found, NOTHING_ASKED), NOTHING_ASKED)
         scale = (self.about.page.tile or 400) / max(sample.image.shape[:2])
-        return self._drawn(sample.image, shown, classes, scale), name
+        if shown.masks is None or sample.masks is None:
+            return self._drawn(sample.image, shown, classes, scale), name
+        from vitjax.tasks.mask_pictures import beside_truth
+
+        return beside_truth(sample, shown, classes, scale / 2), f"{name}: truth, found"
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
         """COCO's scores."""

@@ -3,7 +3,8 @@
     pip install torch transformers scipy && PYTHONPATH=tests python -m families.huggingface.make_numbers
 
 Of every case they hold config.json, the names and shapes of the tensors in the file, logits and boxes of every decoder
-layer, and for the cases in `WITH_GRADIENTS` losses and gradients.
+layer, and for the cases in `WITH_GRADIENTS` losses and gradients; detr_masks.npz is of a DETR with masks, and has the
+logits, boxes and mask logits of its last layer.
 """
 
 import json
@@ -15,16 +16,16 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from .rule import CASES, images, objects, summary, weight
+from .rule import CASES, MASKS, images, objects, summary, weight
 
 FOLDER = Path(__file__).parent / "numbers"
 WITH_GRADIENTS = ("dab_detr",)  # the one of them that stops gradients; they take long to compile
 
 
-def drawn(kind: str, settings: dict, folder: Path):
+def drawn(kind: str, settings: dict, folder: Path, purpose: str = "ForObjectDetection"):
     """The library's model with weights that are drawn by their names in the file; the folder then holds it."""
     config = getattr(transformers, f"{kind}Config")(**settings)
-    model_class = getattr(transformers, f"{kind}ForObjectDetection")
+    model_class = getattr(transformers, f"{kind}{purpose}")
     model_class(config).save_pretrained(folder)
     path = folder / "model.safetensors"
     tensors = {name: torch.from_numpy(weight(name, tuple(x.shape))) for name, x in load_file(path).items()}
@@ -77,17 +78,34 @@ def numbers_of(model) -> dict[str, np.ndarray]:
     return out | {"gradients": np.concatenate([*shown])}
 
 
+def masks_of(model) -> dict[str, np.ndarray]:
+    """Logits, boxes and mask logits of two images."""
+    pixels, valid = images()
+    with torch.no_grad():
+        found = model(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(valid).long())
+    return {"logits": found.logits.numpy(), "boxes": found.pred_boxes.numpy(), "masks": found.pred_masks.numpy()}
+
+
+def write(name: str, shapes: dict, folder: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the file of a case."""
+    config = json.loads(Path(folder, "config.json").read_text())
+    text = json.dumps({"config": config, "shapes": shapes, "version": transformers.__version__})
+    np.savez_compressed(FOLDER / f"{name}.npz", about=np.frombuffer(text.encode(), np.uint8), **arrays)
+    print(name, (FOLDER / f"{name}.npz").stat().st_size, "bytes")
+
+
 def main() -> None:
     """Writes a file for each case."""
     FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model, shapes = drawn("Detr", MASKS, Path(folder), "ForSegmentation")
+        write("detr_masks", shapes, folder, masks_of(model))
     for name, (kind, settings) in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
             model, shapes = drawn(kind, settings, Path(folder))
-            config = Path(folder, "config.json").read_text()
-        text = json.dumps({"config": json.loads(config), "shapes": shapes, "version": transformers.__version__})
-        kept = {key: x for key, x in numbers_of(model).items() if key in ("logits", "boxes") or name in WITH_GRADIENTS}
-        np.savez_compressed(FOLDER / f"{name}.npz", about=np.frombuffer(text.encode(), np.uint8), **kept)
-        print(name, (FOLDER / f"{name}.npz").stat().st_size, "bytes")
+            found = numbers_of(model)
+            kept = {key: x for key, x in found.items() if key in ("logits", "boxes") or name in WITH_GRADIENTS}
+            write(name, shapes, folder, kept)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dab_detr": ("DabDetr", DAB),
     "dab_detr_otherwise": ("DabDetr", DAB | OTHERWISE),
 }
+MAPS = {**RESNET, "hidden_sizes": [32, 64, 128, 256], "depths": [1, 1, 1, 1]}
+MAPS |= {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+MASKS: dict[str, Any] = {**SIZES, "encoder_layers": 1, "decoder_layers": 1, "backbone_config": MAPS, "d_model": 128}
+MASKS |= {"num_queries": 3, "encoder_attention_heads": 8, "decoder_attention_heads": 8}
+"""The settings of a DETR with masks: its channels are a multiple of 128, and with the heads of 8."""
 
 
 class Objects(NamedTuple):

@@ -1,5 +1,6 @@
 """What config.json in a Hugging Face folder means here, and the reverse."""
 
+from collections.abc import Collection
 from typing import Any
 
 import flax.linen as nn
@@ -19,16 +20,20 @@ _SHARED: dict[str, tuple[str, Any]] = {
 }
 
 
-def model_in(config: Settings) -> tuple[nn.Module, Family, Form]:
+def model_in(config: Settings, *, masks: bool = False) -> tuple[nn.Module, Family, Form]:
     """The model that config.json describes, its family, and the family's form.
+
+    It makes masks where config.json says so, or where it says nothing and there are `masks` among the tensors.
 
     Raises:
         DataError: it has an option that there is not here.
     """
-    kind, known = config.get("model_type"), {form.model_type: (family, form) for family, form in every_form()}
+    kind, forms = config.get("model_type"), every_form()
+    known = list(dict.fromkeys(form.model_type for _, form in forms))
     if kind not in known:
         raise DataError(f"config.json has model_type={kind!r}; what can be read is {' and '.join(known)}.")
-    family, form = known[kind]
+    mine = {form.purpose: (family, form) for family, form in forms if form.model_type == kind}
+    family, form = mine[_purpose(config, mine, masks)]
     require(config, num_channels=3)
     if "activation_function" not in form.fields:
         require(config, activation_function="relu")
@@ -46,6 +51,14 @@ def model_in(config: Settings) -> tuple[nn.Module, Family, Form]:
     return form.model_of(config, fields, maps), family, form
 
 
+def _purpose(config: Settings, known: Collection[str], masks: bool) -> str:
+    """What the model is for, as the name of its class in the library ends."""
+    classes = [str(name) for name in config.get("architectures") or ()]
+    told = next((purpose for purpose in known if any(name.endswith(purpose) for name in classes)), None)
+    guess = "ForSegmentation" if masks and not classes and "ForSegmentation" in known else "ForObjectDetection"
+    return told or guess
+
+
 def _both(form: Form) -> dict[str, tuple[str, int]]:
     """Options that encoder and decoder have each, which here are one field."""
     return {"attention_heads": ("heads", 8), "ffn_dim": ("feed_forward", form.feed_forward)}
@@ -57,12 +70,13 @@ def config_of(model: Any, form: Form, classes: Classes) -> tuple[dict[str, Any],
     Raises:
         DataError: the library has no such model.
     """
+    model = form.inside(model)
     maps, dilated_maps = form.maps(model)
     backbone, whose = backbone_settings(model.backbone, maps, dilated_maps=dilated_maps)
     both = [(f"{part}_{option}", value) for part in ("encoder", "decoder") for option, value in _both(form).items()]
     config = {
         "model_type": form.model_type,
-        "architectures": [f"{form.kind}ForObjectDetection"],
+        "architectures": [f"{form.kind}{form.purpose}"],
         **backbone,
         **_labels(classes),
         **{option: getattr(model, field) for option, (field, _) in (*_SHARED.items(), *both, *form.fields.items())},
@@ -87,7 +101,7 @@ def classes_in(config: Settings) -> Classes:
         )
     known = (names.get(label, "") for label in range(count))
     cleared = tuple("" if name in ("N/A", f"LABEL_{label}") else name for label, name in enumerate(known))
-    return Classes(cleared, tuple(config.get("category_ids") or range(count)))
+    return Classes(cleared, tuple(config.get("category_ids") or range(count)), tuple(config.get("stuff") or ()))
 
 
 def _labels(classes: Classes) -> dict[str, Any]:
@@ -97,4 +111,6 @@ def _labels(classes: Classes) -> dict[str, Any]:
     labels["label2id"] = {name: label for label, name in enumerate(names)}
     if classes.category_ids != tuple(range(len(names))):
         labels["category_ids"] = list(classes.category_ids)
+    if classes.stuff:
+        labels["stuff"] = list(classes.stuff)
     return labels

@@ -32,7 +32,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path) -> ModelFile:
-    """The model in a folder of transformers or timm; of a model that segments, the detector inside.
+    """The model in a folder of transformers or timm; where config.json says that it is a detector, without masks.
 
     Raises:
         DataError: a file cannot be read, or config.json has an option that there is not here.
@@ -43,9 +43,10 @@ def read_folder(path: Path) -> ModelFile:
         found = identify(file)
         crop, notes = crop_in(config, getattr(found.model, "backbone", None))
         return dataclasses.replace(found, resize=crop, notes=(*found.notes, *notes))
-    model, family, form = model_in(config)
+    tensors = _read_weights(path)
+    model, family, form = model_in(config, masks=any(name.startswith("mask_head.") for name in tensors))
     resize, notes = resize_of(_read_json(path / PROCESSOR)) if (path / PROCESSOR).is_file() else (Resize(), ())
-    tensors, more = detector_tensors(_read_weights(path))
+    tensors, more = (tensors, ()) if getattr(model, "makes_masks", False) else detector_tensors(tensors)
     tensors = tensors if form.filled is None else form.filled(model, config, tensors)
     table = form.table_for(model, backbone_of(tensors))
     return ModelFile(
@@ -74,7 +75,8 @@ def write_folder(path: Path, file: ModelFile) -> None:
     """
     model, form = file.model, form_of(family_of(file.model))
     if form is None or not isinstance(file.resize, Resize):
-        known = " and ".join(family.model.__name__ for family, _ in every_form())
+        forms = sorted(every_form(), key=lambda one: one[1].purpose)
+        known = " and ".join(family.model.__name__ for family, _ in forms)
         raise DataError(f"only {known} can be written for transformers; got {type(model).__name__}.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} is there already; name a folder that is not.")

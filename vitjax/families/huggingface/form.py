@@ -25,6 +25,10 @@ class Form:
     """What config.json calls it."""
     kind: str
     """How the names of its classes in the library begin."""
+    purpose: str = "ForObjectDetection"
+    """How the name of the class of such models ends."""
+    inside: Callable[[Any], Any] = lambda model: model
+    """The detector of a model, which has the fields that config.json tells of."""
     feed_forward: int
     """Hidden width of the feed-forward networks where config.json gives none."""
     fields: Mapping[str, tuple[str, Any]]
