@@ -212,7 +212,7 @@ def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bo
     root = listing.root
     try:
         folder = folder_of(listing, listed, tally)
-        kept, _, _ = look(folder, present(root, folder, listed, tally), False, tally)
+        kept, _, _ = look(folder, present(listing, folder, listed, tally), False, tally, listing.limits.pixels)
     except DataError as error:
         wish = "The boxes are looked at all the same, with the sizes in the json."
         return _as_listed(listed, Finding("images", "error", str(error), (), wish))
