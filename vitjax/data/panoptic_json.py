@@ -1,5 +1,6 @@
 """What stands in a json of COCO's panoptic form, turned into what a COCO instances file would say of the segments."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def _has_segments(
         tally.add("left out images without segments", f"{entry.get('file_name')}, id {key}")
         return False
     path = pngs / Path(named[key]["file_name"]).name
-    if not path.is_file():
+    if not os.path.isfile(path):  # nor where it is too long to be a path
         tally.add("left out images whose PNG is missing", str(path))
         return False
     if not finder.stays(str(pngs), path.name):
