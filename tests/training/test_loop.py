@@ -19,9 +19,10 @@ from vitjax.placement import data_mesh
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Mean
 from vitjax.tasks.classification import Classification
-from vitjax.training import loop, verdict
+from vitjax.training import loop, scoring, verdict
 from vitjax.training.prepare import Prepared
 from vitjax.training.report import MetricsLog
+from vitjax.training.scoring import Found
 
 SOURCE = Coloured(records=6, broken=())  # three steps an epoch
 EXPERIMENT = Classification(
@@ -90,7 +91,7 @@ class Sweeping:
 @pytest.fixture
 def turned(monkeypatch, tmp_path):
     """A run of six steps, whose state is its step, from a step on, and until a signal comes in a step."""
-    monkeypatch.setattr(loop, "variables_of", lambda state, optimizer: {})
+    monkeypatch.setattr(scoring, "variables_of", lambda state, optimizer: {})
     monkeypatch.setattr(loop, "place_batch", lambda batch, mesh: batch)
 
     def turn(start=0, until=None, store=None, log=None, compiling=lambda signals: None, **fields):
@@ -184,7 +185,7 @@ def scored(turned, monkeypatch, tmp_path):
     """A run that scores every step, after which it logs into a real file; ended by a signal in a step."""
 
     def score(scores, *, start=0, until=None, **fields):
-        found = lambda run, state, signals: loop._Found({"top1": scores[state - 1]}, {}, None)  # noqa: E731
+        found = lambda run, state, signals: Found({"top1": scores[state - 1]}, {}, None)  # noqa: E731
         monkeypatch.setattr(loop, "_evaluate", found)
         keeps = lambda run, store, workdir, step, scores, evaluation: store.annotate(step, scores)  # noqa: E731
         monkeypatch.setattr(verdict, "keep_validation", keeps)

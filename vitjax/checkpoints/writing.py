@@ -21,6 +21,10 @@ NOT_WRITTEN = 74
 class CannotWrite(VitjaxError):
     """A folder or file cannot be written; the message says why."""
 
+
+class NoMoreRoom(CannotWrite):
+    """What was written first could not be written to its end, as on a disk that got full."""
+
     exit_code = NOT_WRITTEN
 
 
@@ -47,7 +51,7 @@ def writing(path: Path | None, option: str, *, file: bool = False) -> Iterator[N
         if not within and (name is not None or not _is_about_the_disk(error, folder)):
             raise
         reason = error.strerror or os.strerror(errno.ENOSPC)
-        raise CannotWrite(f"{name or path} cannot be written: {reason}. Give another {option}.") from error
+        raise NoMoreRoom(f"{name or path} cannot be written: {reason}. Give another {option}.") from error
 
 
 def _fault(path: Path, file: bool) -> str:

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -74,18 +75,21 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _code_of(name: str, words: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):  # names in data may be no text that can be written out
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         command = importlib.import_module(f"vitjax.commands.{name}")
         return command.run(_without_config(words)) or 0
     except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
         return 1
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
-        return 130  # what shells have for it
+        return 128 + getattr(stop, "number", signal.SIGINT)  # what shells have for it
     except OSError as error:
         if error.filename is None or error.errno not in _CLOSED:
             raise

@@ -1,0 +1,173 @@
+"""What a run keeps of what went wrong on its way: images that cannot be read, and steps that are not finite."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitjax.checkpoints.paths import flatten
+from vitjax.checkpoints.store import Store
+from vitjax.checkpoints.writing import AppendedFile
+from vitjax.data.errors import DataError, in_one_line
+from vitjax.data.source import Source
+from vitjax.errors import VitjaxError
+from vitjax.placement import place_batch
+from vitjax.structs import Batch
+from vitjax.training.prepare import Prepared
+from vitjax.training.report import plain
+from vitjax.training.state import TrainState
+from vitjax.training.watch import NOT_FINITE, UNREADABLE, Faulty
+
+_MOST_NAMES = 5  # parameters that are named
+
+
+class TooManyUnreadable(DataError):
+    """More of the training images cannot be read than the experiment allows."""
+
+
+def note_unreadable(
+    workdir: Path, source: Source, records: Sequence[int], step: int, *, missing: int, share: float
+) -> None:
+    """Says of each record once what it is and why it cannot be read, also in the run folder.
+
+    Raises:
+        TooManyUnreadable: that makes `missing` of the source's records, and more than their share.
+    """
+    for record in records:
+        name = in_one_line(source.name(record))
+        why = in_one_line(_why(source, record))
+        print(f"warning: {name} cannot be read, and another image takes its place: {why}", file=sys.stderr, flush=True)
+        _append(workdir / UNREADABLE, {"image": name, "step": step, "why": why})
+    most = math.ceil(share * len(source))
+    if missing > most:
+        raise TooManyUnreadable(
+            f"{missing} of {len(source):,} training images cannot be read, and max_unreadable {share:g} allows {most}; "
+            f"{workdir / UNREADABLE} names them. Replace the files, or raise --max-unreadable."
+        )
+
+
+def unreadable_records(workdir: Path, source: Source) -> set[int]:
+    """The records that earlier starts of a run could not read."""
+    names = {entry.get("image") for entry in _entries(workdir / UNREADABLE)}
+    return {record for record in range(len(source)) if in_one_line(source.name(record)) in names} if names else set()
+
+
+def summary(workdir: Path) -> dict[str, int]:
+    """How many training images could not be read and how many steps were left out, where there were any."""
+    images = {entry.get("image") for entry in _entries(workdir / UNREADABLE)}
+    steps = {entry.get("step") for entry in _entries(workdir / NOT_FINITE)}
+    counts = {"unreadable_images": len(images), "skipped_steps": len(steps)}
+    return {name: count for name, count in counts.items() if count}
+
+
+def explained(run: Prepared, store: Store, workdir: Path, faulty: Faulty, state: TrainState) -> str:
+    """Writes what is known of a step that is not finite; gives a sentence that says where, and from where to go on.
+
+    The step is made again, without an update: with the weights before it where such steps are left out, else, for they
+    are lost, with those of the last checkpoint.
+    """
+    kept = store.latest_step()
+    if not _is_finite(state.trainable):
+        state, weights = (store.restore_latest(run.shapes)[1], f"of step {kept}") if kept else (run.state, "first")
+    else:
+        weights = "before the step"
+    found = _look(run, state, faulty)
+    terms = {name: value for name, value in faulty.metrics.items()}
+    entry = {"step": faulty.step, "image_ids": faulty.image_ids, "terms": terms, "weights": weights, **found}
+    _append(workdir / NOT_FINITE, {**entry, "last_checkpoint": kept})
+    if run.experiment.skip_non_finite:
+        print(f"warning: step {faulty.step} is not finite and changes nothing", file=sys.stderr, flush=True)
+    goes_on = f"the same command goes on from step {kept:,}" if kept else "the same command begins again"
+    return f"{workdir / NOT_FINITE} has its terms and the first module that is not finite; {goes_on}."
+
+
+def _look(run: Prepared, state: TrainState, faulty: Faulty) -> dict[str, Any]:
+    """The first module whose answer is not finite, and the first parameters whose gradient is not."""
+    objective, optimizer = run.experiment.objective(run.mesh), run.experiment.optimizer
+    key = jax.random.fold_in(state.key, faulty.step - 1)
+
+    for place, part in enumerate(faulty.parts):
+        mine = key if len(faulty.parts) == 1 else jax.random.fold_in(key, place)
+
+        def loss(trainable: Any, batch: Batch, key: jax.Array = mine) -> Any:
+            variables = {"params": optimizer.merge(trainable, state.frozen), **state.constants}
+            return objective.total(objective.evaluate(variables, batch, key).terms)
+
+        module, gradients = watched(loss, state.trainable, place_batch(part, run.mesh))
+        bad = [path for path, leaf in flatten(gradients).items() if not bool(jnp.isfinite(leaf).all())]
+        if module is not None or bad:
+            return {"module": module, "part": place, "gradients": bad[:_MOST_NAMES]}
+    return {"module": None, "part": None, "gradients": []}
+
+
+def watched(loss: Callable[..., Any], trainable: Any, *given: Any) -> tuple[str | None, Any]:
+    """The path of the first module, as they end, whose answer has NaN or infinity; and the gradients of the loss.
+
+    Minus infinity is what masks put on what does not exist, and is none.
+    """
+    names, wrong = list[str](), set[int]()
+
+    def note(index: int, bad: Any) -> None:
+        if bool(jnp.asarray(bad).any()):
+            wrong.add(int(index))
+
+    def look(call: Callable[..., Any], given: Any, options: Any, context: Any) -> Any:
+        answer = call(*given, **options)
+        leaves = [leaf for leaf in jax.tree.leaves(answer) if _is_float(leaf)]
+        if context.method_name == "__call__" and leaves:
+            bad = jnp.stack([(jnp.isnan(leaf) | (leaf == jnp.inf)).any() for leaf in leaves]).any()
+            jax.debug.callback(note, len(names), bad)
+            names.append("/".join(context.module.path) or type(context.module).__name__)
+        return answer
+
+    with nn.intercept_methods(look):
+        gradients = jax.jit(jax.grad(loss))(trainable, *given)
+    jax.block_until_ready(gradients)
+    jax.effects_barrier()
+    return (names[min(wrong)] if wrong else None), gradients
+
+
+def _is_float(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _is_finite(tree: Any) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree) if _is_float(leaf))
+
+
+def _why(source: Source, record: int) -> str:
+    try:
+        source[record]
+    except (VitjaxError, OSError) as error:
+        return str(error)
+    return "it is not of the size that it had when the data were opened, or could be read at another try"
+
+
+def _append(path: Path, entry: dict[str, Any]) -> None:
+    """Adds a line, if the disk takes it."""
+    try:
+        file = AppendedFile(path)
+        file.append((json.dumps(plain(entry)) + "\n").encode())
+        file.close()
+    except OSError as error:
+        print(f"warning: {path} cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def _entries(path: Path) -> Collection[dict[str, Any]]:
+    """The lines that can be read."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        entries += [entry] if isinstance(entry, dict) else []
+    return entries
