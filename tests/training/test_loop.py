@@ -53,6 +53,9 @@ class Kept:
     def steps(self):
         return tuple(self.saved)
 
+    def latest_step(self):
+        return max(self.saved, default=None)
+
     def best_step(self):
         return max(self.scores, default=None)
 

@@ -104,8 +104,6 @@ class Store:
                 try:
                     self._manager.wait_until_finished()
                 except Exception:
-                    for part in self.directory.glob("*.orbax-checkpoint-tmp*"):
-                        shutil.rmtree(part, ignore_errors=True)  # which would take the room of the next
                     self._manager.reload()  # it has already struck off the steps that were to make room
                     raise
 
@@ -334,6 +332,8 @@ class Store:
         except Exception as error:
             fault = disk_fault(error)
             kind = CheckpointError if fault is None else NoRoom
+            for part in self.directory.glob("*.orbax-checkpoint-tmp*"):  # which would take the room of the next
+                shutil.rmtree(part, ignore_errors=True)
             raise kind(f"a checkpoint cannot be written to {self.directory}: {fault or error}") from error
 
 

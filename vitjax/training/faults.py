@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vitjax.training.report import plain
 from vitjax.training.state import TrainState
 from vitjax.training.watch import NOT_FINITE, UNREADABLE, Faulty
 
+_MOST_STEPS = 200  # that are made again to see what led to a fault
 _MOST_NAMES = 5  # parameters that are named
 
 
@@ -66,25 +68,47 @@ def summary(workdir: Path) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def explained(run: Prepared, store: Store, workdir: Path, faulty: Faulty, state: TrainState) -> str:
+def explained(
+    run: Prepared,
+    store: Store,
+    workdir: Path,
+    faulty: Faulty,
+    state: TrainState,
+    loader: Callable[[int], Iterable[Sequence[Batch]]],
+) -> str:
     """Writes what is known of a step that is not finite; gives a sentence that says where, and from where to go on.
 
-    The step is made again, without an update: with the weights before it where such steps are left out, else, for they
-    are lost, with those of the last checkpoint.
+    The step is made again, without an update. Where such steps are not left out the weights before it are lost, and
+    come from the last checkpoint and the steps since then, if these are few; `state` is then used up.
     """
-    kept = store.latest_step()
-    if not _is_finite(state.trainable):
-        state, weights = (store.restore_latest(run.shapes)[1], f"of step {kept}") if kept else (run.state, "first")
-    else:
-        weights = "before the step"
-    found = _look(run, state, faulty)
-    terms = {name: value for name, value in faulty.metrics.items()}
-    entry = {"step": faulty.step, "image_ids": faulty.image_ids, "terms": terms, "weights": weights, **found}
+    kept, weights = store.latest_step(), faulty.step - 1
+    try:
+        if not _is_finite(state.trainable):
+            state, weights = _before(run, store, faulty.step, state, loader)
+        found = _look(run, state, faulty)
+    except Exception as error:  # what is wrong must not be hidden by what looks into it
+        found = {"module": None, "not_looked_into": in_one_line(str(error))}
+    entry = {"step": faulty.step, "image_ids": faulty.image_ids, "terms": faulty.metrics, "weights_of_step": weights}
+    entry |= found
     _append(workdir / NOT_FINITE, {**entry, "last_checkpoint": kept})
     if run.experiment.skip_non_finite:
         print(f"warning: step {faulty.step} is not finite and changes nothing", file=sys.stderr, flush=True)
     goes_on = f"the same command goes on from step {kept:,}" if kept else "the same command begins again"
     return f"{workdir / NOT_FINITE} has its terms and the first module that is not finite; {goes_on}."
+
+
+def _before(
+    run: Prepared, store: Store, step: int, lost: TrainState, loader: Callable[[int], Iterable[Sequence[Batch]]]
+) -> tuple[TrainState, int]:
+    """The state before a step, and its own step: a smaller one where it would take too many steps to get there."""
+    for leaf in jax.tree.leaves(lost):
+        leaf.delete()  # there may be no room for two
+    start, state = (0, replace(run).state) if store.is_empty else store.restore_latest(run.shapes)
+    if step - 1 - start > _MOST_STEPS:
+        return state, start
+    for _, parts in zip(range(start, step - 1), loader(start), strict=False):
+        state, _metrics = run.train_step(state, [place_batch(part, run.mesh) for part in parts])
+    return state, step - 1
 
 
 def _look(run: Prepared, state: TrainState, faulty: Faulty) -> dict[str, Any]:

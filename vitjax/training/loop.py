@@ -229,7 +229,9 @@ class _Turning:
     def _explained(self, faulty: Faulty, state: TrainState) -> str:
         from vitjax.training.faults import explained
 
-        return answering(self.signals, lambda: explained(self.run, self.store, self.workdir, faulty, state))
+        return answering(
+            self.signals, lambda: explained(self.run, self.store, self.workdir, faulty, state, self._loader)
+        )
 
     def _is_compiled(
         self, state: TrainState, parts: Sequence[Batch], sizes: set[tuple[int, ...]], progress: Progress
@@ -310,7 +312,9 @@ class _Turning:
 
     def _log_scores(self, step: int) -> None:
         """Logs the scores of a saved step once; a run that was ended between the two has them with the checkpoint."""
-        if self._is_scored(step) and not self.log.has(step, "val") and (scores := self.store.metrics(step)):
+        if not self._is_scored(step) or self.log.has(step, "val") or step not in self.store.steps():
+            return
+        if scores := self.store.metrics(step):
             self.log.write(step, "val", scores)
 
     def _has_waited(self, step: int) -> bool:

@@ -59,5 +59,8 @@ def end_of(
     elif step < total and not signals:
         why = f"{experiment.score} has not been better in {experiment.patience} evaluations"
         yield f"{why}, so the run ends at step {step:,} of {total:,}; a larger --patience goes on"
+    elif step > start and step not in store.steps():
+        from_where = f"goes on from step {latest:,}" if (latest := store.latest_step()) is not None else "begins again"
+        yield f"step {step:,} of {total:,} is not on disk; the same command {from_where}"
     elif step < total or not store.metrics(step):
         yield f"stopped at step {step:,} of {total:,}; {GOES_ON}"
