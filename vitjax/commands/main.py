@@ -65,7 +65,10 @@ def usage() -> str:
 
 
 def _run(name: str, words: list[str]) -> int:
-    code = _code_of(name, words)
+    from vitjax.commands.streams import forgiving_streams
+
+    with forgiving_streams():
+        code = _code_of(name, words)
     interruption: Any = sys.modules.get("vitjax.training.interruption")
     if interruption is not None and interruption.is_busy():  # what was given up would end the process in a crash
         sys.stdout.flush()
@@ -75,9 +78,6 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _code_of(name: str, words: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):  # names in data may be no text that can be written out
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
         command = importlib.import_module(f"vitjax.commands.{name}")
         return command.run(_without_config(words)) or 0

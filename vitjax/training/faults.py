@@ -88,8 +88,9 @@ def explained(
         found = _look(run, state, faulty)
     except Exception as error:  # what is wrong must not be hidden by what looks into it
         found = {"module": None, "not_looked_into": in_one_line(str(error))}
-    entry = {"step": faulty.step, "image_ids": faulty.image_ids, "terms": faulty.metrics, "weights_of_step": weights}
-    entry |= found
+    entry = {"step": faulty.step, "image_ids": faulty.image_ids, "weights_of_step": weights}
+    terms = {name: value if math.isfinite(value) else str(value) for name, value in faulty.metrics.items()}
+    entry |= {"terms": terms, **found}
     _append(workdir / NOT_FINITE, {**entry, "last_checkpoint": kept})
     if run.experiment.skip_non_finite:
         print(f"warning: step {faulty.step} is not finite and changes nothing", file=sys.stderr, flush=True)
