@@ -15,7 +15,14 @@ from vitjax.placement import data_mesh, place_batch, place_state
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Mean, Targets
 from vitjax.tasks.objective import Evaluated, Objective
-from vitjax.training.faults import TooManyUnreadable, note_unreadable, summary, unreadable_records, watched
+from vitjax.training.faults import (
+    TooManyUnreadable,
+    note_unanswered,
+    note_unreadable,
+    summary,
+    unreadable_records,
+    watched,
+)
 from vitjax.training.outcome import Outcome
 from vitjax.training.report import MetricsLog, read_metrics
 from vitjax.training.state import initial_state
@@ -133,7 +140,7 @@ def test_an_image_that_cannot_be_read_is_told_once_over_all_starts_and_too_many_
     noting(3, (2, -1), set())
     name = SOURCE.name(2)
     assert capsys.readouterr().err.startswith(f"warning: {name} cannot be read, and another image takes its place: ")
-    assert unreadable_records(tmp_path, SOURCE) == {2} and summary(tmp_path) == {"unreadable_images": 1}
+    assert unreadable_records(tmp_path, SOURCE) == {2} and summary(tmp_path) == {"unreadable_training_images": 1}
     noting(5, (2, 2), unreadable_records(tmp_path, SOURCE))
     assert capsys.readouterr().err == ""
     with pytest.raises(
@@ -141,6 +148,10 @@ def test_an_image_that_cannot_be_read_is_told_once_over_all_starts_and_too_many_
     ):
         noting(6, (4, -1), unreadable_records(tmp_path, SOURCE))
     assert [json.loads(line)["step"] for line in (tmp_path / "unreadable.jsonl").read_text().splitlines()] == [3, 6]
+    for _ in range(2):
+        note_unanswered(tmp_path, [SOURCE.name(2)], 7)  # of another split
+    assert capsys.readouterr().err.count(f"warning: {name} cannot be read in the evaluation") == 1
+    assert summary(tmp_path) == {"unreadable_training_images": 2, "unreadable_evaluation_images": 1}
 
 
 @pytest.fixture

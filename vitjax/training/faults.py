@@ -45,7 +45,7 @@ def note_unreadable(
         name = in_one_line(source.name(record))
         why = in_one_line(_why(source, record))
         print(f"warning: {name} cannot be read, and another image takes its place: {why}", file=sys.stderr, flush=True)
-        _append(workdir / UNREADABLE, {"image": name, "step": step, "why": why})
+        _append(workdir / UNREADABLE, {"image": name, "split": "train", "step": step, "why": why})
     most = math.ceil(share * len(source))
     if missing > most:
         raise TooManyUnreadable(
@@ -54,18 +54,34 @@ def note_unreadable(
         )
 
 
+def note_unanswered(workdir: Path, names: Sequence[str], step: int) -> None:
+    """Says of each image of an evaluation once that it cannot be read, also in the run folder."""
+    known = _names(workdir, "val")
+    for name in map(in_one_line, names):
+        if name not in known:
+            told = "cannot be read in the evaluation, and counts as one on which nothing is found"
+            print(f"warning: {name} {told}", file=sys.stderr, flush=True)
+            _append(workdir / UNREADABLE, {"image": name, "split": "val", "step": step})
+
+
 def unreadable_records(workdir: Path, source: Source) -> set[int]:
     """The records that earlier starts of a run could not read."""
-    names = {entry.get("image") for entry in _entries(workdir / UNREADABLE)}
+    names = _names(workdir, "train")
     return {record for record in range(len(source)) if in_one_line(source.name(record)) in names} if names else set()
 
 
 def summary(workdir: Path) -> dict[str, int]:
-    """How many training images could not be read and how many steps were left out, where there were any."""
-    images = {entry.get("image") for entry in _entries(workdir / UNREADABLE)}
+    """How many images could not be read and how many steps were left out, where there were any."""
     steps = {entry.get("step") for entry in _entries(workdir / NOT_FINITE)}
-    counts = {"unreadable_images": len(images), "skipped_steps": len(steps)}
-    return {name: count for name, count in counts.items() if count}
+    images = {
+        "unreadable_training_images": _names(workdir, "train"),
+        "unreadable_evaluation_images": _names(workdir, "val"),
+    }
+    return {name: len(found) for name, found in {**images, "skipped_steps": steps}.items() if found}
+
+
+def _names(workdir: Path, split: str) -> set[str]:
+    return {str(entry.get("image")) for entry in _entries(workdir / UNREADABLE) if entry.get("split") == split}
 
 
 def explained(

@@ -302,6 +302,10 @@ class _Turning:
         found: list[Any] = []
         if not self._does("scoring", lambda: found.append(_evaluate(self.run, state, self.signals))):
             return
+        if unreadable := found[0].evaluation.unreadable:
+            from vitjax.training.faults import note_unanswered
+
+            note_unanswered(self.workdir, unreadable, step)
         scores = found[0].scores
         with self._going_on(f"{self.workdir}, what the validation of step {step:,} says,"):
             keep_validation(self.run, self.store, self.workdir, step, scores, found[0].evaluation)
