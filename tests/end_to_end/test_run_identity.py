@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
+from faults.kills import run as run_for
 
 import vitjax
 from vitjax.checkpoints.paths import flatten
@@ -215,6 +217,13 @@ def test_scores_are_logged_once_also_where_a_run_ended_between_the_checkpoint_an
     with monkeypatch.context() as patched:
         patched.setattr(loop, "_evaluate", lambda *_: pytest.fail("it was scored already"))
         assert train([*words, "--epochs", "1"]) == 0
+    assert train(words) == 0
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_kill_at_any_moment_loses_nothing(config, whole, tmp_path):
+    words = [config, "--workdir", str(tmp_path / "run")]
+    run_for(words, random.uniform(0.5, 4))  # tests/faults has many of them
     assert train(words) == 0
     assert_same_run(tmp_path / "run", whole)
 

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vitjax.checkpoints.paths import flatten
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import AppendedFile
 from vitjax.data.errors import DataError, in_one_line
+from vitjax.data.folder import in_threads
 from vitjax.data.source import Source
 from vitjax.errors import VitjaxError
 from vitjax.placement import place_batch
@@ -26,6 +28,7 @@ from vitjax.training.state import TrainState
 from vitjax.training.watch import NOT_FINITE, UNREADABLE, Faulty
 
 _MOST_STEPS = 200  # that are made again to see what led to a fault
+_MOST_LOOKS = 3  # at steps that are left out, for each of which a program is compiled
 _MOST_NAMES = 5  # parameters that are named
 
 
@@ -43,7 +46,7 @@ def note_unreadable(
     """
     for record in records:
         name = in_one_line(source.name(record))
-        why = in_one_line(_why(source, record))
+        why = in_one_line(_why(source, record) or "it can be read at another try")
         print(f"warning: {name} cannot be read, and another image takes its place: {why}", file=sys.stderr, flush=True)
         _append(workdir / UNREADABLE, {"image": name, "split": "train", "step": step, "why": why})
     most = math.ceil(share * len(source))
@@ -65,19 +68,20 @@ def note_unanswered(workdir: Path, names: Sequence[str], step: int) -> None:
 
 
 def unreadable_records(workdir: Path, source: Source) -> set[int]:
-    """The records that earlier starts of a run could not read."""
+    """The records that earlier starts of a run could not read, and that still cannot be."""
     names = _names(workdir, "train")
-    return {record for record in range(len(source)) if in_one_line(source.name(record)) in names} if names else set()
+    records = [record for record in range(len(source)) if in_one_line(source.name(record)) in names] if names else []
+    return {record for record, why in zip(records, in_threads(partial(_why, source), records), strict=True) if why}
 
 
 def summary(workdir: Path) -> dict[str, int]:
     """How many images could not be read and how many steps were left out, where there were any."""
-    steps = {entry.get("step") for entry in _entries(workdir / NOT_FINITE)}
-    images = {
+    found: dict[str, set[Any]] = {
         "unreadable_training_images": _names(workdir, "train"),
         "unreadable_evaluation_images": _names(workdir, "val"),
+        "skipped_steps": {entry.get("step") for entry in _entries(workdir / NOT_FINITE)},
     }
-    return {name: len(found) for name, found in {**images, "skipped_steps": steps}.items() if found}
+    return {name: len(each) for name, each in found.items() if each}
 
 
 def _names(workdir: Path, split: str) -> set[str]:
@@ -98,7 +102,10 @@ def explained(
     come from the last checkpoint and the steps since then, if these are few; `state` is then used up.
     """
     kept, weights = store.latest_step(), faulty.step - 1
+    looked = sum("part" in entry for entry in _entries(workdir / NOT_FINITE))
     try:
+        if looked >= _MOST_LOOKS and run.experiment.skip_non_finite:
+            raise VitjaxError(f"{looked} steps before it were")
         if not _is_finite(state.trainable):
             state, weights = _before(run, store, faulty.step, state, loader)
         found = _look(run, state, faulty)
@@ -183,11 +190,12 @@ def _is_finite(tree: Any) -> bool:
 
 
 def _why(source: Source, record: int) -> str:
+    """Why a record cannot be read; "" where it can."""
     try:
         source[record]
     except (VitjaxError, OSError) as error:
         return str(error)
-    return "it is not of the size that it had when the data were opened, or could be read at another try"
+    return ""
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:

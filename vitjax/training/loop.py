@@ -69,14 +69,7 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
         print(run.headline(), flush=True)
         with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
             run = dataclasses.replace(run, experiment=opened.experiment)
-            checkpoints = Store(
-                checkpoints_of(workdir),
-                keep_last=experiment.keep_last,
-                keep_best=experiment.keep_best,
-                metric=experiment.score,
-                keep=run.drops,
-            )
-            with checkpoints as store:
+            with _store(run, workdir) as store:
                 with before_the_first_step(workdir, signals):
                     state, start = _begin(store, run, signals)
                 opened.record()
@@ -93,14 +86,29 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
             ended = step == run.total_steps and len(last) > 1
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
                 variables = variables_of(state, experiment.optimizer)
-                try:
-                    with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
-                        answering(signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began))
-                except Interrupted:
-                    ended = False
-                    print("stopped while the report was written; the same command writes it", flush=True)
-            stopped_by = signals[0] if signals and not ended else None
+                with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
+                    ended &= _is_reported(
+                        signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began)
+                    )
+    stopped_by = signals[0] if signals and not ended else None
     return dataclasses.replace(outcome, stopped_by=stopped_by, unwritten=tuple(unwritten))
+
+
+def _is_reported(signals: Sequence[int], work: Callable[[], None]) -> bool:
+    """Whether the report was written, and not given up for a signal."""
+    try:
+        answering(signals, work)
+    except Interrupted:
+        print("stopped while the report was written; the same command writes it", flush=True)
+        return False
+    return True
+
+
+def _store(run: Prepared, workdir: Path) -> Store:
+    """The run's checkpoints, of which the experiment says which are kept."""
+    asked, folder = run.experiment, checkpoints_of(workdir)
+    options: Any = {"keep_last": asked.keep_last, "keep_best": asked.keep_best, "metric": asked.score}
+    return Store(folder, keep=run.drops, **options)
 
 
 def _loggers(experiment: Experiment, workdir: Path) -> list[Any]:
@@ -194,6 +202,8 @@ class _Turning:
             if step > kept:  # a signal came after it was asked for
                 self._log_training(step, watch)
                 self._save(step, state)
+        with self._going_on(f"{CHECKPOINT} of step {step:,}"):
+            self.store.wait()
         for line in end_of(self.run, self.store, start, step, watch.broken, self.signals):
             print(line, flush=True)
         return state, step

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+from vitjax.checkpoints.folders import CheckpointError
 from vitjax.checkpoints.store import Store
-from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault
-from vitjax.errors import VitjaxError
+from vitjax.checkpoints.writing import NOT_WRITTEN, CannotWrite, disk_fault
 from vitjax.training.prepare import Prepared
 
 CHECKPOINT = "checkpoint"
@@ -39,7 +39,7 @@ def going_on(unwritten: dict[str, str], name: str, instead: str) -> Iterator[Non
     """Around what writes: where the disk does not take it, that is said and noted, and the run goes on."""
     try:
         yield
-    except (OSError, VitjaxError) as error:
+    except (OSError, CheckpointError, CannotWrite) as error:
         if (fault := disk_fault(error)) is None:
             raise
         unwritten[name] = fault
