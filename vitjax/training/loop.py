@@ -85,11 +85,9 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
             outcome = Outcome(step, run.total_steps, last, best)
             ended = step == run.total_steps and len(last) > 1
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
-                variables = variables_of(state, experiment.optimizer)
+                given = (run, variables_of(state, experiment.optimizer), workdir, outcome, time.monotonic() - began)
                 with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
-                    ended &= _is_reported(
-                        signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began)
-                    )
+                    ended &= _is_reported(signals, lambda: report(*given))
     stopped_by = signals[0] if signals and not ended else None
     return dataclasses.replace(outcome, stopped_by=stopped_by, unwritten=tuple(unwritten))
 
@@ -239,9 +237,8 @@ class _Turning:
     def _explained(self, faulty: Faulty, state: TrainState) -> str:
         from vitjax.training.faults import explained
 
-        return answering(
-            self.signals, lambda: explained(self.run, self.store, self.workdir, faulty, state, self._loader)
-        )
+        given = (self.run, self.store, self.workdir, faulty, state, self._loader)
+        return answering(self.signals, lambda: explained(*given))
 
     def _is_compiled(
         self, state: TrainState, parts: Sequence[Batch], sizes: set[tuple[int, ...]], progress: Progress
