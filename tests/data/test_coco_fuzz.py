@@ -77,7 +77,7 @@ def test_any_value_anywhere_is_counted_or_one_line(root, path, value):
 
 
 @pytest.mark.long
-@settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(list(places(DOCUMENT))), value=VALUES)
 def test_many_values_anywhere_are_counted_or_one_line(root, path, value):
     assert is_told_in_text(root, put(path, value))
