@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from data.test_limits import coco
 from PIL import Image
 
 from vitjax.commands.main import main
@@ -84,3 +85,9 @@ def test_only_what_loses_something_is_a_code_other_than_0(severity, code):
     examination = Examination("data", (Finding("sizes", severity, "much padding", (), "Smaller batches."),))
     assert examination.exit_code == code
     assert ("-> Smaller batches." in examination.table()) == (severity not in ("ok", "note"))
+
+
+def test_the_limits_of_a_config_hold_for_its_data(capsys, tmp_path):
+    coco(tmp_path)
+    main(["doctor", "detr_resnet50_finetune", "--data.root", str(tmp_path), "--data.limits.pixels", "199"])
+    assert "none of 3 images in train/ can be used" in capsys.readouterr().out

@@ -1,8 +1,11 @@
+import errno
 import importlib
+import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -129,3 +132,21 @@ def test_a_process_that_still_compiles_what_was_given_up_ends_without_waiting(mo
     let_doctor_run(monkeypatch, "raise KeyboardInterrupt('stopped before the first step')", PACKAGE / "a.py")
     main(["doctor", "x"])
     assert ended == [130]
+
+
+def test_a_disk_too_full_for_what_is_printed_ends_nothing(monkeypatch, tmp_path):
+    def full(text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stream = SimpleNamespace(write=full, flush=lambda: None)
+    monkeypatch.setattr("sys.stdout", stream)
+    let_doctor_run(monkeypatch, "print('found')", PACKAGE / "a.py")
+    assert main(["doctor", "x"]) == 0
+    assert sys.stdout is stream
+
+
+def test_what_is_no_text_is_printed_in_escapes(tmp_path):
+    script = "from vitjax.commands.streams import forgiving_streams\nwith forgiving_streams():\n    print('\\ud800')"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.returncode) == ("\\ud800\n", 0), done.stderr

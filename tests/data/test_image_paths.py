@@ -4,7 +4,7 @@ import unicodedata
 import pytest
 
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.image_paths import find_folder, found_images, parts_of
+from vitjax.data.image_paths import OUTSIDE, Finder, find_folder, found_images, parts_of
 
 
 def laid(root, *paths):
@@ -14,10 +14,10 @@ def laid(root, *paths):
     return root
 
 
-def found(root, folder, *written):
+def found(root, folder, *written, outside=False):
     """The paths of the images that are there, by what is written of them, and what is counted."""
-    tally = Tally()
-    images = {written[number]: path for number, path in found_images(root, root / folder, written, tally)}
+    tally, finder = Tally(), Finder(root, outside)
+    images = {written[number]: path for number, path in found_images(finder, root / folder, written, tally)}
     return images, {kind: count for kind, (count, _) in tally.kinds.items()}
 
 
@@ -66,16 +66,30 @@ def test_the_longest_end_of_a_name_that_is_there_is_taken_and_counted(tmp_path, 
 def test_a_name_does_not_lead_out_of_the_data_folder(tmp_path):
     laid(tmp_path, "secret.jpg", "data/train/a.jpg")
     images, counted = found(tmp_path / "data", "train", "../../secret.jpg", "a/../../../secret.jpg")
-    assert images == {} and counted == {"left out images whose file is missing": 2}
+    assert images == {} and counted == {OUTSIDE: 1, "left out images whose file is missing": 1}
     laid(tmp_path, "data/train/secret.jpg")
     assert found(tmp_path / "data", "train", "../../secret.jpg")[0] == {"../../secret.jpg": "secret.jpg"}
 
 
-def test_an_absolute_path_of_this_machine_is_taken_and_said(tmp_path):
-    laid(tmp_path, "elsewhere/a.jpg", "data/train/b.jpg")
-    name = str(tmp_path / "elsewhere/a.jpg")
-    images, counted = found(tmp_path / "data", "train", name)
-    assert images == {name: name} and counted == {"took images from outside of the data folder": 1}
+def test_what_leads_out_of_the_data_folder_is_taken_only_where_that_is_allowed_and_said(tmp_path):
+    laid(tmp_path, "elsewhere/a.jpg", "elsewhere/deep/e.jpg", "data/train/b.jpg", "data/c.jpg")
+    train = tmp_path / "data/train"
+    (train / "link.jpg").symlink_to(tmp_path / "elsewhere/a.jpg")
+    (train / "within.jpg").symlink_to("../c.jpg")
+    (train / "there").symlink_to(tmp_path / "elsewhere/deep")
+    names = (str(tmp_path / "elsewhere/a.jpg"), "../../elsewhere/a.jpg", "link.jpg", "there/e.jpg")
+    assert found(tmp_path / "data", "train", *names, "within.jpg") == ({"within.jpg": "within.jpg"}, {OUTSIDE: 4})
+    images, counted = found(tmp_path / "data", "train", *names[::2], outside=True)
+    assert images == {name: name for name in names[::2]}
+    assert counted == {"took images from outside of the data folder": 1}
+    laid(tmp_path, "data/train/elsewhere/a.jpg")  # a copy that lies within is taken in place of it
+    assert found(tmp_path / "data", "train", names[0])[0] == {names[0]: "elsewhere/a.jpg"}
+
+
+def test_a_folder_of_images_may_itself_be_a_link(tmp_path):
+    laid(tmp_path, "disk/a.jpg", "data/b.jpg")
+    (tmp_path / "data/train").symlink_to(tmp_path / "disk")
+    assert found(tmp_path / "data", "train", "a.jpg") == ({"a.jpg": "a.jpg"}, {})
 
 
 def test_what_may_be_several_files_is_none_of_them_and_said(tmp_path):
@@ -160,8 +174,12 @@ def test_folders_are_listed_once_however_many_images_they_hold(tmp_path, monkeyp
 def test_absolute_paths_that_are_there_need_no_folder(tmp_path):
     laid(tmp_path, "elsewhere/a.jpg", "train/b.jpg", "images/b.jpg", "annotations/t.json")
     tally, written = Tally(), [str(tmp_path / "elsewhere/a.jpg")]
-    folder = find_folder(tmp_path, "train", tmp_path / "annotations/t.json", written, tally)
-    assert not tally.kinds and [path for _, path in found_images(tmp_path, folder, written, tally)] == written
+    root, listing = tmp_path / "annotations", tmp_path / "annotations/t.json"
+    with pytest.raises(DataError, match=r"but outside of the data folder: --data\.limits\.outside takes it"):
+        find_folder(root, "train", listing, written, tally)
+    folder = find_folder(root, "train", listing, written, tally, outside=True)
+    assert not tally.kinds
+    assert [path for _, path in found_images(Finder(root, True), folder, written, tally)] == written
 
 
 def test_a_path_of_thousands_of_parts_takes_no_longer_than_its_end(tmp_path):
@@ -184,6 +202,6 @@ def test_links_to_their_own_folder_do_not_double_what_is_looked_for(tmp_path):
 def test_what_is_told_of_a_name_is_one_line_that_can_be_written(tmp_path):
     laid(tmp_path, "train/a.jpg")
     tally = Tally()
-    list(found_images(tmp_path, tmp_path / "train", ["x\n\x1b[31m\ud800.jpg"], tally))
+    list(found_images(Finder(tmp_path), tmp_path / "train", ["x\n\x1b[31m\ud800.jpg"], tally))
     (line,) = tally.lines("t.json")
     assert line.encode() and line.isprintable() and r"x\n\x1b[31m\ud800.jpg" in line

@@ -1,5 +1,6 @@
 """Batches: the same for any number of workers and hosts and after any restart, whatever is broken in the data."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from vitjax.data.loader import batches, load
 from vitjax.data.plan import EvaluationPlan, TrainPlan
 from vitjax.data.source import NO_LABEL, Sample
 from vitjax.data.transforms import Augmentation, Resize
+from vitjax.data.workers import WorkerDied
 from vitjax.structs import Batch
 
 AUGMENTATION = Augmentation(sizes=(40, 56), max_side=90, crop_sizes=(50, 60), crop_range=(30, 60))
@@ -320,3 +322,31 @@ def test_workers_end_when_their_parent_is_killed(trainer, folders_before):
             return
         time.sleep(0.1)
     pytest.fail("the worker or its folder is still there ten seconds after its parent was killed")
+
+
+class Deadly(Pictures):
+    """Pictures of which one ends the process that reads it."""
+
+    def __getitem__(self, record):
+        if record == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(record)
+
+
+def test_a_worker_that_is_killed_is_told_in_a_sentence_and_soon(plan, folders_before):
+    began = time.monotonic()
+    with pytest.raises(WorkerDied, match=r"^one of the 2 processes .* by SIGKILL, .* --workers 0 needs none\.$"):
+        list(batches(Deadly(22), plan, max_objects=3, steps=12, workers=2))
+    assert time.monotonic() - began < 20 and folders_of_batches() <= folders_before
+
+
+def test_of_a_step_without_a_readable_image_the_next_takes_the_place_for_any_workers_and_hosts(source, plan):
+    planned = plan(1).records.tolist()
+    bad = Pictures(22, broken=planned)
+    whole = list(batches(bad, plan, max_objects=3, steps=3))
+    assert whole[1].broken.tolist() == planned
+    assert equal(dataclasses.replace(whole[1], broken=whole[2].broken), whole[2])
+    assert all(map(equal, whole, batches(bad, plan, max_objects=3, steps=3, workers=1)))
+    assert equal(whole[1], next(batches(bad, plan, max_objects=3, start_step=1)))
+    parts = [next(batches(bad, plan, max_objects=3, start_step=1, host=host, hosts=2)) for host in range(2)]
+    assert equal(whole[1], joined(parts))

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
+from faults.kills import run as run_for
 
 import vitjax
 from vitjax.checkpoints.paths import flatten
@@ -219,6 +221,13 @@ def test_scores_are_logged_once_also_where_a_run_ended_between_the_checkpoint_an
     assert_same_run(tmp_path / "run", whole)
 
 
+def test_a_kill_at_any_moment_loses_nothing(config, whole, tmp_path):
+    words = [config, "--workdir", str(tmp_path / "run")]
+    run_for(words, random.uniform(0.5, 4))  # tests/faults has many of them
+    assert train(words) == 0
+    assert_same_run(tmp_path / "run", whole)
+
+
 def test_a_kill_during_the_evaluation_leaves_the_checkpoint(config, tmp_path):
     script = """
         import os, signal, sys
@@ -262,7 +271,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "place_batch", signalled)
-        assert train(words) == 0
+        assert train(words) == 128 + number
     assert f"stopped at step {at} of 4" in capsys.readouterr().out
     assert (tmp_path / "run" / "report").exists() == (number == signal.SIGINT)  # SIGTERM leaves no time for it
     assert train(words) == 0

@@ -96,8 +96,12 @@ def test_a_loss_that_is_not_finite_stops_with_step_images_and_terms(config, data
     assert train([*words, "--epochs", "9", "--evaluate-every", "100", "--save-every", "100"]) == 1
     error = capsys.readouterr().err
     assert "is not finite in " in error and "image ids [" in error and "step " in error
-    assert "Traceback" not in error
+    assert "Traceback" not in error and f"the same command goes on from step {before[-1]}." in error
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == before
+    (entry,) = map(json.loads, (workdir / "not_finite.jsonl").read_text().splitlines())
+    assert entry["last_checkpoint"] == int(before[-1]) and entry["weights_of_step"] == entry["step"] - 1
+    assert f"step {entry['step']} is" in error and len(entry["image_ids"]) == 4
+    assert entry["module"] or entry["gradients"]
 
 
 def test_an_image_that_cannot_be_read_is_replaced_counted_and_named(folder, config, tmp_path, capsys):

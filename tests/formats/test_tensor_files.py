@@ -202,3 +202,18 @@ def test_what_cannot_be_written_leaves_what_was_there(suffix, tmp_path):
         write_tensors(path / f"below{suffix}", SOME)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_unpack_to_many_times_their_size_are_refused_by_what_they_declare(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, kernel=np.zeros(2**24 + 2**18, np.float32))
+    assert path.stat().st_size < 2**18
+    with pytest.raises(DataError, match=r"a\.npz is [\d,]+ bytes that unpack to 68,\d{3},\d{3}, which weights do not"):
+        read_tensors(path)
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"N" * (2**26 + 2**20) + b".")
+    with pytest.raises(DataError, match=r"a\.pth is [\d,]+ bytes that unpack to 68,"):
+        read_tensors(path)
+    np.savez_compressed(tmp_path / "small.npz", kernel=np.zeros(2**20, np.float32))  # as much as that is harmless
+    assert read_tensors(tmp_path / "small.npz").tensors["kernel"].size == 2**20

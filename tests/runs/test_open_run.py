@@ -10,7 +10,7 @@ import pytest
 from vitjax.data.coco import CocoFolder
 from vitjax.data.digits import Digits
 from vitjax.data.errors import DataError
-from vitjax.data.source import Classes
+from vitjax.data.source import Classes, Limits
 from vitjax.data.tfds import TfdsCoco
 from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
@@ -106,16 +106,26 @@ CHANGES = {
     "workdir": "elsewhere",
     "pretrained": "the weights of somebody",
     "from_scratch": True,
+    "max_unreadable": 0.5,
+    "skip_non_finite": 3,
 }
 
 
 def test_how_long_a_run_goes_and_what_is_kept_and_told_may_change(run):
-    assert CHANGES.keys() == MAY_CHANGE
+    assert CHANGES.keys() == {name for name in MAY_CHANGE if not name.startswith("data.limits")}
     changed = dataclasses.replace(EXPERIMENT, **CHANGES)
     with open_run(run, changed, CLASSES) as opened:
         assert read_run(run)[0] == EXPERIMENT  # nothing is written before it is said
         opened.record()
     assert read_run(run) == (dataclasses.replace(changed, from_scratch=False), CLASSES)  # how it began stays
+
+
+def test_what_data_may_ask_of_the_machine_may_change_and_runs_from_before_there_were_limits_go_on():
+    limits = (Limits(), Limits(1, 2, True))
+    one, other = (to_json(dataclasses.replace(EXPERIMENT, data=CocoFolder("/x", limits=each))) for each in limits)
+    assert one != other and differences(one, other) == []
+    older = one | {"data": {name: value for name, value in one["data"].items() if name != "limits"}}
+    assert differences(older, other) == []
 
 
 def test_each_field_that_is_compared_makes_another_run():

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vitjax.training.interruption import Interrupted, answering, interruption, is_busy, until
+from vitjax.training.interruption import Interrupted, answering, interruption, is_busy, owning_the_process, until
 
 
 @pytest.fixture
@@ -59,3 +59,13 @@ def test_beside_the_main_thread_work_is_done_where_it_is():
     thread.start()
     thread.join()
     assert found == [thread]
+
+
+def test_the_second_ctrl_c_ends_a_command_at_once_without_waiting(monkeypatch, capfd):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    with owning_the_process(), interruption() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signals == [signal.SIGINT] and ended == [130]
+    assert capfd.readouterr().err == "stopped at once; the same command goes on from the last checkpoint\n"

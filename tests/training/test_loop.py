@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 from inference.test_sweep import Coloured
 
+from vitjax.checkpoints.store import NoRoom
 from vitjax.classification.classifier import Classifier
 from vitjax.classification.postprocess import TopClasses
 from vitjax.data.crops import RandomCrop
+from vitjax.data.loader import batches
+from vitjax.data.workers import WorkerDied
 from vitjax.evaluation import class_checks
 from vitjax.evaluation.scores import Evaluation
 from vitjax.placement import data_mesh
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Mean
 from vitjax.tasks.classification import Classification
-from vitjax.training import loop, verdict
+from vitjax.training import loop, scoring, verdict
+from vitjax.training.faults import TooManyUnreadable
 from vitjax.training.prepare import Prepared
 from vitjax.training.report import MetricsLog
+from vitjax.training.scoring import Found
 
 SOURCE = Coloured(records=6, broken=())  # three steps an epoch
 EXPERIMENT = Classification(
@@ -51,6 +56,9 @@ class Kept:
 
     def steps(self):
         return tuple(self.saved)
+
+    def latest_step(self):
+        return max(self.saved, default=None)
 
     def best_step(self):
         return max(self.scores, default=None)
@@ -90,7 +98,7 @@ class Sweeping:
 @pytest.fixture
 def turned(monkeypatch, tmp_path):
     """A run of six steps, whose state is its step, from a step on, and until a signal comes in a step."""
-    monkeypatch.setattr(loop, "variables_of", lambda state, optimizer: {})
+    monkeypatch.setattr(scoring, "variables_of", lambda state, optimizer: {})
     monkeypatch.setattr(loop, "place_batch", lambda batch, mesh: batch)
 
     def turn(start=0, until=None, store=None, log=None, compiling=lambda signals: None, **fields):
@@ -184,7 +192,9 @@ def scored(turned, monkeypatch, tmp_path):
     """A run that scores every step, after which it logs into a real file; ended by a signal in a step."""
 
     def score(scores, *, start=0, until=None, **fields):
-        found = lambda run, state, signals: loop._Found({"top1": scores[state - 1]}, {}, None)  # noqa: E731
+        def found(run, state, signals):
+            return Found({"top1": scores[state - 1]}, Evaluation(Sweeping.scores, [], ()), None)
+
         monkeypatch.setattr(loop, "_evaluate", found)
         keeps = lambda run, store, workdir, step, scores, evaluation: store.annotate(step, scores)  # noqa: E731
         monkeypatch.setattr(verdict, "keep_validation", keeps)
@@ -266,3 +276,49 @@ def test_scores_that_a_signal_has_prevented_come_with_the_next_start(turned, mon
     monkeypatch.setattr(loop, "_evaluate", evaluate)
     step, store, log = turned()
     assert step == 3 and store.saved[-1] == 3 and store.scores == {} and (3, "val") not in log
+
+
+class Full(Kept):
+    """A store on a disk that takes no checkpoint of some steps."""
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.refused = steps
+
+    def save(self, step, state, *, notes):
+        if step in self.refused:
+            raise NoRoom("a checkpoint cannot be written to checkpoints: No space left on device")
+        super().save(step, state, notes=notes)
+
+
+def test_a_run_goes_on_where_the_disk_takes_no_checkpoint_and_says_from_where_it_could(turned, capsys):
+    step, store, _ = turned(store=Full(2, 3))
+    assert step == 6 and store.saved == [4, 6] and set(store.scores) == {6}
+    told = capsys.readouterr()
+    assert told.err.count("cannot be written: No space left on device; the run goes on") == 2
+    turned(store=Full(6))
+    assert "step 6 of 6 is not on disk; the same command goes on from step 4" in capsys.readouterr().out
+
+
+def test_where_images_can_no_longer_be_read_the_steps_so_far_are_saved(turned, monkeypatch, capsys):
+    def dying(*given, **options):
+        yield from itertools.islice(batches(*given, **options), 5)
+        raise WorkerDied("one of the 2 processes that read images was ended")
+
+    monkeypatch.setattr(loop, "batches", dying)
+    store = Kept()
+    with pytest.raises(WorkerDied):
+        turned(store=store)
+    assert store.saved[-1] == 5
+    assert "stopped at step 5 of 6; the same command goes on from there" in capsys.readouterr().out
+
+
+def test_images_that_cannot_be_read_beyond_their_share_end_the_run_and_are_not_told_again(turned, monkeypatch, capsys):
+    monkeypatch.setattr(SOURCE, "broken", (1, 4))
+    with pytest.raises(TooManyUnreadable, match="2 of 6 training images cannot be read"):
+        turned()
+    assert capsys.readouterr().err.count("cannot be read, and another image takes its place") == 2
+    step, _, _ = turned(max_unreadable=0.5)
+    told = capsys.readouterr()
+    assert step == 6 and "another image takes its place" not in told.err
+    assert "2 training images could not be read and were replaced by others: 1.png, 4.png" in told.out

@@ -5,9 +5,9 @@ of every array by path, with metrics and notes. Orbax by itself cuts or pads an 
 flipped bits, both in silence.
 """
 
-import errno
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,10 +35,17 @@ from vitjax.checkpoints.folders import (
 )
 from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
 from vitjax.checkpoints.quiet import without_stragglers
+from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault
 from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
 T = TypeVar("T")
+
+
+class NoRoom(CheckpointError):
+    """A checkpoint cannot be written, for the disk is full, read-only or broken; those before are as they were."""
+
+    exit_code = NOT_WRITTEN
 
 
 class Store:
@@ -323,9 +330,11 @@ class Store:
         except CheckpointError:
             raise
         except Exception as error:
-            full = os.strerror(errno.ENOSPC)  # TensorStore has it amid all of its paths
-            reason = full if full in str(error) else error
-            raise CheckpointError(f"a checkpoint cannot be written to {self.directory}: {reason}") from error
+            fault = disk_fault(error)
+            kind = CheckpointError if fault is None else NoRoom
+            for part in self.directory.glob("*.orbax-checkpoint-tmp*"):  # which would take the room of the next
+                shutil.rmtree(part, ignore_errors=True)
+            raise kind(f"a checkpoint cannot be written to {self.directory}: {fault or error}") from error
 
 
 @dataclass(frozen=True)

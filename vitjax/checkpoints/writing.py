@@ -10,11 +10,22 @@ from typing import BinaryIO
 
 from vitjax.errors import VitjaxError
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _FULL = 2**16  # bytes; of less no picture can be written
+
+
+NOT_WRITTEN = 74
+"""The exit code of a command that could not write all of its outcome (EX_IOERR of BSD's sysexits.h)."""
 
 
 class CannotWrite(VitjaxError):
     """A folder or file cannot be written; the message says why."""
+
+
+class NoMoreRoom(CannotWrite):
+    """What was written first could not be written to its end, as on a disk that got full."""
+
+    exit_code = NOT_WRITTEN
 
 
 @contextmanager
@@ -40,7 +51,7 @@ def writing(path: Path | None, option: str, *, file: bool = False) -> Iterator[N
         if not within and (name is not None or not _is_about_the_disk(error, folder)):
             raise
         reason = error.strerror or os.strerror(errno.ENOSPC)
-        raise CannotWrite(f"{name or path} cannot be written: {reason}. Give another {option}.") from error
+        raise NoMoreRoom(f"{name or path} cannot be written: {reason}. Give another {option}.") from error
 
 
 def _fault(path: Path, file: bool) -> str:
@@ -64,13 +75,44 @@ def _fault(path: Path, file: bool) -> str:
     return os.strerror(errno.ENOSPC) if disk.f_blocks and not free else ""
 
 
+def disk_fault(error: BaseException) -> str | None:
+    """What an error says of the disk, in the system's words, such as that it is full; None where it says nothing."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in _DISK else None
+    words = str(error)  # TensorStore has it amid all of its paths
+    return next((text for code in _DISK if (text := os.strerror(code)) in words), None)
+
+
 def _is_about_the_disk(error: OSError, folder: Path) -> bool:
     """Whether an error without a file's name says that the disk is full, or comes where it is."""
     if error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+        return disk_fault(error) is not None
     with suppress(OSError):
         return shutil.disk_usage(folder).free < _FULL
     return False
+
+
+class AppendedFile:
+    """A file that grows by whole records: of one that cannot be written nothing stays."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens it at its end."""
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, record: bytes) -> None:
+        """Writes at the end. Raises an OSError where that cannot be; the file is then as it was."""
+        end, rest = os.fstat(self._file.fileno()).st_size, memoryview(record)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise
+
+    def close(self) -> None:
+        """Closes it; a second call does nothing."""
+        self._file.close()
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +65,10 @@ def usage() -> str:
 
 
 def _run(name: str, words: list[str]) -> int:
-    code = _code_of(name, words)
+    from vitjax.commands.streams import forgiving_streams
+
+    with forgiving_streams():
+        code = _code_of(name, words)
     interruption: Any = sys.modules.get("vitjax.training.interruption")
     if interruption is not None and interruption.is_busy():  # what was given up would end the process in a crash
         sys.stdout.flush()
@@ -79,13 +83,13 @@ def _code_of(name: str, words: list[str]) -> int:
         return command.run(_without_config(words)) or 0
     except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
         return 1
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
-        return 130  # what shells have for it
+        return 128 + getattr(stop, "number", signal.SIGINT)  # what shells have for it
     except OSError as error:
         if error.filename is None or error.errno not in _CLOSED:
             raise

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 
-def run(words: list[str]) -> None:
-    """Trains; without a name it lists the configs."""
+def run(words: list[str]) -> int:
+    """Trains, and returns the exit code; without a name it lists the configs."""
     from vitjax.data.layouts import in_its_layout
     from vitjax.runs.configs import FORK, described, load_config, override
     from vitjax.runs.fork import forked, without_fork
@@ -19,7 +19,7 @@ def run(words: list[str]) -> None:
         print(
             f"\n{FORK}\n\n{SHORT_WORDS}\n\n`train.py CONFIG --help` shows every field, its type, default and meaning."
         )
-        return
+        return 0
     config = load_config(words[0])
     fields, fork = without_fork(words[1:])
     fields, asked = without_short_words(fields)
@@ -30,8 +30,11 @@ def run(words: list[str]) -> None:
     if fork is not None:
         experiment = forked(experiment, fork)
         print(f"starts {experiment.workdir} from {experiment.init_from}", flush=True)
-    from vitjax.training.loop import train  # after the command line is known to be right
+    from vitjax.training.interruption import owning_the_process  # after the command line is known to be right
+    from vitjax.training.loop import train
 
     workdir = Path(experiment.workdir or "runs/run")
-    outcome = train(experiment, workdir, config=config, fill_memory=asked.fill_memory)
+    with owning_the_process():
+        outcome = train(experiment, workdir, config=config, fill_memory=asked.fill_memory)
     print(f"{experiment.workdir}: step {outcome.step:,} of {outcome.total_steps:,}")
+    return outcome.exit_code

@@ -19,6 +19,7 @@ from .label_map_folder import LabelMapFolder as LabelMapFolder
 from .memory import Pictures as Pictures
 from .rand_augment import RandAugment as RandAugment
 from .source import Classes as Classes
+from .source import Limits as Limits
 from .source import Sample as Sample
 from .source import Source as Source
 from .tfds import TfdsCoco as TfdsCoco

@@ -1,7 +1,7 @@
 """Images with boxes that lie in a folder, whatever layout it has: opened from what is listed of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from vitjax.data.coco_json import (
 from vitjax.data.decode import decode, is_turned, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import in_threads, open_file, read_bytes
-from vitjax.data.image_paths import find_folder, found_images
-from vitjax.data.source import Sample
+from vitjax.data.source import LIMITS, Limits, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class Listing:
     """What is written of a split, in COCO's form and not yet checked; `path` is where it is written.
 
     The file names are those in `folder`, or in one that is to be found where it is None. Boxes are of images as they
-    are stored, or with `upright` as viewers show them.
+    are stored, or with `upright` as viewers show them. Images may lie in the folders `also`, too.
     """
 
     root: Path
@@ -39,6 +38,8 @@ class Listing:
     document: dict[str, Any]
     folder: Path | None = None
     upright: bool = False
+    also: tuple[Path, ...] = ()
+    limits: Limits = LIMITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class AnnotatedFiles(AnnotatedImages):
 
     folder: Path
     turned: frozenset[int]
+    limits: Limits = field(default=LIMITS, kw_only=True)
 
     def __getitem__(self, record: int) -> Sample:
         """The image and its objects, boxes clamped to the image, crowds left out.
@@ -55,7 +57,7 @@ class AnnotatedFiles(AnnotatedImages):
             DataError: the file cannot be read, or is not of the size that it was thought to have.
         """
         path = self.folder / self.names[record]
-        image = decode(read_bytes(path), str(path), orient=record in self.turned)
+        image = decode(read_bytes(path), str(path), orient=record in self.turned, limit=self.limits.pixels)
         size = tuple(self.sizes[record].tolist())
         if image.shape[:2] != size:
             raise DataError(f"{path} is {_shape(image.shape)}, not {_shape(size)}. Open it with check_images.")
@@ -85,14 +87,14 @@ def open_listing(
     if not listed:
         raise DataError(_sentence(f"{path} lists no image that can be used", tally))
     folder = folder_of(listing, listed, tally)
-    images, sizes, turned = look(folder, present(listing.root, folder, listed, tally), check, tally)
+    images, sizes, turned = look(folder, present(listing, folder, listed, tally), check, tally, listing.limits.pixels)
     if not images:
         raise DataError(_sentence(f"none of the {len(listed)} images of {path} in {folder} can be used", tally))
     table = read_annotations(listing.document["annotations"], records_of(listed, images), label_of, tally)
     names = tuple(image.file_name for image in images)
     if strange := garbled(table, sizes):
         raise DataError(f"{path}: {strange.text} (first: {strange.first}). {BOX_WISH}")
-    table = tidy(table, sizes, names, tally)
+    table = tidy(table, sizes, names, tally, listing.limits.objects)
     if fault := no_objects(table):
         if training:
             raise DataError(f"{_sentence(f'{path} has no annotation that can be trained on', tally)} {fault}")
@@ -101,7 +103,8 @@ def open_listing(
     ids = image_ids(images, tally)
     upright = frozenset(range(len(images))) if listing.upright else turned
     table = table if entries else replace(table, entries=None)
-    return AnnotatedFiles(classes, sizes, ids, names, table, tally.lines(path.name), folder, upright)
+    told = tally.lines(path.name)
+    return AnnotatedFiles(classes, sizes, ids, names, table, told, folder, upright, limits=listing.limits)
 
 
 def folder_of(listing: Listing, listed: Sequence[ListedImage], tally: Tally) -> Path:
@@ -112,13 +115,19 @@ def folder_of(listing: Listing, listed: Sequence[ListedImage], tally: Tally) -> 
     """
     if listing.folder is not None:
         return listing.folder
-    return find_folder(listing.root, listing.split, listing.path, [image.file_name for image in listed], tally)
+    from vitjax.data.image_paths import find_folder  # which data that are drawn do not need
+
+    names = [image.file_name for image in listed]
+    return find_folder(listing.root, listing.split, listing.path, names, tally, outside=listing.limits.outside)
 
 
-def present(root: Path, folder: Path, listed: Sequence[ListedImage], tally: Tally) -> list[ListedImage]:
+def present(listing: Listing, folder: Path, listed: Sequence[ListedImage], tally: Tally) -> list[ListedImage]:
     """The images whose file is there, under its path in the folder; those of one file are joined."""
+    from vitjax.data.image_paths import Finder, found_images
+
     images: dict[str, ListedImage] = {}
-    for number, path in found_images(root, folder, [image.file_name for image in listed], tally):
+    finder = Finder(listing.root, listing.limits.outside, listing.also)
+    for number, path in found_images(finder, folder, [image.file_name for image in listed], tally):
         image = listed[number] if listed[number].file_name == path else replace(listed[number], file_name=path)
         if (first := images.setdefault(path, image)) is not image:
             images[path] = replace(first, others=(*first.others, image.key))
@@ -127,10 +136,10 @@ def present(root: Path, folder: Path, listed: Sequence[ListedImage], tally: Tall
 
 
 def look(
-    folder: Path, images: Sequence[ListedImage], check: bool, tally: Tally
+    folder: Path, images: Sequence[ListedImage], check: bool, tally: Tally, limit: int = LIMITS.pixels
 ) -> tuple[list[ListedImage], Int[np.ndarray, "records 2"], frozenset[int]]:
     """The images that can be used, their sizes, and which of them are to be turned upright."""
-    found = in_threads(lambda image: _header(folder, image, check), images)
+    found = in_threads(lambda image: _header(folder, image, check, limit), images)
     kept: list[ListedImage] = []
     sizes, turned = [], set()
     for image, header in zip(images, found, strict=True):
@@ -149,16 +158,16 @@ def look(
     return kept, np.array(sizes, np.int32).reshape(-1, 2), frozenset(turned)
 
 
-def _header(folder: Path, image: ListedImage, check: bool) -> tuple[tuple[int, int], bool] | str:
+def _header(folder: Path, image: ListedImage, check: bool, limit: int) -> tuple[tuple[int, int], bool] | str:
     """An image's (height, width) and whether it is to be turned for that; or why it cannot be read."""
     if image.size and not check:
         return image.size, False
     path = folder / image.file_name
     try:
         with open_file(path) as file:
-            size = read_size(file, str(path))
+            size = read_size(file, str(path), limit)
             upright = (size[1], size[0])
-            if image.size == upright != size and is_turned(file, str(path)):
+            if image.size == upright != size and is_turned(file, str(path), limit):
                 return upright, True
             return size, False
     except DataError as error:

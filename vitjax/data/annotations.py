@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vitjax.data.errors import Tally
-from vitjax.data.source import Classes
+from vitjax.data.source import LIMITS, Classes
 
 BOX_WISH = "Write bbox as [x, y, width, height] in pixels."
 
@@ -125,12 +125,18 @@ class AnnotatedImages:
         return self.annotations.instances(self.image_ids, self.names, self.sizes, self.classes)
 
 
-def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequence[str], tally: Tally) -> Annotations:
+def tidy(
+    table: Annotations,
+    sizes: Int[np.ndarray, "records 2"],
+    names: Sequence[str],
+    tally: Tally,
+    most: int = LIMITS.objects,
+) -> Annotations:
     """The table in the order of the records, without boxes that are no boxes; each change is counted.
 
     Dropped: boxes that are not finite, or cover nothing of their image. Mended: boxes that reach more than a pixel out
     of the image are clamped to it (less is rounding, and stays, so that scores are the official ones), and an area that
-    is not a positive number becomes width times height.
+    is not a positive number becomes width times height. Of more than `most` objects on an image the others are crowds.
     """
     clamped = _clamp(table.boxes, sizes[table.records])
     finite = np.isfinite(table.boxes).all(1)
@@ -153,7 +159,20 @@ def tidy(table: Annotations, sizes: Int[np.ndarray, "records 2"], names: Sequenc
     kept = kept[np.argsort(table.records[kept], kind="stable")]
     areas = np.where(unmeasured[kept], np.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1), table.areas[kept])
     entries = None if table.entries is None else table.entries[kept]
-    return Annotations(table.records[kept], boxes[kept], table.labels[kept], areas, table.crowds[kept], entries)
+    records, crowds = table.records[kept], table.crowds[kept]
+    surplus = _beyond(records, crowds, most)
+    if surplus.any():
+        kind = f"took for crowds the objects beyond the {most:,} on an image that --data.limits.objects allows"
+        tally.add(kind, names[records[int(np.argmax(surplus))]], int(surplus.sum()))
+    return Annotations(records, boxes[kept], table.labels[kept], areas, crowds | surplus, entries)
+
+
+def _beyond(
+    records: Int[np.ndarray, " objects"], crowds: Bool[np.ndarray, " objects"], most: int
+) -> Bool[np.ndarray, " objects"]:
+    """Which objects, in the order of the records, have `most` of their image before them; crowds are none."""
+    before = np.cumsum(~crowds) - ~crowds
+    return ~crowds & (before - before[np.searchsorted(records, records)] >= most)
 
 
 class Garbled(NamedTuple):

@@ -8,6 +8,7 @@ from vitjax.data.annotated_files import AnnotatedFiles, Listing, open_listing
 from vitjax.data.coco_json import read_instances
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION, aliases, data_root
+from vitjax.data.source import LIMITS, Limits
 
 JSON_PATHS = ("annotations/instances_{}.json", "annotations/instances_{}2017.json", "annotations/{}.json", "{}.json",
          "{}/_annotations.coco.json", "{}/labels.json")  # fmt: skip
@@ -36,6 +37,8 @@ class CocoFolder:
     """0, 1, 2, ... or the ids in the json, as DETR has it."""
     check_images: bool = True
     """Read the header of every image on opening, not just look for the file."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> AnnotatedFiles:
         """The images and annotations of a split; what is skipped or mended is in its `problems`.
@@ -45,12 +48,12 @@ class CocoFolder:
                 width, height] in pixels, or the split is the one to train on and no annotation can be used.
         """
         root, tally = data_root(self.root, "Name a folder in COCO format, --data.root FOLDER."), Tally()
-        listing = read_coco(root, split, tally)
+        listing = read_coco(root, split, tally, self.limits)
         training = split == self.train_split
         return open_listing(listing, tally, training=training, labels=self.labels, check=self.check_images)
 
 
-def read_coco(root: Path, split: str, tally: Tally) -> Listing:
+def read_coco(root: Path, split: str, tally: Tally, limits: Limits = LIMITS) -> Listing:
     """What the json of a split says.
 
     Raises:
@@ -60,7 +63,7 @@ def read_coco(root: Path, split: str, tally: Tally) -> Listing:
     document = read_instances(path)
     if any(isinstance(entry, dict) and "segments_info" in entry for entry in document["annotations"][:1]):
         raise DataError(f"{path} {_PANOPTIC}, and call it panoptic_{split}.json.")
-    return Listing(root, split, path, document)
+    return Listing(root, split, path, document, limits=limits)
 
 
 def coco_splits(root: Path) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def read_classes(entries: list, labels: Labels, path: Path, tally: Tally) -> tup
         elif key in names:
             tally.add("skipped categories whose id is taken", repr(entry))
         else:
-            names[key] = str(entry.get("name") or f"category {key}")
+            names[key] = str(entry.get("name") or f"category {key}").encode(errors="backslashreplace").decode()
     if not names:
         counted = " ".join([f"{path} lists no categories.", *(f"{line}." for line in tally.lines("Counted"))])
         raise DataError(f"{counted} Add those that the annotations refer to.")

@@ -31,7 +31,7 @@ class CocoMasks(CocoFolder):
             DataError: as `CocoFolder`, or the split is the one to train on and no object has a mask.
         """
         root, tally = data_root(self.root, "Name a folder in COCO format, --data.root FOLDER."), Tally()
-        listing, training = read_coco(root, split, tally), split == self.train_split
+        listing, training = read_coco(root, split, tally, self.limits), split == self.train_split
         options: Any = {"labels": self.labels, "check": self.check_images, "entries": True}
         files = open_listing(listing, tally, training=training, **options)
         table, runs = read_masks(listing.document["annotations"], files.annotations, files.sizes, files.names, tally)

@@ -16,7 +16,7 @@ from vitjax.data.mask_source import PanopticMap
 from vitjax.data.panoptic_json import PanopticListing, read_panoptic
 from vitjax.data.panoptic_png import numbered, read_ids
 from vitjax.data.run_lengths import encode, written
-from vitjax.data.source import Classes, Sample
+from vitjax.data.source import LIMITS, Classes, Limits, Sample
 
 _SLOTS = 201  # labels up to COCO's largest panoptic category id
 
@@ -46,6 +46,8 @@ class CocoPanoptic:
     """The folder that holds the panoptic annotations, where it is another."""
     masks: bool = True
     """Give masks; a detector of things and stuff needs none."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> "PanopticFiles":
         """The images and segments of a split; what is skipped or mended is in its `problems`.
@@ -57,7 +59,7 @@ class CocoPanoptic:
         wish, tally = "Name a folder in COCO's panoptic form", Tally()
         root = data_root(self.root, f"{wish}, --data.root FOLDER.")
         home = data_root(self.panoptic_root, f"{wish}, --data.panoptic-root FOLDER.") if self.panoptic_root else root
-        listing = read_panoptic(root, split, tally, home=home, check=self.check_images)
+        listing = read_panoptic(root, split, tally, home=home, check=self.check_images, limits=self.limits)
         training = split == self.train_split
         options: Any = {"labels": self.labels, "check": self.check_images, "entries": True}
         files = open_listing(listing, tally, training=training, **options)
@@ -134,7 +136,7 @@ class PanopticFiles(AnnotatedFiles):
         height, width = self.sizes[record].tolist()
         if not self.maps[record]:
             return np.full((height, width), -1, np.int32)
-        ids = read_ids(self.pngs / self.maps[record])
+        ids = read_ids(self.pngs / self.maps[record], self.limits.pixels)
         if ids.shape != (height, width):
             found = f"{ids.shape[1]}x{ids.shape[0]} pixels, and {self.names[record]} {width}x{height}"
             raise DataError(f"{self.pngs / self.maps[record]} has {found}; make it anew at the size of the image.")

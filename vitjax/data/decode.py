@@ -24,7 +24,9 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _FIX = "Replace the file, or remove it from the data"
 
 
-def decode(data: bytes, name: str, *, orient: bool = False) -> UInt8[np.ndarray, "height width 3"]:
+def decode(
+    data: bytes, name: str, *, orient: bool = False, limit: int | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of an image file; grey, palette, CMYK, 16-bit and float images become 8-bit RGB as `as_rgb` says,
     transparency is left out.
 
@@ -32,10 +34,10 @@ def decode(data: bytes, name: str, *, orient: bool = False) -> UInt8[np.ndarray,
     applied, as photo viewers do. (TIFF is always turned, by every reader.) Of an animation this is the first frame.
 
     Raises:
-        DataError: the file is empty, truncated, no image, or larger than Pillow's limit (`Image.MAX_IMAGE_PIXELS`), or
-            its numbers are no pixels.
+        DataError: the file is empty, truncated, no image, or has more pixels than `limit`, without one Pillow's
+            (`Image.MAX_IMAGE_PIXELS`), or its numbers are no pixels.
     """
-    header = _open(io.BytesIO(data), name)
+    header = opened(io.BytesIO(data), name, limit)
     pixels = None
     if not _is_deep(header):
         with contextlib.suppress(cv2.error):
@@ -87,33 +89,43 @@ def _eight_bits(pixels: np.ndarray, name: str) -> UInt8[np.ndarray, "height widt
     return (pixels if high <= 255 else pixels >> 8).astype(np.uint8)
 
 
-def read_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
+def read_size(file: io.BytesIO | io.BufferedReader, name: str, limit: int | None = None) -> tuple[int, int]:
     """Height and width of an image as `decode` will give it, from the header alone.
 
     Raises:
         DataError: as `decode`, as far as the header shows it.
     """
-    width, height = _open(file, name).size
+    width, height = opened(file, name, limit).size
     return height, width
 
 
-def read_upright_size(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[int, int]:
+def read_upright_size(file: io.BytesIO | io.BufferedReader, name: str, limit: int | None = None) -> tuple[int, int]:
     """Height and width of an image as `decode` will give it with `orient`, from the header alone.
 
     Raises:
         DataError: as `decode`, as far as the header shows it.
     """
-    header = _open(file, name)
+    header = opened(file, name, limit)
     width, height = header.size
     return (width, height) if _orientation(header) >= 5 else (height, width)
 
 
-def is_turned(file: io.BytesIO | io.BufferedReader, name: str) -> bool:
+def is_turned(file: io.BytesIO | io.BufferedReader, name: str, limit: int | None = None) -> bool:
     """Whether EXIF says that viewers should show the image turned by a quarter."""
-    return _orientation(_open(file, name)) >= 5
+    return _orientation(opened(file, name, limit)) >= 5
 
 
-def _open(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:
+def opened(file: io.BytesIO | io.BufferedReader, name: str, limit: int | None = None) -> Image.Image:
+    """Pillow's image of a file, of which only the header is read.
+
+    Raises:
+        DataError: as `decode`, as far as the header shows it.
+    """
+    known, wish = Image.MAX_IMAGE_PIXELS, "Make it smaller"
+    if limit is not None:
+        wish += ", or raise --data.limits.pixels"
+        if known is not None and limit > known:
+            Image.MAX_IMAGE_PIXELS = limit  # Pillow has one for all, and would refuse what is allowed here
     start = file.read(16)
     file.seek(0)
     if not start:
@@ -121,16 +133,16 @@ def _open(file: io.BytesIO | io.BufferedReader, name: str) -> Image.Image:
     try:
         header = Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{name} is too large: {error} Make it smaller.") from error
+        raise DataError(f"{name} is too large: {error} {wish}.") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is no image: it begins with {start!r}. {_FIX}.") from error
     except Exception as error:  # the readers of broken headers raise anything, from SyntaxError to struct.error
         raise DataError(f"{name} has a broken header ({error}). {_FIX}.") from error
     if header.format == "EPS":
         raise DataError(f"{name} is PostScript, a program that draws an image. {_FIX}.")
-    limit, pixels = Image.MAX_IMAGE_PIXELS, header.width * header.height
+    limit, pixels = limit or known, header.width * header.height
     if limit is not None and pixels > limit:
-        raise DataError(f"{name} is too large: {pixels:,} pixels, the limit is {limit:,}. Make it smaller.")
+        raise DataError(f"{name} is too large: {pixels:,} pixels, the limit is {limit:,}. {wish}.")
     return header
 
 

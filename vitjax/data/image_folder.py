@@ -12,8 +12,9 @@ from jaxtyping import Int
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION, aliases, data_root, in_threads, open_file, read_bytes
+from vitjax.data.image_paths import OUTSIDE, Finder
 from vitjax.data.memory import SUFFIXES
-from vitjax.data.source import Classes, Sample, labelled
+from vitjax.data.source import LIMITS, Classes, Limits, Sample, labelled
 
 _USUAL = ("train", "training", *VALIDATION, "test", "testing")  # what folders of splits are called
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # what file managers leave behind besides hidden files
@@ -44,6 +45,8 @@ class ImageFolder:
     """Without folders of splits, one image in so many is held out for `split`."""
     check_images: bool = True
     """Read the header of every image on opening, not just its name."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> "FolderImages":
         """The images of a split, and what is left out in its `problems`.
@@ -58,12 +61,12 @@ class ImageFolder:
         own = _class_folders(folder, tally)
         if training and len(own) < 2:
             raise DataError(f"{folder} has one class only, {own[0]!r}, so there is nothing to tell apart. {_LAYOUT}.")
-        images = _list_images(folder, own, tally)
+        images = _list_images(folder, own, tally, None if self.limits.outside else root)
         notes: tuple[str, ...] = ()
         if not splits:
             images, notes = self._divide(root, images, split)
         if self.check_images:
-            images = _readable(folder, images, tally)
+            images = _readable(folder, images, tally, self.limits.pixels)
         _require_images(folder, images, training, tally)
         names = _class_names(root, splits) if splits else tuple(own)
         _count("classes without an image here", [name for name in names if not images.get(name)], tally)
@@ -71,7 +74,9 @@ class ImageFolder:
         counts = [len(images.get(name, ())) for name in names]
         labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
         problems = (*notes, *tally.lines(str(folder)))
-        return FolderImages(folder, Classes(names, tuple(range(len(names)))), files, labels, problems)
+        return FolderImages(
+            folder, Classes(names, tuple(range(len(names)))), files, labels, problems, pixels=self.limits.pixels
+        )
 
     def _splits(self, root: Path, split: str) -> list[str]:
         """The folders of splits, first the one to train on; none where the folders are those of classes.
@@ -114,6 +119,7 @@ class FolderImages:
     labels: Int[np.ndarray, " records"]
     problems: tuple[str, ...]
     max_objects: int = 1  # an image is labelled as a whole
+    pixels: int = LIMITS.pixels
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -131,7 +137,7 @@ class FolderImages:
             DataError: the file cannot be read.
         """
         path = self.folder / self.names[record]
-        return labelled(decode(read_bytes(path), str(path), orient=True), int(self.labels[record]))
+        return labelled(decode(read_bytes(path), str(path), orient=True, limit=self.pixels), int(self.labels[record]))
 
     def labels_on(self, record: int) -> Int[np.ndarray, " 1"]:
         """The label of an image, without decoding it."""
@@ -204,11 +210,19 @@ def _count(kind: str, names: Sequence[str], tally: Tally) -> None:
         tally.add(kind, names[0], len(names))
 
 
-def _list_images(folder: Path, classes: Sequence[str], tally: Tally) -> dict[str, list[str]]:
-    """The images of each class in the order of their names, which are paths in the folder."""
+def _list_images(folder: Path, classes: Sequence[str], tally: Tally, root: Path | None) -> dict[str, list[str]]:
+    """The images of each class in the order of their names, which are paths in the folder.
+
+    With a `root` links to files outside of it and of the folder of the class are left out.
+    """
     found = in_threads(lambda name: _walk(str(folder), name), classes)
-    for contents in found:
+    for name, contents in zip(classes, found, strict=True):
         _count(_NO_IMAGES, [name for name in contents if not _is_image(name)], tally)
+        if root is not None:
+            finder = Finder(root, also=(folder / name,))
+            out = {image for image in contents if _is_image(image) and not finder.stays(str(folder), image)}
+            _count(OUTSIDE, sorted(out), tally)
+            contents[:] = [image for image in contents if image not in out]
     return {name: list(filter(_is_image, contents)) for name, contents in zip(classes, found, strict=True)}
 
 
@@ -223,22 +237,22 @@ def _walk(root: str, name: str) -> list[str]:
     return sorted(files)
 
 
-def _readable(folder: Path, images: Mapping[str, list[str]], tally: Tally) -> dict[str, list[str]]:
+def _readable(folder: Path, images: Mapping[str, list[str]], tally: Tally, limit: int) -> dict[str, list[str]]:
     """The images whose header can be read."""
     names = [name for own in images.values() for name in own]
     parts = [names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)]
-    found = in_threads(lambda part: {name: fault for name in part if (fault := _fault(folder / name))}, parts)
+    found = in_threads(lambda part: {name: fault for name in part if (fault := _fault(folder / name, limit))}, parts)
     faults = {name: fault for part in found for name, fault in part.items()}
     for fault in faults.values():
         tally.add("left out images that cannot be read", fault)
     return {name: [image for image in own if image not in faults] for name, own in images.items()}
 
 
-def _fault(path: Path) -> str | None:
+def _fault(path: Path, limit: int) -> str | None:
     """Why the header of an image cannot be read; None where it can."""
     try:
         with open_file(path) as file:
-            read_size(file, str(path))
+            read_size(file, str(path), limit)
     except DataError as error:
         return str(error)
     except OSError as error:

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,6 +18,7 @@ _PROBES = 32  # images looked for in every folder that might be the right one
 _DEEPEST = 64  # parts of a path, from its end, that are looked for
 _ALIKE = 64  # paths that are followed at once; links to their own folder would double them at every part
 _SPLITS = {"train", "training", "test", "testing", *VALIDATION}
+OUTSIDE = "left out images outside of the data folder, which --data.limits.outside takes"
 _MISSING = "left out images whose file is missing"
 _TASK_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
 
@@ -34,18 +35,23 @@ class Place:
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds files by what is written of them, within `root`; every folder is listed once."""
+    """Finds files by what is written of them, within `root`; every folder is listed once.
+
+    With links followed they lie in the root, in the folder that is asked about, which may be a link itself, or in one
+    of `also`; with `outside` they lie anywhere.
+    """
 
     root: Path
+    outside: bool = False
+    also: tuple[Path, ...] = ()
     _names: dict[str, frozenset[str]] = field(default_factory=dict)
     _alike: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    _real: dict[str, str] = field(default_factory=dict)
 
     def exactly(self, folder: str, written: str) -> bool:
-        """Whether the path is there as it is written; a relative one must not lead out of the root."""
+        """Whether the path is there as it is written, and does not lead out."""
         parent, name = os.path.split(os.path.join(folder, written))
-        if name not in self._listed(parent):
-            return False
-        return ".." not in written or os.path.isabs(written) or self.within(parent)
+        return name in self._listed(parent) and self.stays(folder, written)
 
     def places(self, folder: str, written: str) -> list[Place]:
         """Where in the folder the longest end of the path is; several where only capitals or accents tell them apart.
@@ -58,7 +64,8 @@ class Finder:
         shorter = (*parts[:-1], _TASK_PREFIX.sub("", parts[-1], count=1)) if parts else ()
         for path in dict.fromkeys((parts, shorter)):
             for dropped in range(max(0, len(path) - _DEEPEST), len(path)):
-                if found := self._follow(folder, path[dropped:]):
+                found = [each for each in self._follow(folder, path[dropped:]) if self.stays(folder, each)]
+                if found:
                     return [Place(each, dropped, _how(written, path, dropped, each)) for each in found]
         return []
 
@@ -86,10 +93,27 @@ class Finder:
                 self._names[folder] = frozenset()
         return self._names[folder]
 
-    def within(self, folder: str) -> bool:
-        """Whether a folder lies in the root."""
-        root = os.path.realpath(self.root)
-        return os.path.commonpath([root, os.path.realpath(folder)]) == root
+    def stays(self, folder: str, path: str) -> bool:
+        """Whether the path in the folder leads to where files may lie."""
+        if self.outside:
+            return True
+        path = os.path.join(folder, path)
+        parent = self._real_of(os.path.dirname(path))
+        place = os.path.realpath(path) if os.path.islink(path) else os.path.join(parent, os.path.basename(path))
+        return any(_within(place, self._real_of(str(home))) for home in (self.root, folder, *self.also))
+
+    def leads_out(self, path: str) -> bool:
+        """Whether an existing path lies outside of the root as it is written."""
+        return not _within(self._real_of(os.path.dirname(path)), self._real_of(str(self.root)))
+
+    def _real_of(self, folder: str) -> str:
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        return self._real[folder]
+
+
+def _within(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
 
 
 def parts_of(written: str) -> tuple[str, ...]:
@@ -105,7 +129,9 @@ def parts_of(written: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part not in ("", ".", ".."))
 
 
-def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], tally: Tally) -> Path:
+def find_folder(
+    root: Path, split: str, listing: Path, written: Sequence[str], tally: Tally, *, outside: bool = False
+) -> Path:
     """The folder of the images that `listing` has written so: the first usual one with most of those looked for.
 
     Where it is none of these, any other in the root, or one deeper. Names are first taken as they are written, and only
@@ -118,10 +144,11 @@ def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], t
     usual = [root / pattern.format(name) for name in aliases(split) for pattern in FOLDERS]
     usual = [folder for folder in usual if folder.is_dir()]
     whole = all(os.path.isabs(name) and os.path.isfile(name) for name in probes)  # which no folder is needed for
-    finder = Finder(root)
+    finder = Finder(root, outside)
 
     def as_written(folder: Path, name: str) -> int:
-        return int(os.path.isfile(folder / name) and (".." not in name or finder.exactly(str(folder), name)))
+        plain = ".." not in name and not os.path.isabs(name)
+        return int(os.path.isfile(folder / name) and (plain or finder.exactly(str(folder), name)))
 
     def ends(folder: Path, name: str) -> int:
         return max((len(parts_of(name)) - place.dropped for place in finder.places(str(folder), name)), default=0)
@@ -148,6 +175,8 @@ def find_folder(root: Path, split: str, listing: Path, written: Sequence[str], t
 
 def what_is(written: str) -> str:
     """What else than the name of a file this is, as a sentence; "" where it is one."""
+    if os.path.isabs(written) and os.path.isfile(written):
+        return "It is there, but outside of the data folder: --data.limits.outside takes it. "
     if written.startswith("data:"):
         return "It is a picture written out as text: save it as a file. "
     if "://" in written:
@@ -157,13 +186,14 @@ def what_is(written: str) -> str:
     return ""
 
 
-def found_images(root: Path, folder: Path, written: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
+def found_images(finder: Finder, folder: Path, written: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
     """The (place in `written`, path in the folder) of the images that are there; each kind of difference is counted.
 
     Names of one file give one path, the first. Where names that are not alike end at one file, nobody knows whose it
     is: unless one is written whole, none has it.
     """
-    inside, finder, owners = str(folder), Finder(root), dict[str, list[tuple[str, int, Place]]]()
+    inside, owners = str(folder), dict[str, list[tuple[str, int, Place]]]()
+    anywhere = replace(finder, outside=True)
     for number, name in enumerate(written):
         places = finder.places(inside, name)
         if len(places) == 1:
@@ -172,7 +202,7 @@ def found_images(root: Path, folder: Path, written: Sequence[str], tally: Tally)
             example = f"{_short(name)} may be {' or '.join(place.path for place in places[:2])}"
             tally.add("left out images whose name fits several files", example)
         else:
-            tally.add(_MISSING, _short(os.path.join(folder, name)))
+            tally.add(OUTSIDE if anywhere.exactly(inside, name) else _MISSING, _short(os.path.join(folder, name)))
     for path, named in owners.items():
         whole = [(number, place) for _, number, place in named if not place.dropped]
         if not whole and len({_plain("/".join(parts_of(name))) for name, _, _ in named}) > 1:
@@ -186,7 +216,7 @@ def found_images(root: Path, folder: Path, written: Sequence[str], tally: Tally)
                 continue
             if place.how:
                 tally.add(place.how, f"{_short(name)} is {place.path}")
-            elif os.path.isabs(place.path) and not finder.within(os.path.dirname(place.path)):
+            elif finder.outside and finder.leads_out(os.path.join(inside, place.path)):
                 tally.add("took images from outside of the data folder", place.path)
             yield number, kept.path
 

@@ -7,13 +7,13 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image
 
-from vitjax.data.decode import decode, read_size
+from vitjax.data.decode import decode, opened, read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import in_threads, open_file, read_bytes
+from vitjax.data.image_paths import OUTSIDE, Finder
 from vitjax.data.memory import SUFFIXES
-from vitjax.data.source import NO_LABEL, Classes, Sample, mapped
+from vitjax.data.source import LIMITS, NO_LABEL, Classes, Limits, Sample, mapped
 from vitjax.errors import VitjaxError
 
 CLASSES_FILE = "classes.txt"
@@ -42,6 +42,8 @@ class LabelMapFolder:
     """Split to train on."""
     split: str = "val"
     """Split to evaluate on."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> "MappedImages":
         """The images of a split that have a label map of their size; what is left out is in its `problems`.
@@ -59,7 +61,10 @@ class LabelMapFolder:
                 raise DataError(f"there is no folder {path}. {LAYOUT}.")
         paths = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in SUFFIXES)
         names, sizes = list[str](), list[tuple[int, int]]()
-        for path, looked in zip(paths, in_threads(_look, paths), strict=True):
+        finder = Finder(root, self.limits.outside)
+        for path, looked in zip(
+            paths, in_threads(lambda one: _look(one, finder, self.limits.pixels), paths), strict=True
+        ):
             if looked.size:
                 names.append(path.name)
                 sizes.append(looked.size)
@@ -68,7 +73,9 @@ class LabelMapFolder:
         problems = tally.lines(str(folder))
         if not names:
             raise DataError(" ".join([f"{folder} has no image with a label map. {LAYOUT}.", *problems]))
-        return MappedImages(folder, classes, tuple(names), np.array(sizes, np.int32), problems)
+        return MappedImages(
+            folder, classes, tuple(names), np.array(sizes, np.int32), problems, pixels=self.limits.pixels
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +88,7 @@ class MappedImages:
     sizes: Int[np.ndarray, "records 2"]
     problems: tuple[str, ...] = ()
     max_objects: int = 0
+    pixels: int = LIMITS.pixels
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -99,7 +107,7 @@ class MappedImages:
             VitjaxError: as `label_map`.
         """
         path = self.folder / "images" / self.names[record]
-        image, labels = decode(read_bytes(path, _WISH), str(path)), self.label_map(record)
+        image, labels = decode(read_bytes(path, _WISH), str(path), limit=self.pixels), self.label_map(record)
         if image.shape[:2] != labels.shape:
             raise DataError(f"{path} and its label map differ in size: {image.shape[:2]} and {labels.shape}.")
         return mapped(image, labels)
@@ -115,7 +123,7 @@ class MappedImages:
         path = _map_of(self.folder / "images" / self.names[record])
         data = read_bytes(path, _WISH)
         try:
-            labels = np.array(Image.open(io.BytesIO(data)))
+            labels = np.array(opened(io.BytesIO(data), str(path), self.pixels))
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path} cannot be read as a label map ({error}).") from error
         _require_labels(data[:_START], path)
@@ -142,12 +150,14 @@ def _map_of(image: Path) -> Path:
     return image.parent.parent / "labels" / f"{image.stem}.png"
 
 
-def _look(path: Path) -> _Looked:
+def _look(path: Path, finder: Finder, limit: int) -> _Looked:
     if not _map_of(path).is_file():
         return _Looked(None, "left out images without a label map", path.name)
+    if not all(finder.stays(str(each.parent), each.name) for each in (path, _map_of(path))):
+        return _Looked(None, OUTSIDE, str(path))
     try:
         with open_file(path) as image, open_file(_map_of(path)) as labels:
-            size, other = read_size(image, str(path)), read_size(labels, str(_map_of(path)))
+            size, other = read_size(image, str(path), limit), read_size(labels, str(_map_of(path)), limit)
             labels.seek(0)
             start = labels.read(_START)
     except (DataError, OSError) as error:

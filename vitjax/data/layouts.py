@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from vitjax.data.annotated_files import Listing
 from vitjax.data.coco import CocoFolder, coco_splits, find_json, read_coco
-from vitjax.data.errors import DataError, Tally
+from vitjax.data.errors import DataError
 from vitjax.data.folder import aliases
 from vitjax.data.source import Classes
 from vitjax.data.voc import VocFolder
@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     title: str
     source: type
     splits: Callable[[Path], tuple[str, ...]]
-    read: Callable[[Path, str, Tally], Listing]
+    read: Callable[..., Listing]
 
     def has(self, root: Path, split: str) -> bool:
         """Whether there is a split of this name, or of another that means the same."""

@@ -1,23 +1,14 @@
 """From a source and a plan to batches: read, transform, pad; in any number of processes, in the order of the plan."""
 
-import mmap
-import multiprocessing
-import os
-import pickle
 import shutil
-import signal
-import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cloudpickle
-import cv2
 import numpy as np
 
 from vitjax.batch import Batch, Targets
@@ -26,14 +17,19 @@ from vitjax.data.plan import Finishing, Plan, StepPlan
 from vitjax.data.source import NO_LABEL, Sample, Source
 from vitjax.errors import FieldError
 
+
+class NoneReadable(DataError):
+    """No image of a training step can be read."""
+
+
+# Training steps after one without a readable image that are tried in its place.
+_STEPS_TRIED = 8
 # Batches that a thread or a worker process reads ahead; one of large images is 50 MB.
 _READY = 2
 # Those that the trainer still holds: the one of this step, the one before it, and the next.
 _HELD = 3
 _SHARED_MEMORY = Path("/dev/shm")
 _ENDLESS = 2**31 - 1
-# JAX takes over arrays that begin at multiples of this without copying them.
-_ALIGNED = 64
 
 
 def batches(
@@ -52,9 +48,12 @@ def batches(
     What a batch holds depends on the source, the plan and the step alone. Each host gets its block of the rows, and the
     blocks of all hosts in order are the batch of one host. `workers` processes read ahead; without any, a thread does.
 
+    Of a training step of which no image can be read the next one that has one takes the place.
+
     Raises:
-        DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
+        DataError: more than `max_objects` objects in an image, or no image of several training steps can be read.
         VitjaxError: the source says so of a record that can be read but is wrong; no other takes its place.
+        WorkerDied: a process that reads was ended.
         FieldError: the steps, workers or hosts are none that can be.
     """
     _check(plan, start_step, workers, host, hosts)
@@ -73,7 +72,8 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
     its place, in evaluation nothing does. A row without an image is black, as large as the bucket, with record -1.
 
     Raises:
-        DataError: more than `max_objects` objects in an image, or no image of a training step can be read.
+        NoneReadable: no image of a training step can be read.
+        DataError: more than `max_objects` objects in an image.
         VitjaxError: the source says so of a record that can be read but is wrong; no other takes its place.
     """
     share = len(step.records) // hosts
@@ -110,11 +110,23 @@ class _Load:
     hosts: int
 
     def __call__(self, step: int) -> Batch:
+        try:
+            return self._load(step)
+        except NoneReadable as error:
+            first = error
+        for other in range(step + 1, step + 1 + _STEPS_TRIED):
+            with suppress(NoneReadable):
+                batch = self._load(other)
+                records = self.plan(step).records.reshape(self.hosts, -1)[self.host]
+                return replace(batch, broken=np.asarray(records, np.int32))
+        raise DataError(f"nor can any of the {_STEPS_TRIED} steps after it: {first}") from first
+
+    def _load(self, step: int) -> Batch:
         return load(self.source, self.plan(step), max_objects=self.max_objects, host=self.host, hosts=self.hosts)
 
 
 def _iterate(loading: _Load, steps: range, workers: int) -> Generator[Batch, None, None]:
-    with _processes(loading, workers) if workers else _thread(loading) as ask:
+    with _reading(loading, workers) as ask:
         waiting: deque[Callable[[], Batch]] = deque()
         for step in steps:
             waiting.append(ask(step))
@@ -124,94 +136,22 @@ def _iterate(loading: _Load, steps: range, workers: int) -> Generator[Batch, Non
             yield waiting.popleft()()
 
 
-# Asked for a step, begins to read its batch; the answer waits for it.
-_Ask = Callable[[int], Callable[[], Batch]]
+def _reading(loading: _Load, workers: int) -> AbstractContextManager[Callable[[int], Callable[[], Batch]]]:
+    """What, asked for a step, begins to read its batch; the answer waits for it."""
+    if not workers:
+        return _thread(loading)
+    from vitjax.data.workers import processes  # which a run without them does not need
+
+    return processes(loading, workers, _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
 
 
 @contextmanager
-def _thread(loading: _Load) -> Iterator[_Ask]:
+def _thread(loading: _Load) -> Iterator[Callable[[int], Callable[[], Batch]]]:
     pool = ThreadPoolExecutor(1)
     try:
         yield lambda step: pool.submit(loading, step).result
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _processes(loading: _Load, workers: int) -> Iterator[_Ask]:
-    """Worker processes, which leave their arrays in files of a folder that is memory where there is such.
-
-    They import what the source and the main script need; vitjax itself needs no JAX there.
-    """
-    shared = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="vitjax-", dir=shared, ignore_cleanup_errors=True) as folder:
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, spawn, _start_worker, (cloudpickle.dumps(loading), folder))
-
-        def ask(step: int) -> Callable[[], Batch]:
-            with _interrupts_later():
-                left = pool.submit(_leave_batch, step)
-            return lambda: _taken(left.result())
-
-        try:
-            yield ask
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Lets processes start whole, and start them deaf to interrupts, which are for their parent, who ends them.
-
-    They keep the mask of the thread that starts them. In the parent another thread may take the signal all the same,
-    and the main one would be torn out of its work half-way.
-    """
-    came: list[Any] = []
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, lambda *given: came.append(given)) if in_main else None
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-    if came and callable(handler):
-        handler(*came[0])
-
-
-class _Left(NamedTuple):
-    """A pickled batch whose arrays, of so many bytes, lie in a file one after the other."""
-
-    pickled: bytes
-    path: Path
-    sizes: list[int]
-
-
-def _leave_batch(step: int) -> _Left:
-    """Runs in a worker process."""
-    ((loading, folder),) = _started_with
-    buffers: list[pickle.PickleBuffer] = []
-    pickled = pickle.dumps(loading(step), protocol=5, buffer_callback=buffers.append)
-    arrays = [buffer.raw() for buffer in buffers]
-    path = Path(folder, str(step))
-    with path.open("wb") as file:
-        for array in arrays:
-            file.write(array)
-            file.write(bytes(-array.nbytes % _ALIGNED))
-    return _Left(pickled, path, [array.nbytes for array in arrays])
-
-
-def _taken(left: _Left) -> Batch:
-    """The batch, whose arrays are the memory of the file, which is gone with them."""
-    with left.path.open("rb") as file:
-        memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    left.path.unlink()
-    arrays, start = [], 0
-    for size in left.sizes:
-        arrays.append(memory[start : start + size])
-        start += size + -size % _ALIGNED
-    return pickle.loads(left.pickled, buffers=arrays)
 
 
 class _Prepared(NamedTuple):
@@ -237,7 +177,7 @@ def _next_readable(source: Source, step: StepPlan, row: int, first: DataError) -
             return _prepare(source, step, other)
         except DataError:
             continue
-    raise DataError(f"none of the {count} images of a training step can be read; the first: {first}") from first
+    raise NoneReadable(f"none of the {count} images of a training step can be read; the first: {first}") from first
 
 
 def _fill(batch: Batch, place: int, prepared: _Prepared, source: Source) -> None:
@@ -273,29 +213,6 @@ def _empty_batch(rows: int, bucket: tuple[int, int], max_objects: int) -> Batch:
     )
     nothing = np.full(rows, -1, np.int32)
     return Batch(np.zeros((rows, *bucket, 3), np.uint8), sizes, targets, nothing, sizes.copy(), nothing.copy())
-
-
-_started_with: list[tuple[_Load, str]] = []
-"""What a worker process loads with, and the folder that it leaves batches in."""
-
-
-def _start_worker(pickled: bytes, folder: str) -> None:
-    """Runs in every worker process before it reads: one thread each, and no life after the parent's."""
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
-    _started_with.append((pickle.loads(pickled), folder))
-
-
-def _end_with_parent(folder: str) -> None:
-    """Ends this process when its parent is gone; else it outlives a parent that was killed, and the folder does.
-
-    The kernel's own death signal would also come when only the thread ends that started the worker.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
 
 
 def _require_shared_memory(plan: Plan, max_objects: int, masks: bool, workers: int, hosts: int) -> None:

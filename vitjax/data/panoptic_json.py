@@ -1,5 +1,6 @@
 """What stands in a json of COCO's panoptic form, turned into what a COCO instances file would say of the segments."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from vitjax.data.coco_json import read_instances
 from vitjax.data.decode import read_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import aliases, in_threads, open_file
+from vitjax.data.image_paths import OUTSIDE, Finder
 from vitjax.data.masks import boxes_of
 from vitjax.data.panoptic_png import MOST, read_ids
+from vitjax.data.source import LIMITS, Limits
 
 JSON_PATHS = ("annotations/panoptic_{}.json", "annotations/panoptic_{}2017.json", "panoptic_{}.json",
               "panoptic_{}2017.json")  # fmt: skip
@@ -41,7 +44,13 @@ def panoptic_splits(root: Path) -> tuple[str, ...]:
 
 
 def read_panoptic(
-    root: Path, split: str, tally: Tally, *, home: Path | None = None, check: bool = False
+    root: Path,
+    split: str,
+    tally: Tally,
+    *,
+    home: Path | None = None,
+    check: bool = False,
+    limits: Limits = LIMITS,
 ) -> PanopticListing:
     """What the json of a split says of its images, those left out that have no segments or no PNG.
 
@@ -68,13 +77,18 @@ def read_panoptic(
     known = [entry.get("id") for entry in document["images"] if isinstance(entry, dict)]
     for key in sorted(named.keys() - {id_ for id_ in known if isinstance(id_, int | str)}, key=str):
         tally.add("skipped annotations of an unknown image", f"{named[key]['file_name']}, image_id {key}")
-    images = [entry for entry in document["images"] if _has_segments(entry, named, pngs, check, tally)]
+    limit = limits.pixels if check else None
+    finder = Finder(home, limits.outside)
+    images = [entry for entry in document["images"] if _has_segments(entry, named, pngs, finder, limit, tally)]
     used = [named[entry["id"]] for entry in images]
-    segments = [segment for each in in_threads(lambda one: list(_segments(one, pngs)), used) for segment in each]
+    segments = [
+        segment for each in in_threads(lambda one: list(_segments(one, pngs, limits.pixels)), used) for segment in each
+    ]
     checked = list(_checked(segments, tally))
     for number, segment in enumerate(checked, start=1):
         segment["id"] = number
-    return PanopticListing(root, split, path, document | {"images": images, "annotations": checked}, pngs=pngs)
+    document |= {"images": images, "annotations": checked}
+    return PanopticListing(root, split, path, document, limits=limits, pngs=pngs)
 
 
 def _by_image(entries: list[Any], tally: Tally) -> dict[Any, dict[str, Any]]:
@@ -91,8 +105,13 @@ def _by_image(entries: list[Any], tally: Tally) -> dict[Any, dict[str, Any]]:
     return named
 
 
-def _has_segments(entry: Any, named: dict[Any, dict[str, Any]], pngs: Path, check: bool, tally: Tally) -> bool:
-    """Whether an image has an annotation and its PNG; one that has not is counted."""
+def _has_segments(
+    entry: Any, named: dict[Any, dict[str, Any]], pngs: Path, finder: Finder, limit: int | None, tally: Tally
+) -> bool:
+    """Whether an image has an annotation and its PNG; one that has not is counted.
+
+    With a `limit` of pixels the header is read.
+    """
     key = entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(key, int | str):
         tally.add("skipped images without an id or a file_name", repr(entry)[:80])
@@ -101,13 +120,16 @@ def _has_segments(entry: Any, named: dict[Any, dict[str, Any]], pngs: Path, chec
         tally.add("left out images without segments", f"{entry.get('file_name')}, id {key}")
         return False
     path = pngs / Path(named[key]["file_name"]).name
-    if not path.is_file():
+    if not os.path.isfile(path):  # nor where it is too long to be a path
         tally.add("left out images whose PNG is missing", str(path))
         return False
-    if check:
+    if not finder.stays(str(pngs), path.name):
+        tally.add(OUTSIDE, str(path))
+        return False
+    if limit is not None:
         try:
             with open_file(path) as file:
-                size = read_size(file, str(path))
+                size = read_size(file, str(path), limit)
         except (DataError, OSError) as error:
             tally.add("left out images whose PNG cannot be read", f"{path}: {error}")
             return False
@@ -118,7 +140,7 @@ def _has_segments(entry: Any, named: dict[Any, dict[str, Any]], pngs: Path, chec
     return True
 
 
-def _segments(annotation: dict[str, Any], pngs: Path) -> Iterator[Any]:
+def _segments(annotation: dict[str, Any], pngs: Path, limit: int) -> Iterator[Any]:
     """The segments of an image as annotations; the PNG is read where one has no box."""
     png, owner = Path(annotation["file_name"]).name, annotation["image_id"]
     ids: np.ndarray | None = None
@@ -129,7 +151,7 @@ def _segments(annotation: dict[str, Any], pngs: Path) -> Iterator[Any]:
         entry = {**segment, "image_id": owner, "file_name": png, "segment": segment.get("id")}
         if not entry.get("bbox"):
             try:
-                ids = read_ids(pngs / png) if ids is None else ids
+                ids = read_ids(pngs / png, limit) if ids is None else ids
             except DataError:
                 ids = np.zeros((1, 1), np.int32)  # it is told where the segments are looked at
             mask = ids == entry["segment"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image
 
+from vitjax.data.decode import opened
 from vitjax.data.errors import DataError
 from vitjax.data.folder import read_bytes
 from vitjax.data.mask_source import PanopticMap
@@ -20,17 +20,17 @@ MOST = 256**3 - 1
 _WEIGHTS = np.array([1, 256, 65_536], np.int32)
 
 
-def read_ids(path: Path) -> Int[np.ndarray, "height width"]:
+def read_ids(path: Path, limit: int | None = None) -> Int[np.ndarray, "height width"]:
     """The id at every pixel.
 
     Raises:
-        DataError: the file cannot be read, or its pixels have no colours.
+        DataError: the file cannot be read, its pixels have no colours, or there are more than `limit` of them.
     """
     data = read_bytes(path)
     try:
-        image = Image.open(io.BytesIO(data))
+        image = opened(io.BytesIO(data), str(path), limit)
         mode, pixels = image.mode, np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read as a map of segments ({error}).") from error
     if mode not in ("RGB", "RGBA"):
         wish = "save it as 8-bit RGB, id = red + 256 green + 65536 blue"

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vitjax.batch import NO_LABEL as NO_LABEL
-from vitjax.data.errors import DataError
+from vitjax.data.errors import DataError, require_positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,27 @@ class Sample:
     labels: Int[np.ndarray, " objects"]
     label_map: UInt8[np.ndarray, "height width"] | None = None
     masks: UInt8[np.ndarray, "height width planes"] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What images of a data set may ask of this machine; what goes beyond is left out or mended, counted and told."""
+
+    pixels: int = 89_478_485
+    """Pixels of an image, by its header: half a megabyte can unpack to gigabytes. The default is Pillow's."""
+    objects: int = 5_000
+    """Objects of an image: every batch has places for the most of any. Those beyond count as crowds: they are neither
+    trained on nor asked for in scoring."""
+    outside: bool = False
+    """Take images that lie outside of the data folder, where an absolute file name, .. or a link leads to them."""
+
+    def __post_init__(self) -> None:
+        """Raises a FieldError for numbers that allow nothing."""
+        require_positive(pixels=self.pixels, objects=self.objects)
+
+
+LIMITS = Limits()
+"""Those that hold where nobody says others."""
 
 
 def labelled(image: UInt8[np.ndarray, "height width 3"], label: int) -> Sample:

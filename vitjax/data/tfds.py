@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from vitjax.data.source import LIMITS, Limits
+
 if TYPE_CHECKING:
     from vitjax.data.tfds_images import TfdsImages
 
@@ -27,6 +29,8 @@ class TfdsCoco:
     """Split to evaluate on."""
     labels: Literal["contiguous", "category_id"] = "contiguous"
     """0 to 79, or COCO's own ids up to 90, as DETR has it."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> "TfdsImages":
         """The images and annotations of a split; what is skipped or mended is in its `problems`.
@@ -36,4 +40,5 @@ class TfdsCoco:
         """
         from vitjax.data.tfds_images import read_tfds  # which only those need who have such data
 
-        return read_tfds(self.data_dir, self.name, split, labels=self.labels, training=split == self.train_split)
+        training = split == self.train_split
+        return read_tfds(self.data_dir, self.name, split, labels=self.labels, training=training, limits=self.limits)

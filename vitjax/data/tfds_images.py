@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from vitjax.data.annotations import AnnotatedImages, Annotations, tidy
 from vitjax.data.decode import decode, read_size
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.source import Classes, Sample
+from vitjax.data.source import LIMITS, Classes, Limits, Sample
 from vitjax.data.tfds_prepared import PreparedSplit, find_split, read_record
 
 COCO_CATEGORY_IDS = tuple(sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
@@ -20,7 +20,9 @@ COCO_CATEGORY_IDS = tuple(sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68
 _AT_ONCE = 64  # records read in one go
 
 
-def read_tfds(data_dir: str, name: str, split: str, *, labels: str, training: bool) -> "TfdsImages":
+def read_tfds(
+    data_dir: str, name: str, split: str, *, labels: str, training: bool, limits: Limits = LIMITS
+) -> "TfdsImages":
     """The images and annotations of a split; what is skipped or mended is in its `problems`.
 
     Raises:
@@ -29,7 +31,7 @@ def read_tfds(data_dir: str, name: str, split: str, *, labels: str, training: bo
     found = find_split(data_dir, name, split)
     records, names, is_coco = _records(found)
     classes, slots = _classes(names, is_coco, labels)
-    images = _look_through(records, classes, slots, f"{name} {split}")
+    images = _look_through(records, classes, slots, f"{name} {split}", limits)
     if not images.names or (training and not images.max_objects):
         lines = " ".join(f"{line}." for line in images.problems)
         fault = f"{found.folder} has nothing to use in its split {split!r}. Name another split."
@@ -43,6 +45,7 @@ class TfdsImages(AnnotatedImages):
 
     records: Any  # a TFDS data source: records as dictionaries, by number
     numbers: tuple[int, ...]  # of each image, which of TFDS's records it is
+    pixels: int = LIMITS.pixels
 
     def __getitem__(self, record: int) -> Sample:
         """The image and its objects, boxes clamped to the image, crowds left out.
@@ -53,7 +56,7 @@ class TfdsImages(AnnotatedImages):
         name = self.name(record)
         entry = read_record(self.records, self.numbers[record], name)
         boxes, labels = self.annotations.targets(record, self.sizes[record].tolist())
-        return Sample(decode(entry["image"], name), boxes, labels)
+        return Sample(decode(entry["image"], name, limit=self.pixels), boxes, labels)
 
 
 def _records(found: PreparedSplit) -> tuple[Any, list[str], bool]:
@@ -77,14 +80,16 @@ def _classes(names: list[str], is_coco: bool, labels: str) -> tuple[Classes, Int
     return Classes(tuple(named.get(slot, "") for slot in slots), slots), np.array(ids)
 
 
-def _look_through(records: Any, classes: Classes, slots: Int[np.ndarray, " labels"], where: str) -> TfdsImages:
+def _look_through(
+    records: Any, classes: Classes, slots: Int[np.ndarray, " labels"], where: str, limits: Limits
+) -> TfdsImages:
     """The images of all records that can be read, from their headers."""
     numbers: list[int] = []
     sizes, ids, names, rows, tally = [], [], [], [], Tally()
     for number, entry in enumerate(_entries(records)):
         name = entry.get("image/filename", f"record {number}".encode()).decode()
         try:
-            size = read_size(io.BytesIO(entry["image"]), name)
+            size = read_size(io.BytesIO(entry["image"]), name, limits.pixels)
         except DataError as error:
             tally.add("left out images that cannot be read", str(error))
             continue
@@ -102,9 +107,9 @@ def _look_through(records: Any, classes: Classes, slots: Int[np.ndarray, " label
     record, label = table[:, 0].astype(np.int32), slots[table[:, 5].astype(int)].astype(np.int32)
     annotations = Annotations(record, table[:, 1:5], label, table[:, 6], table[:, 7] == 1)
     extents = np.array(sizes, np.int32).reshape(-1, 2)
-    tidied = tidy(annotations, extents, names, tally)
+    tidied = tidy(annotations, extents, names, tally, limits.objects)
     known = (classes, extents, tuple(ids), tuple(names), tidied, tally.lines(where))
-    return TfdsImages(*known, records, tuple(numbers))
+    return TfdsImages(*known, records, tuple(numbers), limits.pixels)
 
 
 def _rows(record: int, objects: dict, size: tuple[int, int]) -> Float[np.ndarray, "objects 8"]:

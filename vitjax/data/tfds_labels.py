@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from vitjax.data.decode import decode
 from vitjax.data.errors import DataError
 from vitjax.data.image_folder import FolderImages, ImageFolder
-from vitjax.data.source import Classes, Sample, labelled
+from vitjax.data.source import LIMITS, Classes, Limits, Sample, labelled
 from vitjax.data.tfds_prepared import PreparedSplit, find_split, read_record
 
 _UNPACKED = "Or name the folder with the unpacked train/ and val/: --data.root FOLDER."
@@ -33,6 +33,8 @@ class TfdsLabels:
     root: str = ""
     """The same data unpacked, a folder with train/<class name>/<image> and val/<class name>/<image>; where it is given,
     it is read in place of data_dir."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> "TfdsLabelledImages | FolderImages":
         """The images and labels of a split.
@@ -42,7 +44,7 @@ class TfdsLabels:
                 split is empty or has no labels; or the folder is not laid out as it should be.
         """
         if self.root:
-            return ImageFolder(self.root, self.train_split, self.split).open(split)
+            return ImageFolder(self.root, self.train_split, self.split, limits=self.limits).open(split)
         found = find_split(self.data_dir, self.name, split, _UNPACKED)
         names = _class_names(found)
         records, where = found.records(), f"{self.name} {split}"
@@ -54,7 +56,7 @@ class TfdsLabels:
                 f"{found.folder} has no labels in its split {split!r}: the first is -1. Name a split that has labels "
                 f"(--data.split, --data.train-split); the others are {others}."
             )
-        return TfdsLabelledImages(records, Classes(names, tuple(range(len(names)))), where)
+        return TfdsLabelledImages(records, Classes(names, tuple(range(len(names)))), where, pixels=self.limits.pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,7 @@ class TfdsLabelledImages:
     where: str  # data set and split, for names
     problems: tuple[str, ...] = ()
     max_objects: int = 1  # an image is labelled as a whole
+    pixels: int = LIMITS.pixels
 
     @property
     def image_ids(self) -> range:
@@ -87,7 +90,7 @@ class TfdsLabelledImages:
         label = int(entry["label"])
         if not 0 <= label < len(self.classes):
             raise DataError(f"{name} has the label {label}, not one of 0 to {len(self.classes) - 1}.")
-        return labelled(decode(entry["image"], name), label)
+        return labelled(decode(entry["image"], name, limit=self.pixels), label)
 
     def name(self, record: int) -> str:
         """Where the record is, as TFDS counts: from 0."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from vitjax.data.annotated_files import AnnotatedFiles, open_listing
 from vitjax.data.errors import Tally
 from vitjax.data.folder import data_root
+from vitjax.data.source import LIMITS, Limits
 
 WISH = "Name a folder with Annotations, JPEGImages and ImageSets/Main, --data.root FOLDER."
 
@@ -32,6 +33,8 @@ class VocFolder:
     """Names of the classes in the order of the labels; all that occur in any split, sorted, if empty."""
     check_images: bool = True
     """Read the header of every image on opening, not just look for the file."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> AnnotatedFiles:
         """The images and objects of a split; what is skipped or mended is in its `problems`.
@@ -43,5 +46,5 @@ class VocFolder:
         from vitjax.data.voc_xml import read_voc  # which only those need who have such data
 
         tally = Tally()
-        listing = read_voc(data_root(self.root, WISH), split, tally, self.classes)
+        listing = read_voc(data_root(self.root, WISH), split, tally, self.classes, self.limits)
         return open_listing(listing, tally, training=split == self.train_split, check=self.check_images)

@@ -13,6 +13,7 @@ from vitjax.data.annotated_files import Listing
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import VALIDATION, aliases, in_threads, read_bytes
 from vitjax.data.memory import SUFFIXES
+from vitjax.data.source import LIMITS, Limits
 from vitjax.data.voc import WISH
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -40,7 +41,7 @@ class _Scene(NamedTuple):
     faults: list[str]
 
 
-def read_voc(root: Path, split: str, tally: Tally, classes: Sequence[str] = ()) -> Listing:
+def read_voc(root: Path, split: str, tally: Tally, classes: Sequence[str] = (), limits: Limits = LIMITS) -> Listing:
     """What the XML files of a split say, in COCO's form.
 
     Raises:
@@ -79,7 +80,7 @@ def read_voc(root: Path, split: str, tally: Tally, classes: Sequence[str] = ()) 
     )
     categories = [{"id": label, "name": name} for name, label in label_of.items()]
     document = {"images": images, "annotations": annotations, "categories": categories}
-    return Listing(root, split, part.path, document, folder=part.folder)
+    return Listing(root, split, part.path, document, folder=part.folder, limits=limits)
 
 
 def voc_splits(root: Path) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from vitjax.data.annotated_files import AnnotatedFiles, open_listing
 from vitjax.data.errors import DataError, Tally
+from vitjax.data.source import LIMITS, Limits
 
 WISH = "Name a folder in YOLO's layout, or its data.yaml, --data.root FOLDER"
 
@@ -29,6 +30,8 @@ class YoloFolder:
     """Split to train on."""
     split: str = "val"
     """Split to evaluate on."""
+    limits: Limits = LIMITS
+    """What images may ask of this machine."""
 
     def open(self, split: str) -> AnnotatedFiles:
         """The images and labels of a split; what is skipped or mended is in its `problems`.
@@ -40,7 +43,7 @@ class YoloFolder:
         from vitjax.data.yolo_labels import read_yolo  # which only those need who have such data
 
         root, tally = _root(self.root), Tally()
-        return open_listing(read_yolo(root, split, tally), tally, training=split == self.train_split)
+        return open_listing(read_yolo(root, split, tally, self.limits), tally, training=split == self.train_split)
 
 
 def _root(root: str) -> Path:

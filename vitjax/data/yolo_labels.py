@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from vitjax.data.annotated_files import Listing
 from vitjax.data.decode import read_upright_size
 from vitjax.data.errors import DataError, Tally
 from vitjax.data.folder import aliases, in_threads, open_file, read_bytes
+from vitjax.data.source import LIMITS, Limits
 from vitjax.data.yolo_set import images_of, read_set
 
 _MANY_PIXELS = 0.5  # the share of boxes with coordinates above 1 from which on none of them is relative
@@ -29,7 +31,7 @@ class _Label(NamedTuple):
     lacks: bool
 
 
-def read_yolo(root: Path, split: str, tally: Tally) -> Listing:
+def read_yolo(root: Path, split: str, tally: Tally, limits: Limits = LIMITS) -> Listing:
     """What the label files of a split say, in COCO's form.
 
     Raises:
@@ -48,11 +50,12 @@ def read_yolo(root: Path, split: str, tally: Tally) -> Listing:
             f"{about.path} has no split {split!r}; there are: {there}. Name one that is there (--data.split, "
             "--data.train-split), or divide the images."
         )
-    files = [path for entry in about.splits[key] for path in images_of(home, about, key, entry, tally)]
-    files = list(dict.fromkeys(files))
+    limits = replace(limits, outside=limits.outside or about.is_named)
+    found = [images_of(home, about, key, entry, tally, limits.outside) for entry in about.splits[key]]
+    files = list(dict.fromkeys(path for images, _ in found for path in images))
     if not files:
         raise DataError(f"the split {key!r} of {about.path}, {', '.join(about.splits[key])}, has no images.")
-    beside = _Labels(about.keypoints)
+    beside = _Labels(about.keypoints, limits.pixels)
     labels = in_threads(beside.read, files)
     _require_labels(about.path, key, files, labels, tally)
     images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
@@ -70,21 +73,22 @@ def read_yolo(root: Path, split: str, tally: Tally) -> Listing:
             annotations.append({**ids, "bbox": [x, y, wide, high], "area": wide * high, "iscrowd": 0})
     categories = [{"id": number, "name": name} for number, name in about.names.items()]
     document = {"images": images, "annotations": annotations, "categories": categories}
-    return Listing(home, split, about.path, document, folder=home, upright=True)
+    also = tuple(folder for _, folder in found)
+    return Listing(home, split, about.path, document, folder=home, upright=True, also=also, limits=limits)
 
 
 class _Labels:
     """The label files of images; every folder is listed once."""
 
-    def __init__(self, keypoints: bool) -> None:
-        self._keypoints = keypoints
+    def __init__(self, keypoints: bool, limit: int) -> None:
+        self._keypoints, self._limit = keypoints, limit
         self._listed: dict[str, frozenset[str]] = {}
 
     def read(self, image: Path) -> _Label:
         """What is known of an image and its label file."""
         try:
             with open_file(image) as file:
-                size = read_upright_size(file, str(image))
+                size = read_upright_size(file, str(image), self._limit)
         except (DataError, OSError) as error:
             return _Label(None, [], [("left out images that cannot be read", str(error))], False)
         path = self._path(image)

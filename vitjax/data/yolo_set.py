@@ -28,6 +28,8 @@ class YoloSet(NamedTuple):
     splits: dict[str, list[str]]
     base: Path
     keypoints: bool
+    is_named: bool = False
+    """Whether the user has named the yaml itself, whose paths then may lead anywhere."""
     told: str = ""
     """How many classes there are, as it is written; "" where it is not."""
 
@@ -56,7 +58,15 @@ def read_set(root: Path) -> YoloSet:
         for key in ("train", *VALIDATION, "test")
         if (value := content.get(key))
     }
-    return YoloSet(path, _names(content, path), splits, home / base, "kpt_shape" in content, _text(content.get("nc")))
+    return YoloSet(
+        path,
+        _names(content, path),
+        splits,
+        home / base,
+        "kpt_shape" in content,
+        root.is_file(),
+        _text(content.get("nc")),
+    )
 
 
 def yolo_splits(root: Path) -> tuple[str, ...]:
@@ -69,11 +79,13 @@ def yolo_splits(root: Path) -> tuple[str, ...]:
     return tuple(sorted(splits, key=lambda name: (not name.startswith("train"), name not in VALIDATION, name)))
 
 
-def images_of(home: Path, about: YoloSet, split: str, entry: str, tally: Tally) -> list[Path]:
-    """The images of a folder, or of a text file of paths, that the yaml has for a split.
+def images_of(
+    home: Path, about: YoloSet, split: str, entry: str, tally: Tally, outside: bool = False
+) -> tuple[list[Path], Path]:
+    """The images of a folder, or of a text file of paths, that the yaml has for a split; and the folder they lie in.
 
     Raises:
-        DataError: it is not there.
+        DataError: it is not there, or not in `home` though nothing allows it to be elsewhere.
     """
     path = _where(home, about.base, entry)
     if path is None or path.resolve() == Path(path.anchor or os.sep):  # nobody's images are the whole disk
@@ -82,17 +94,22 @@ def images_of(home: Path, about: YoloSet, split: str, entry: str, tally: Tally) 
             f"{about.path} has {split}: {entry}, which is {fault}: looked for it in {about.base}, and for its end in "
             f"{home}. Correct it, or `path`."
         )
+    if not (outside or Path(os.path.abspath(path)).is_relative_to(os.path.abspath(home))):
+        raise DataError(
+            f"{about.path} has {split}: {entry}, which is {path}, outside of {home}. Name the yaml itself as "
+            "--data.root, or set --data.limits.outside."
+        )
     if path.is_dir():
         found = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
-        return sorted(each for each in found if each.suffix.lower() in SUFFIXES)
+        return sorted(each for each in found if each.suffix.lower() in SUFFIXES), path
     if path.suffix.lower() in SUFFIXES:
-        return [path]
+        return [path], path.parent
     lines = [line.strip() for line in read_bytes(path).decode("utf-8-sig", errors="replace").splitlines()]
     lines = [line for line in lines if line]
     if not lines:
-        return []
-    folder = find_folder(home, split, path, lines, tally)
-    return [folder / each for _, each in found_images(home, folder, lines, tally)]
+        return [], path.parent
+    folder = find_folder(home, split, path, lines, tally, outside=outside)
+    return [folder / each for _, each in found_images(Finder(home, outside), folder, lines, tally)], folder
 
 
 def _text(value: Any) -> str:

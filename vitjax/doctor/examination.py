@@ -19,7 +19,7 @@ from vitjax.data.folder import VALIDATION
 from vitjax.data.layouts import Layout, inside, layout_of
 from vitjax.data.near import did_you_mean
 from vitjax.data.panoptic_json import PanopticListing, panoptic_splits, read_panoptic
-from vitjax.data.source import Classes
+from vitjax.data.source import LIMITS, Classes, Limits
 from vitjax.doctor.boxes import look_at_boxes, look_at_dropped, look_at_format, look_at_objects
 from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_counts, look_at_empty, look_at_ids
 from vitjax.doctor.folder import examine_folder
@@ -45,6 +45,7 @@ class _Measures:
     decode: bool
     size: tuple[int | None, int | None]
     batches: Batches
+    limits: Limits
 
     def __post_init__(self) -> None:
         sides = [side for side in self.size if side is not None]
@@ -74,6 +75,7 @@ def examine(
     batches: Batches | None = None,
     splits: tuple[str, str] = ("train", "val"),
     needs_boxes: bool = False,
+    limits: Limits = LIMITS,
 ) -> Examination:
     """What there is to know of a folder in COCO format or its panoptic form, in YOLO's or VOC's layout, or by class.
 
@@ -85,7 +87,7 @@ def examine(
     Raises:
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
-    measures, folder = _Measures(queries, decode, size, batches or Batches()), Path(root).expanduser()
+    measures, folder = _Measures(queries, decode, size, batches or Batches(), limits), Path(root).expanduser()
     layouts = _layouts(folder, split) if folder.exists() else []
     if not layouts:
         return _without_layout(root, folder, split, decode, needs_boxes)
@@ -153,7 +155,7 @@ def _missing(layout: Layout, root: Path, splits: tuple[str, str]) -> Iterator[Fi
 def _examine_split(layout: Layout, root: Path, name: str, training: bool, measures: _Measures) -> _Split:
     tally = Tally()
     try:
-        listing = layout.read(root, name, tally)
+        listing = layout.read(root, name, tally, limits=measures.limits)
     except DataError as error:
         return _Split(name, [Finding("annotations", "error", str(error))])
     path, document = listing.path, listing.document
@@ -173,7 +175,7 @@ def _examine_split(layout: Layout, root: Path, name: str, training: bool, measur
         return _Split(name, [*found, *from_tally(tally)])
     classes, label_of = _classes(document, path, tally, found)
     raw = read_annotations(document["annotations"], records_of(listed, images.kept), label_of, tally)
-    table = tidy(raw, images.sizes, images.names, tally)
+    table = tidy(raw, images.sizes, images.names, tally, measures.limits.objects)
     found += look_at_ids(document["annotations"])
     if classes is not None:
         boxes = np.bincount(table.labels[~table.crowds], minlength=len(classes))
@@ -212,7 +214,7 @@ def _find_images(listing: Listing, listed: Sequence[ListedImage], everything: bo
     root = listing.root
     try:
         folder = folder_of(listing, listed, tally)
-        kept, _, _ = look(folder, present(root, folder, listed, tally), False, tally)
+        kept, _, _ = look(folder, present(listing, folder, listed, tally), False, tally, listing.limits.pixels)
     except DataError as error:
         wish = "The boxes are looked at all the same, with the sizes in the json."
         return _as_listed(listed, Finding("images", "error", str(error), (), wish))
@@ -247,7 +249,8 @@ def _look_again(
     facts = dict(zip(files.names, files.facts, strict=True))
     known = {image.file_name: image.size for image in listed}
     plain = {name for name, size in known.items() if name in facts and facts[name].size == size}
-    checked, mended, turned = look(folder, [image for image in listed if image.file_name not in plain], True, tally)
+    others = [image for image in listed if image.file_name not in plain]
+    checked, mended, turned = look(folder, others, True, tally, listing.limits.pixels)
     sizes = {name: known[name] for name in plain} | {
         image.file_name: tuple(size) for image, size in zip(checked, mended.tolist(), strict=True)
     }

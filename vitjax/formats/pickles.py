@@ -35,7 +35,7 @@ Storages = Callable[[str, np.dtype, int], np.ndarray]
 
 _DTYPES = {f"torch.{dtype.name}" for dtype in STORAGES.values()}
 _NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")  # NumPy's names
-_REPEATED = 2**28  # most elements of a tensor that repeats those of a smaller storage
+_REPEATED = 2**24  # most elements of a tensor that repeats those of a smaller storage
 
 
 class Refused(ValueError):

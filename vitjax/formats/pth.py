@@ -18,10 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vitjax.data.errors import DataError
+from vitjax.data.folder import open_file
 from vitjax.formats.pickles import STORAGES, Refused, run_pickle
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how the files of torch before 1.6 begin
 _ALIGNMENT = 64  # bytes; torch aligns its storages so too, that they can be mapped into memory
+_SMALL, _MOST_TIMES = 2**26, 16  # what a zip file may always unpack to in bytes, and times its own size
 _OTHERS = {  # what other files begin with
     b"\x89HDF": "an HDF5 file, as Keras writes; what can be read are weights of torch, safetensors and NumPy",
     b"\x93NUMPY": "a single NumPy array; save all tensors by their names with numpy.savez",
@@ -36,6 +38,20 @@ BROKEN = (  # what reading damaged bytes can run into
 )
 
 
+def require_honest_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Passes where a zip file of so many bytes unpacks to what weights of its size can be.
+
+    Raises:
+        Refused: by the sizes that it declares, it unpacks to many times as much.
+    """
+    declared = sum(info.file_size for info in archive.infolist())
+    if declared > max(_SMALL, _MOST_TIMES * size):
+        raise Refused(
+            f"is {size:,} bytes that unpack to {declared:,}, which weights do not; if you trust it, unpack it and save "
+            "it again without compression."
+        )
+
+
 def read_pth(path: Path) -> Any:
     """What a file of `torch.save` holds, with read-only NumPy arrays for tensors; these may share their memory.
 
@@ -45,7 +61,7 @@ def read_pth(path: Path) -> Any:
         DataError: it is no such file, it is damaged, or it names something that is not known to be harmless.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(512)
             file.seek(0)
             if head.startswith(b"PK"):
@@ -83,6 +99,7 @@ def _read_zip(file: BinaryIO) -> Any:
     if not zipfile.is_zipfile(file):
         raise Refused("is a zip file without its end, so it was cut short; get it again.")
     with zipfile.ZipFile(file) as archive:
+        require_honest_sizes(archive, os.fstat(file.fileno()).st_size)
         records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         if "constants.pkl" in records:
             raise Refused("is a program of TorchScript; with torch, save the model's state_dict() instead.")

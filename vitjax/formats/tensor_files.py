@@ -14,7 +14,8 @@ from safetensors.numpy import save
 from vitjax.data.errors import DataError
 from vitjax.data.folder import open_file
 from vitjax.formats.checkpoint import model_of, state_in
-from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, write_pth
+from vitjax.formats.pickles import Refused
+from vitjax.formats.pth import BROKEN, found_in, read_pth, replacing, require_honest_sizes, write_pth
 from vitjax.formats.tables import TensorFile
 
 _SAFETENSORS = {
@@ -96,8 +97,12 @@ def _is_npz(path: Path) -> bool:
 
 def _read_npz(path: Path) -> TensorFile:
     try:
+        with zipfile.ZipFile(path) as archive:
+            require_honest_sizes(archive, path.stat().st_size)
         with np.load(path, allow_pickle=False) as arrays:
             tensors = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    except Refused as error:
+        raise DataError(f"{path} {error}") from error
     except (*BROKEN, OSError, SyntaxError, tokenize.TokenError) as error:  # the last two: NumPy parses the headers
         raise DataError(f"{path} is no whole .npz file of numbers: {error}.") from error
     bfloat16 = np.dtype(ml_dtypes.bfloat16)  # NumPy writes it as any two bytes

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vitjax.checkpoints.writing import replace_file
 from vitjax.data.errors import DataError
 from vitjax.data.source import Source
 from vitjax.drawing.boxes import contact_sheet, draw_boxes
@@ -52,7 +53,8 @@ def _worst(entries: Sequence[Mapping[str, Any]], source: Source, path: Path) -> 
         ]
     if not pictures:
         return None
-    Image.fromarray(contact_sheet(pictures, columns=2, captions=captions, tile=_TILE)).save(path)
+    sheet = Image.fromarray(contact_sheet(pictures, columns=2, captions=captions, tile=_TILE))
+    replace_file(path, lambda file: sheet.save(file, "PNG"))
     return path
 
 
@@ -111,7 +113,7 @@ def _curves(report: Mapping[str, Any], path: Path) -> Path | None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(path)
+    replace_file(path, figure.savefig)
     return path
 
 
@@ -139,7 +141,7 @@ def _confusion(report: Mapping[str, Any], path: Path) -> Path:
     axes.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#d1d5db", linewidth=0.8)
     axes.tick_params(which="minor", length=0)
-    figure.savefig(path)
+    replace_file(path, figure.savefig)
     return path
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vitjax.checkpoints.writing import replace_file
 from vitjax.data.memory import Subset
 from vitjax.data.source import Source
 from vitjax.drawing.boxes import contact_sheet
@@ -33,7 +34,7 @@ def draw_page(
     if sheet is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    replace_file(path, lambda file: Image.fromarray(sheet).save(file, "PNG"))
 
 
 def sheet_of(

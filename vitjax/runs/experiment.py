@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from vitjax.data.source import Classes, Source
 from vitjax.errors import FieldError
 from vitjax.placement import Precision
-from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, or_none, require
+from vitjax.runs.numbers import COUNT, COUNT_FROM_1, DECAY, POSITIVE, SEED, SHARE, or_none, require
 from vitjax.runs.optimizer import AdamW
 
 DETECTION = "detection"
@@ -117,6 +117,12 @@ class Experiment(ABC):
     """Start from random weights where the recipe starts from pre-trained ones; those that are frozen stay random."""
     workers: int = 0
     """Processes that read and decode images; 0 does it in a thread."""
+    max_unreadable: float = 0.1
+    """The largest share of the training images that may turn out to be unreadable, rounded up to a whole image; others
+    take their places. More end the run."""
+    skip_non_finite: int = 0
+    """Steps in a row that may be left out because their loss or gradient is not finite; the next one ends the run. 0
+    ends it at the first."""
     matmul_precision: Precision = "default"
     """Precision of float32 matrix products on accelerators."""
     seed: int = 0
@@ -223,6 +229,8 @@ _NUMBERS = {
     "keep_last": COUNT_FROM_1,
     "keep_best": COUNT,
     "workers": COUNT,
+    "max_unreadable": SHARE,
+    "skip_non_finite": COUNT,
     "seed": SEED,
 }
 

@@ -68,7 +68,7 @@ def _plot_loss(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
         panels[1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         _style(panels[1], "Learning rate")
     panels[-1].set_xlabel("step")
-    figure.savefig(path)
+    replace_file(path, figure.savefig)
     return path
 
 
@@ -92,7 +92,7 @@ def _plot_scores(records: Sequence[Mapping[str, Any]], names: Sequence[str], pat
     _style(axes, "Validation")
     axes.set_xlabel("step")
     figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
-    figure.savefig(path)
+    replace_file(path, figure.savefig)
     return path
 
 

@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM: noted while steps are made, and answered at once while something is compiled or scored."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import jax
@@ -12,11 +14,20 @@ import jax
 T = TypeVar("T")
 
 _LOOK = 0.2  # seconds between looks at the signals; a handler runs at once
+_owners: list[bool] = []
 _threads: list[threading.Thread] = []
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has come, and what was under way was given up; the message says what that means for the run."""
+    """The signal `number` has come, and what was under way was given up; the message says what that means for the run.
+
+    Who pressed Ctrl-C twice gets a plain KeyboardInterrupt.
+    """
+
+    def __init__(self, told: str, number: int) -> None:
+        """Takes both."""
+        super().__init__(told)
+        self.number = number
 
 
 @contextmanager
@@ -29,7 +40,7 @@ def interruption() -> Iterator[list[int]]:
 
     def note(number: int, _frame: object) -> None:
         seen.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _end_at_once if _owners else signal.default_int_handler)
 
     numbers = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else (signal.SIGINT,)
     try:
@@ -41,6 +52,21 @@ def interruption() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def owning_the_process() -> Iterator[None]:
+    """Where it is the command's own: a second Ctrl-C then ends it without waiting for anything that is under way."""
+    _owners.append(True)
+    try:
+        yield
+    finally:
+        _owners.pop()
+
+
+def _end_at_once(number: int, _frame: object) -> None:
+    os.write(2, b"stopped at once; the same command goes on from the last checkpoint\n")
+    os._exit(128 + number)
 
 
 def answering(signals: Sequence[int], work: Callable[[], T]) -> T:
@@ -68,7 +94,7 @@ def answering(signals: Sequence[int], work: Callable[[], T]) -> T:
     while not future.done() and len(signals) == before:
         thread.join(_LOOK)
     if not future.done():
-        raise Interrupted("stopped")
+        raise Interrupted("stopped", signals[before])
     _threads.remove(thread)
     return future.result()
 
@@ -82,8 +108,20 @@ def until(signals: Sequence[int], items: Iterable[T]) -> Iterator[T]:
     before = len(signals)
     for item in items:
         if len(signals) > before and jax.process_count() == 1:
-            raise Interrupted("stopped")
+            raise Interrupted("stopped", signals[before])
         yield item
+
+
+@contextmanager
+def before_the_first_step(workdir: Path, signals: Sequence[int]) -> Iterator[None]:
+    """Says of an interruption what it means there."""
+    try:
+        if signals:
+            raise Interrupted("", signals[0])
+        yield
+    except Interrupted as stop:
+        told = f"stopped before the first step; {workdir} is as it was, and the same command begins again"
+        raise Interrupted(told, stop.number) from stop
 
 
 def is_busy() -> bool:

@@ -77,7 +77,7 @@ def open_loggers(experiment: Experiment, workdir: Path) -> list[Logger]:
     if jax.process_index() > 0:  # the first process tells for all
         return []
     path = workdir / _FILE
-    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = _known(path)
     opened: list[Logger] = []
     for name in dict.fromkeys(experiment.loggers):
         kind: Any = WandB if name == "wandb" else MLflow
@@ -91,6 +91,15 @@ def open_loggers(experiment: Experiment, workdir: Path) -> list[Logger]:
         replace_text(path, json.dumps(known, indent=2) + "\n")
         opened.append(Guarded(_PACKAGES[name][0], logger))
     return opened
+
+
+def _known(path: Path) -> dict[str, str]:
+    """The ids of runs that are kept; none where the file is not there or damaged, for then others are begun."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        known = {}
+    return {name: id_ for name, id_ in known.items() if isinstance(id_, str)} if isinstance(known, dict) else {}
 
 
 class WandB:

@@ -7,46 +7,29 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jax
-import numpy as np
+from typing import Any
 
 from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
 from vitjax.data.loader import batches
-from vitjax.evaluation.scores import Evaluation
+from vitjax.errors import VitjaxError
 from vitjax.placement import place_batch
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.open_run import open_run
 from vitjax.runs.run_folder import checkpoints_of
 from vitjax.runs.start import require_start
-from vitjax.structs import Batch, Terms
-from vitjax.training.interruption import Interrupted, answering, interruption, until
+from vitjax.structs import Batch
+from vitjax.training.interruption import Interrupted, answering, before_the_first_step, interruption
+from vitjax.training.outcome import CHECKPOINT, GOES_ON, Outcome, end_of, going_on
 from vitjax.training.prepare import Prepared, prepare
 from vitjax.training.report import MetricsLog, Progress, read_metrics
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.steps import divided_rows
-from vitjax.training.watch import Watch
-
-# Processes start anew for every evaluation, which takes seconds; fewer images than this are not worth another one.
-_IMAGES_PER_WORKER = 2000
-# Terms that count rows, of which the last batch of an evaluation has some without an image.
-_OF_ROWS = ("cardinality_error", "unmatched")
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a run ended: the step it reached of how many, and its last and best evaluation metrics."""
-
-    step: int
-    total_steps: int
-    last: dict[str, float]
-    best: dict[str, float]
+from vitjax.training.watch import UNREADABLE, Faulty, Watch
 
 
 def train(experiment: Experiment, workdir: Path, *, config: Config | None = None, fill_memory: bool = False) -> Outcome:
@@ -80,21 +63,14 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
 
         require_packages(experiment.loggers)
     with interruption() as signals:
-        with _before_the_first_step(workdir, signals):
+        with before_the_first_step(workdir, signals):
             run = answering(signals, functools.partial(_prepared, experiment, workdir, fill_memory))
             experiment = run.experiment
         print(run.headline(), flush=True)
         with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
             run = dataclasses.replace(run, experiment=opened.experiment)
-            checkpoints = Store(
-                checkpoints_of(workdir),
-                keep_last=experiment.keep_last,
-                keep_best=experiment.keep_best,
-                metric=experiment.score,
-                keep=run.drops,
-            )
-            with checkpoints as store:
-                with _before_the_first_step(workdir, signals):
+            with _store(run, workdir) as store:
+                with before_the_first_step(workdir, signals):
                     state, start = _begin(store, run, signals)
                 opened.record()
                 keep_constant(workdir, run.sweep.task, run.train_source, fresh=store.is_empty)
@@ -102,15 +78,35 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
                     log.truncate(start)
                     turning = _Turning(run, store, workdir, log, signals)
                     state, step = turning(state, start)
-                last, best = (_metrics(store, at) for at in (store.latest_step(), store.best_step()))
+                latest, unwritten = store.latest_step(), {**turning.unwritten, **log.unwritten}
+                if latest == step:  # those before it no longer matter
+                    unwritten = {name: fault for name, fault in unwritten.items() if not name.startswith(CHECKPOINT)}
+                last, best = (_metrics(store, at) for at in (latest, store.best_step()))
             outcome = Outcome(step, run.total_steps, last, best)
+            ended = step == run.total_steps and len(last) > 1
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
-                variables = variables_of(state, experiment.optimizer)
-                try:
-                    answering(signals, lambda: report(run, variables, workdir, outcome, time.monotonic() - began))
-                except Interrupted:
-                    print("stopped while the report was written; the same command writes it", flush=True)
-    return outcome
+                given = (run, variables_of(state, experiment.optimizer), workdir, outcome, time.monotonic() - began)
+                with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
+                    ended &= _is_reported(signals, lambda: report(*given))
+    stopped_by = signals[0] if signals and not ended else None
+    return dataclasses.replace(outcome, stopped_by=stopped_by, unwritten=tuple(unwritten))
+
+
+def _is_reported(signals: Sequence[int], work: Callable[[], None]) -> bool:
+    """Whether the report was written, and not given up for a signal."""
+    try:
+        answering(signals, work)
+    except Interrupted:
+        print("stopped while the report was written; the same command writes it", flush=True)
+        return False
+    return True
+
+
+def _store(run: Prepared, workdir: Path) -> Store:
+    """The run's checkpoints, of which the experiment says which are kept."""
+    asked, folder = run.experiment, checkpoints_of(workdir)
+    options: Any = {"keep_last": asked.keep_last, "keep_best": asked.keep_best, "metric": asked.score}
+    return Store(folder, keep=run.drops, **options)
 
 
 def _loggers(experiment: Experiment, workdir: Path) -> list[Any]:
@@ -128,18 +124,6 @@ def _prepared(experiment: Experiment, workdir: Path, fill_memory: bool) -> Prepa
     from vitjax.training.batch_size import filling_memory  # which only those need who ask for it
 
     return filling_memory(experiment, workdir)
-
-
-@contextmanager
-def _before_the_first_step(workdir: Path, signals: Sequence[int]) -> Iterator[None]:
-    """Says of an interruption what it means there."""
-    try:
-        if signals:
-            raise Interrupted
-        yield
-    except Interrupted as stop:
-        told = f"stopped before the first step; {workdir} is as it was, and the same command begins again"
-        raise Interrupted(told) from stop
 
 
 def _require_weights(experiment: Experiment) -> None:
@@ -180,11 +164,14 @@ class _Turning:
     signals: Sequence[int]
     gave_up: list[str] = dataclasses.field(default_factory=list)
     """What was given up for a signal: "compiling" or "scoring"."""
+    unwritten: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What the disk did not take, and why."""
 
     def __call__(self, state: TrainState, start: int) -> tuple[TrainState, int]:
         """The steps from `start` to the end or to an interruption."""
         run, total, step, kept = self.run, self.run.total_steps, start, start
-        watch, sizes = Watch(run.train_source), set[tuple[int, ...]]()
+        watch = self._watch(lambda faulty: self._explained(faulty, state))
+        sizes = set[tuple[int, ...]]()
         with Progress(total, start) as progress, closing(self._loader(start)) as loader:
             if start == 0 and run.experiment.init_from:
                 self._save(0, state)  # then to go on never needs the source of the first weights
@@ -192,7 +179,7 @@ class _Turning:
                 self._score(start, state, progress)  # the run was ended before it could
             self._log_scores(start)
             while step < total and not (self.signals or self._has_waited(step)):
-                parts = next(loader)
+                parts = self._next(loader, watch, step, state if step > kept else None)
                 placed = [place_batch(part, run.mesh) for part in parts]
                 if not self._is_compiled(state, placed, sizes, progress):
                     break
@@ -213,8 +200,45 @@ class _Turning:
             if step > kept:  # a signal came after it was asked for
                 self._log_training(step, watch)
                 self._save(step, state)
-        self._tell_end(start, step, watch)
+        with self._going_on(f"{CHECKPOINT} of step {step:,}"):
+            self.store.wait()
+        for line in end_of(self.run, self.store, start, step, watch.broken, self.signals):
+            print(line, flush=True)
         return state, step
+
+    def _watch(self, explained: Callable[[Faulty], str]) -> Watch:
+        source, skips = self.run.train_source, self.run.experiment.skip_non_finite
+        watch = Watch(source, skips=skips, unreadable=self._unreadable, explained=explained)
+        if (self.workdir / UNREADABLE).is_file():
+            from vitjax.training.faults import unreadable_records
+
+            watch.broken |= unreadable_records(self.workdir, source)
+        return watch
+
+    def _next(self, loader: Iterator[list[Batch]], watch: Watch, step: int, state: TrainState | None) -> list[Batch]:
+        """The parts of the step after this one; where they cannot be had, a state that is not saved yet is."""
+        try:
+            parts = next(loader)
+            watch.missing(step + 1, parts)
+        except VitjaxError:
+            watch.settle()
+            if state is not None:
+                self._save(step, state)
+                print(f"stopped at step {step:,} of {self.run.total_steps:,}; {GOES_ON}", flush=True)
+            raise
+        return parts
+
+    def _unreadable(self, step: int, records: Sequence[int], missing: int) -> None:
+        from vitjax.training.faults import note_unreadable  # which most runs do not need
+
+        share = self.run.experiment.max_unreadable
+        note_unreadable(self.workdir, self.run.train_source, records, step, missing=missing, share=share)
+
+    def _explained(self, faulty: Faulty, state: TrainState) -> str:
+        from vitjax.training.faults import explained
+
+        given = (self.run, self.store, self.workdir, faulty, state, self._loader)
+        return answering(self.signals, lambda: explained(*given))
 
     def _is_compiled(
         self, state: TrainState, parts: Sequence[Batch], sizes: set[tuple[int, ...]], progress: Progress
@@ -265,18 +289,33 @@ class _Turning:
         return step % self.run.every(self.run.experiment.save_every) == 0 or step in self.run.drops
 
     def _save(self, step: int, state: TrainState) -> None:
-        self.store.save(step, state, notes={"classes": dataclasses.asdict(self.run.train_source.classes)})
+        notes = {"classes": dataclasses.asdict(self.run.train_source.classes)}
+        with self._going_on(f"{CHECKPOINT}s before step {step:,}"):
+            self.store.wait()
+        with self._going_on(f"{CHECKPOINT} of step {step:,}"):
+            self.store.save(step, state, notes=notes)
+
+    def _going_on(self, name: str) -> AbstractContextManager[None]:
+        return going_on(self.unwritten, name, "the run goes on")
 
     def _score(self, step: int, state: TrainState, progress: Progress) -> None:
         """Scores a state that is saved, and on disk: whatever happens meanwhile, nothing is lost."""
         from vitjax.training.verdict import keep_validation
 
-        self.store.wait()
-        found: list[_Found] = []
+        with self._going_on(f"{CHECKPOINT} of step {step:,}"):
+            self.store.wait()
+        if step not in self.store.steps():
+            return
+        found: list[Any] = []
         if not self._does("scoring", lambda: found.append(_evaluate(self.run, state, self.signals))):
             return
+        if unreadable := found[0].evaluation.unreadable:
+            from vitjax.training.faults import note_unanswered
+
+            note_unanswered(self.workdir, unreadable, step)
         scores = found[0].scores
-        keep_validation(self.run, self.store, self.workdir, step, scores, found[0].evaluation)
+        with self._going_on(f"{self.workdir}, what the validation of step {step:,} says,"):
+            keep_validation(self.run, self.store, self.workdir, step, scores, found[0].evaluation)
         if found[0].sheet is not None:
             self.log.image(step, "val/predictions", found[0].sheet)
         names = self.run.sweep.task.about.headline
@@ -284,7 +323,9 @@ class _Turning:
 
     def _log_scores(self, step: int) -> None:
         """Logs the scores of a saved step once; a run that was ended between the two has them with the checkpoint."""
-        if self._is_scored(step) and not self.log.has(step, "val") and (scores := self.store.metrics(step)):
+        if not self._is_scored(step) or self.log.has(step, "val") or step not in self.store.steps():
+            return
+        if scores := self.store.metrics(step):
             self.log.write(step, "val", scores)
 
     def _has_waited(self, step: int) -> bool:
@@ -297,49 +338,11 @@ class _Turning:
         scores = [each.get(score, math.nan) for each in read_metrics(self.workdir) if each["split"] == "val"]
         return evaluations_in_vain(scores) >= patience
 
-    def _tell_end(self, start: int, step: int, watch: Watch) -> None:
-        if watch.broken:
-            names = sorted(self.run.train_source.name(record) for record in watch.broken)
-            print(f"{len(names)} training images could not be read and were replaced by others: {', '.join(names[:5])}")
-        total, experiment = self.run.total_steps, self.run.experiment
-        if step == start == 0 and self.signals and not experiment.init_from:
-            print(f"stopped before the first step of {total:,}; the same command begins again", flush=True)
-        elif step < total and not self.signals:
-            why = f"{experiment.score} has not been better in {experiment.patience} evaluations"
-            print(f"{why}, so the run ends at step {step:,} of {total:,}; a larger --patience goes on", flush=True)
-        elif step < total or (self._is_scored(step) and not self.store.metrics(step)):
-            print(f"stopped at step {step:,} of {total:,}; the same command goes on from there", flush=True)
 
+def _evaluate(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> Any:
+    from vitjax.training.scoring import evaluated
 
-class _Found(NamedTuple):
-    """Scores, losses and scores by class; the evaluation that they are of; and a sheet of pictures."""
-
-    scores: dict[str, float]
-    evaluation: Evaluation
-    sheet: np.ndarray | None
-
-
-def _evaluate(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> _Found:
-    """What an evaluation comes to; given up where a signal comes."""
-    variables = variables_of(state, run.experiment.optimizer)
-    source, batch_size = run.evaluation_source, run.evaluation_batch_size
-    workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
-    terms: list[Terms] = []
-    answers = until(signals, run.sweep(variables, source, batch_size=batch_size, workers=workers, terms=terms))
-    from vitjax.training.pictures import Shown  # which knows how to draw
-
-    shown = Shown(run.sweep.task, source, run.experiment.log_images)
-    evaluation = run.sweep.task.evaluate(shown.noting(answers), source)
-    scores = evaluation.scores
-    found = {**scores.summary, **_losses(run, terms), **scores.by_class}
-    return _Found(found, evaluation, shown.sheet())
-
-
-def _losses(run: Prepared, terms: Sequence[Terms]) -> dict[str, float]:
-    """The loss on the evaluation split, and the means of its terms in the last layer."""
-    whole = jax.tree.map(lambda *batches: np.sum(batches, axis=0), *terms)
-    last = {name: float(mean.value[-1]) for name, mean in whole.items() if not name.endswith(_OF_ROWS)}
-    return {"loss": float(run.total(whole)), **last}
+    return evaluated(run, state, signals)
 
 
 def _metrics(store: Store, step: int | None) -> dict[str, float]:

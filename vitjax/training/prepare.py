@@ -122,7 +122,8 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
     variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
-    step = make_train_step(objective, optimizer, transformation, mesh, average=experiment.average)
+    options: Any = {"average": experiment.average, "skips": experiment.skip_non_finite > 0}
+    step = make_train_step(objective, optimizer, transformation, mesh, **options)
     return Prepared(
         experiment=experiment,
         mesh=mesh,

@@ -8,13 +8,13 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 
-from vitjax.checkpoints.writing import replace_text
+from vitjax.checkpoints.writing import AppendedFile, replace_text
 from vitjax.errors import VitjaxError
 from vitjax.training.terminal import bar_on
 
@@ -31,15 +31,18 @@ class MetricsLog:
         self._path = workdir / "metrics.jsonl"
         self._folder = workdir / "tensorboard"
         self._written: set[tuple[int, str]] = set()
-        self._writer: Any = None
+        self._events: Any = None
+        self._waiting = b""  # lines that could not be written yet
+        self.unwritten: dict[str, str] = {}
+        """What could not be written, by name, and why."""
         self._purge_step: int | None = None
         workdir.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self._rewrite(_read(self._path))
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = AppendedFile(self._path)
 
     def write(self, step: int, split: Literal["train", "val"], values: Mapping[str, SupportsFloat]) -> None:
-        """Appends one record; it is on disk when this returns.
+        """Appends one record; it is on disk when this returns, or else is tried again with the next.
 
         Raises:
             VitjaxError: a value is called "step" or "split".
@@ -48,17 +51,17 @@ class MetricsLog:
             raise VitjaxError(f"A metric is called {min(taken)!r}, which every record has already; name it otherwise.")
         numbers = {name: float(value) for name, value in values.items()}
         self._written.add((step, split))
-        self._file.write(json.dumps(plain({"step": step, "split": split} | numbers), allow_nan=False) + "\n")
-        self._file.flush()
+        line = json.dumps(plain({"step": step, "split": split} | numbers), allow_nan=False) + "\n"
+        self._waiting += line.encode()
+        self._append()
         finite = {f"{split}/{name}": number for name, number in numbers.items() if math.isfinite(number)}
-        for name, number in finite.items():
-            self._tensorboard().add_scalar(name, number, step)
+        self._to_tensorboard(lambda events: [events.scalar(name, number, step) for name, number in finite.items()])
         for other in self._others:
             other.scalars(step, finite)
 
     def image(self, step: int, name: str, picture: np.ndarray) -> None:
         """Gives a picture, height x width x 3 of uint8, to TensorBoard and the others."""
-        self._tensorboard().add_image(name, picture, step, dataformats="HWC")
+        self._to_tensorboard(lambda events: events.image(name, picture, step))
         for other in self._others:
             other.image(step, name, picture)
 
@@ -72,14 +75,16 @@ class MetricsLog:
         self._rewrite([record for record in _read(self._path) if record["step"] <= step])
         # Event files are not rewritten; TensorBoard hides what lies behind this mark.
         self._purge_step = step + 1 if self._folder.exists() else None
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = AppendedFile(self._path)
 
     def close(self) -> None:
         """Closes the files; a second call does nothing."""
+        if self._waiting:
+            self._append()
         self._file.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def __enter__(self) -> "MetricsLog":
         """The log itself."""
@@ -91,12 +96,32 @@ class MetricsLog:
         for other in self._others:
             other.close(kind is not None)
 
-    def _tensorboard(self) -> Any:
-        if self._writer is None:
-            from vitjax.training.event_files import writer_in
+    def _append(self) -> None:
+        try:
+            self._file.append(self._waiting)
+        except OSError as error:
+            self._cannot(self._path, error, "its lines wait until there is room")
+        else:
+            self._waiting = b""
+            self.unwritten.pop(str(self._path), None)
 
-            self._writer = writer_in(self._folder, self._purge_step)
-        return self._writer
+    def _to_tensorboard(self, give: Callable[[Any], object]) -> None:
+        if str(self._folder) in self.unwritten:
+            return
+        try:
+            if self._events is None:
+                from vitjax.training.event_files import EventFile
+
+                self._events = EventFile(self._folder, self._purge_step)
+            give(self._events)
+        except OSError as error:
+            self._cannot(self._folder, error, "TensorBoard gets no more of this run")
+
+    def _cannot(self, path: Path, error: OSError, instead: str) -> None:
+        """Says once that something cannot be written, with which the run goes on."""
+        if str(path) not in self.unwritten:
+            self.unwritten[str(path)] = str(error.strerror)
+            print(f"warning: {path} cannot be written: {error.strerror}; {instead}", file=sys.stderr, flush=True)
 
     def _rewrite(self, records: Sequence[Mapping[str, Any]]) -> None:
         self._written = {(record["step"], str(record.get("split"))) for record in records}

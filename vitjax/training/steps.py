@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,8 @@ from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import TrainState, averaged
 
 Metrics = dict[str, Array]
+UNCOUNTED = ("class_error",)
+"""Metrics that are NaN by right where there is nothing to count, as in a batch without objects."""
 
 
 def metrics_of(terms: Terms) -> Metrics:
@@ -87,14 +89,16 @@ def make_train_step(
     mesh: Mesh,
     *,
     average: float | None = None,
+    skips: bool = False,
 ) -> Step:
     """The compiled step that moves the trainable subset; `average` is the decay of the running mean of parameters.
 
     Of a batch in parts the gradients are computed part by part and added up, and memory for one part is enough. Every
     mean of the loss is divided by the count of the whole batch, so the parts together are the step of the whole; they
     may be of different sizes. Each has random numbers of its own, and sees the statistics that the one before it left.
+    With `skips` a step whose metrics are not all finite changes nothing but the number of the step.
     """
-    return Step(_Pieces(objective, optimizer, transformation, average), mesh)
+    return Step(_Pieces(objective, optimizer, transformation, average, skips), mesh)
 
 
 class _Gathered(NamedTuple):
@@ -112,6 +116,7 @@ class _Pieces:
     optimizer: AdamW
     transformation: optax.GradientTransformation
     average: float | None
+    skips: bool
 
     def whole(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The step on a whole batch."""
@@ -145,15 +150,17 @@ class _Pieces:
         norm = optax.tree.norm(gradients)
         metrics = {"loss": self.objective.total(terms), **metrics_of(terms), "gradient_norm": norm}
         trainable = optax.apply_updates(state.trainable, updates)
-        following = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            trainable=trainable,
-            constants=constants,
-            optimizer=optimizer_state,
-            average=None if self.average is None else averaged(state.average, trainable, state.step, self.average),
-        )
-        return following, metrics
+        changed = {
+            "trainable": trainable,
+            "constants": constants,
+            "optimizer": optimizer_state,
+            "average": None if self.average is None else averaged(state.average, trainable, state.step, self.average),
+        }
+        if self.skips:
+            fine = jnp.stack([jnp.isfinite(value) for name, value in metrics.items() if name not in UNCOUNTED]).all()
+            before = {name: getattr(state, name) for name in changed}
+            changed = jax.tree.map(partial(jnp.where, fine), changed, before)
+        return dataclasses.replace(state, step=state.step + 1, **changed), metrics
 
     def _variables(self, state: TrainState, trainable: PyTree, constants: PyTree) -> dict[str, Any]:
         return {"params": self.optimizer.merge(trainable, state.frozen), **constants}

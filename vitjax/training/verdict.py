@@ -28,7 +28,9 @@ from vitjax.runs.judgement import (
     write_points,
 )
 from vitjax.training.curves import plot_curves, write_arrays, write_summary
+from vitjax.training.faults import summary
 from vitjax.training.prepare import Prepared
+from vitjax.training.watch import NOT_FINITE, UNREADABLE
 
 if TYPE_CHECKING:
     from vitjax.training.loop import Outcome
@@ -55,7 +57,7 @@ def keep_constant(workdir: Path, task: Task, source: Source, *, fresh: bool) -> 
 
     Of a `fresh` run nothing is kept that an earlier one in its folder has left.
     """
-    for name in (THRESHOLDS, BASELINE, MISTAKES) if fresh else ():
+    for name in (THRESHOLDS, BASELINE, MISTAKES, UNREADABLE, NOT_FINITE) if fresh else ():
         (workdir / name).unlink(missing_ok=True)
     constant = task.checks.constant(source)
     if constant is not None and (_read(read_baseline, workdir) or {}).get("constant") != constant:
@@ -74,7 +76,9 @@ def report(run: Prepared, variables: dict[str, Any], workdir: Path, outcome: "Ou
     draw_page(run.sweep, variables, source, page, batch_size=run.evaluation_batch_size, task=task)
     mistakes, baseline = _read(read_mistakes, workdir), _scored_baseline(workdir)
     extras: dict[str, Any] = {"steps": outcome.step, "seconds": seconds, "device": jax.devices()[0].device_kind}
-    lines: list[str] = []
+    faults = summary(workdir)
+    extras |= faults
+    lines = [f"{name.replace('_', ' ')}: {count:,}" for name, count in faults.items()]
     if mistakes is not None:
         try:
             pictures += draw_mistakes(mistakes, source, page.parent)
@@ -85,8 +89,8 @@ def report(run: Prepared, variables: dict[str, Any], workdir: Path, outcome: "Ou
     if baseline is not None:
         lines += baseline.lines(best)
         extras |= baseline.summary
-    summary = write_summary(workdir, outcome.last, outcome.best, **extras)
-    print("report: " + ", ".join(str(path) for path in (*pictures, page, summary)), *lines, sep="\n", flush=True)
+    path = write_summary(workdir, outcome.last, outcome.best, **extras)
+    print("report: " + ", ".join(str(path) for path in (*pictures, page, path)), *lines, sep="\n", flush=True)
 
 
 def _keep_points(workdir: Path, task: Task, step: int, evaluation: Evaluation, steps: Collection[int]) -> None:

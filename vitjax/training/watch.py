@@ -2,8 +2,8 @@
 
 import collections
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,21 +11,47 @@ import numpy as np
 from vitjax.data.source import Source
 from vitjax.errors import VitjaxError
 from vitjax.structs import Batch
+from vitjax.training.steps import UNCOUNTED
+
+UNREADABLE, NOT_FINITE = "unreadable.jsonl", "not_finite.jsonl"
+"""Files of a run folder: what `vitjax.training.faults` keeps there."""
 
 
 class NonFiniteLoss(VitjaxError):
     """A step's loss or gradient was NaN or infinite; the message names step, images and terms."""
 
 
-class Watch:
-    """Collects the scalars of the steps, stops where one is not finite, and averages those since the last reading."""
+class Faulty(NamedTuple):
+    """A step with metrics that are not finite: its number, the parts of its batch, the ids of its images, metrics."""
 
-    def __init__(self, source: Source, delay: int = 1) -> None:
-        """Names images by the source's ids, and reads each step's scalars `delay` steps later."""
-        self._source = source
-        self._delay = delay
-        self._pending: collections.deque[tuple[int, Sequence[int], Any]] = collections.deque()
+    step: int
+    parts: Sequence[Batch]
+    image_ids: list[int | str]
+    metrics: dict[str, float]
+
+
+class Watch:
+    """Collects the scalars of the steps, stops where they are not finite, and averages those since the last reading."""
+
+    def __init__(
+        self,
+        source: Source,
+        delay: int = 1,
+        *,
+        skips: int = 0,
+        unreadable: Callable[[int, list[int], int], object] = lambda *_: None,
+        explained: Callable[[Faulty], str] = lambda faulty: "",
+    ) -> None:
+        """Names images by the source's ids, and reads each step's scalars `delay` steps later.
+
+        So many `skips` in a row are passed over. `unreadable` is told of records at the step that first misses them,
+        with the number of all, and `explained` of every step that is not finite, to which it may give a sentence.
+        """
+        self._source, self._delay, self._skips = source, delay, skips
+        self._unreadable, self._explained = unreadable, explained
+        self._pending: collections.deque[tuple[int, Sequence[Batch], Any]] = collections.deque()
         self._seen: dict[str, list[float]] = collections.defaultdict(list)
+        self._in_a_row = 0
         self.broken: set[int] = set()
         self.last_loss = math.nan
 
@@ -33,11 +59,17 @@ class Watch:
         """Takes the scalars of a step on these parts, which may be under way; checks those of the step before.
 
         Raises:
-            NonFiniteLoss: the loss or the gradient of a step was not finite.
+            NonFiniteLoss: the loss or the gradient of more steps in a row was not finite than are passed over.
         """
-        self.broken.update(int(record) for part in parts for record in part.broken if record >= 0)
-        self._pending.append((step, [record for part in parts for record in part.records.tolist()], metrics))
+        self._pending.append((step, parts, metrics))
         self._settle(self._delay)
+
+    def missing(self, step: int, parts: Sequence[Batch]) -> None:
+        """Takes note of the records that could not be read for a step. Raises what `unreadable` raises."""
+        found = {int(record) for part in parts for record in part.broken if record >= 0} - self.broken
+        if found:
+            self.broken |= found
+            self._unreadable(step, sorted(found), len(self.broken))
 
     def averages(self) -> dict[str, float]:
         """The mean of every scalar since the last call; waits for all steps."""
@@ -52,23 +84,29 @@ class Watch:
 
     def _settle(self, keep: int) -> None:
         while len(self._pending) > keep:
-            step, records, metrics = self._pending.popleft()
+            step, parts, metrics = self._pending.popleft()
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            self._check(step, records, values)
+            if not self._is_finite(step, parts, values):
+                continue
             self.last_loss = values["loss"]
             for name, value in values.items():
                 self._seen[name].append(value)
 
-    def _check(self, step: int, records: Sequence[int], values: dict[str, float]) -> None:
-        # class_error of a batch without objects is NaN by right: nothing was counted.
-        wrong = [name for name, value in values.items() if not math.isfinite(value) and name != "class_error"]
-        if wrong:
-            ids = [self._source.image_ids[record] for record in records if record >= 0]
+    def _is_finite(self, step: int, parts: Sequence[Batch], values: dict[str, float]) -> bool:
+        wrong = [name for name, value in values.items() if not math.isfinite(value) and name not in UNCOUNTED]
+        self._in_a_row = self._in_a_row + 1 if wrong else 0
+        if not wrong:
+            return True
+        records = [record for part in parts for record in part.records.tolist() if record >= 0]
+        ids = [self._source.image_ids[record] for record in records]
+        told = self._explained(Faulty(step, parts, ids, values))
+        if self._in_a_row > self._skips:
             raise NonFiniteLoss(
                 f"step {step} is not finite in {', '.join(wrong)}; image ids {ids}. The last checkpoint is from before "
                 "it: look at these images and their annotations, lower optimizer.learning_rate, or set "
-                "optimizer.clip_norm."
+                f"optimizer.clip_norm. {told}".rstrip()
             )
+        return False
 
 
 def _mean(values: list[float]) -> float:
