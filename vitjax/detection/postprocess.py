@@ -31,6 +31,10 @@ class BestClass:
         probabilities = jax.nn.softmax(logits, axis=-1)[..., :-1]
         return Detections(probabilities.max(-1), probabilities.argmax(-1), _pixels(boxes, sizes))
 
+    def queries_of(self, logits: Logits) -> Int[Array, "batch detections"]:
+        """The query of each detection."""
+        return jnp.broadcast_to(jnp.arange(logits.shape[1]), logits.shape[:2])
+
 
 @dataclasses.dataclass(frozen=True)
 class TopDetections:
@@ -46,10 +50,18 @@ class TopDetections:
 
     def __call__(self, logits: Logits, boxes: Boxes, sizes: Sizes) -> Detections:
         """Sigmoid scores, and boxes in pixels of the original images, whose (height, width) are `sizes`."""
+        scores, pairs = self._best(logits)
+        chosen = jnp.take_along_axis(boxes, (pairs // logits.shape[-1])[..., None], axis=1)
+        return Detections(scores, pairs % logits.shape[-1], _pixels(chosen, sizes))
+
+    def queries_of(self, logits: Logits) -> Int[Array, "batch detections"]:
+        """The query of each detection."""
+        return self._best(logits)[1] // logits.shape[-1]
+
+    def _best(self, logits: Logits) -> tuple[Array, Array]:
+        """The scores of the best pairs, and which they are."""
         batch, queries, classes = logits.shape
-        scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
-        chosen = jnp.take_along_axis(boxes, (pairs // classes)[..., None], axis=1)
-        return Detections(scores, pairs % classes, _pixels(chosen, sizes))
+        return lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
 
 
 def _pixels(boxes: Array, sizes: Array) -> Array:

@@ -17,6 +17,10 @@ from vitjax.errors import VitjaxError
 from vitjax.prediction import name_of
 
 
+PARTS = tuple(f"{name}{of}" for of in ("", "_things", "_stuff") for name in ("PQ", "SQ", "RQ"))
+"""The nine numbers of a split."""
+
+
 @dataclass(frozen=True, eq=False)
 class PanopticCounts:
     """For every class the segments that are found, those that are wrongly found and those that are missed, and the IoU

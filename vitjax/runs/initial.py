@@ -62,7 +62,7 @@ def _published(file: TensorFile) -> Weights:
     heads = [leaf for path, leaf in flatten(variables).items() if is_class_bias(path)]
     if not heads:
         return Weights(variables, None, notes)
-    no_object = getattr(family.model, "scores", None) == "softmax"  # one column more
+    no_object = getattr(family.postprocess, "scores", None) == "softmax"  # one column more
     return Weights(variables, family.classes(len(heads[0]) - no_object), notes)
 
 
