@@ -2,7 +2,7 @@
 
 Source: the recipes of Zhu et al. 2021 and of Carion et al. 2020, section 4.4, scaled down and trained together.
 Model: MaskDETR ResNet-20
-Parameters: 0 with 13 classes
+Parameters: 1,358,413 with 13 classes
 Published: none, it is vitjax's own
 Measured here: not measured
 """
