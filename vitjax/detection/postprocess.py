@@ -61,7 +61,8 @@ class TopDetections:
     def _best(self, logits: Logits) -> tuple[Array, Array]:
         """The scores of the best pairs, and which they are."""
         batch, queries, classes = logits.shape
-        return lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
+        scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
+        return scores, pairs
 
 
 def _pixels(boxes: Array, sizes: Array) -> Array:
