@@ -18,7 +18,6 @@ from vitjax.families.model_file import ModelFile, shapes_of
 from vitjax.inference.predictor import Predictor
 from vitjax.inference.save import save
 from vitjax.inference.task import Asked
-from vitjax.placement import data_mesh
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.tasks.detection import Detection, Detector, run_lengths
@@ -52,6 +51,6 @@ def test_every_box_has_a_mask_of_the_size_of_the_image_on_pictures_and_in_the_re
     assert Image.open(tmp_path / "out" / "panoptic" / "a.png").size == (90, 60)
 
 
-def test_training_it_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="MaskDETR cannot be trained yet: there is no recipe for masks"):
-        Detection(model=MODEL).objective(data_mesh())
+def test_it_is_trained_by_a_task_of_its_own():
+    with pytest.raises(ValueError, match="Detection is made of parts for detection, and these are not: model=MaskDETR"):
+        Detection(model=MODEL)

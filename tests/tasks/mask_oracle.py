@@ -63,13 +63,14 @@ def enlarged(x, length):
     return hats @ x
 
 
-def trajectory(params, pairs, maps, steps, *, rate, clip, count):
-    """(focal, dice, gradient norm) of every step of AdamW; `pairs` are (image, query, truth), `maps` by image."""
+def trajectory(params, images, steps, *, rate, clip, count):
+    """(focal, dice, gradient norm) of every step of AdamW; `images` are queries and truth of objects, and the maps."""
 
     def total(params):
-        each = [losses(params, query, *maps[image], truth) for image, query, truth in pairs]
-        sums = [sum(one) / count for one in zip(*each, strict=True)]
-        return sums[0] + sums[1], sums
+        each = jax.vmap(losses, in_axes=(None, 0, None, None, None, 0))
+        found = [each(params, queries, *maps, truth) for queries, truth, *maps in images]
+        focal, dice = (sum(one.sum() for one in both) / count for both in zip(*found, strict=True))
+        return focal + dice, (focal, dice)
 
     gradient_of = jax.jit(jax.value_and_grad(total, has_aux=True))
     first, second = (jax.tree.map(np.zeros_like, params) for _ in range(2))

@@ -26,7 +26,18 @@ from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.mask_loss import MaskLoss
 from vitjax.segmentation.mask_postprocess import BestMasks, TopMasks
 from vitjax.segmentation.masks import Masks
-from vitjax.structs import ANSWER, Assignment, Batch, Feature, Images, Inner, MaskPredictions, Predictions, PredictionSet, Targets
+from vitjax.structs import (
+    ANSWER,
+    Assignment,
+    Batch,
+    Feature,
+    Images,
+    Inner,
+    MaskPredictions,
+    Predictions,
+    PredictionSet,
+    Targets,
+)
 from vitjax.tasks.masks import MaskDetection, MaskDetector, mask_objective
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step
@@ -121,14 +132,12 @@ def test_training_the_head_goes_as_in_float64(first):
     with jax.enable_x64(True):
         double = jax.tree.map(np.float64, (variables["params"], GIVEN))
         params, given = double
-        maps = [
-            (given["memory"][i], given["projected"][i], tuple(feature[i] for feature in given["finer"]))
-            for i in range(2)
+        images = [
+            (given["queries"][0, i, MATCHED[i, :count]], TRUTH[i, :count], given["memory"][i], given["projected"][i])
+            + (tuple(feature[i] for feature in given["finer"]),)
+            for i, count in enumerate(counts)
         ]
-        pairs = [
-            (i, given["queries"][0, i, MATCHED[i, row]], TRUTH[i, row]) for i in range(2) for row in range(counts[i])
-        ]
-        wanted = mask_oracle.trajectory(params, pairs, maps, 4, rate=1e-3, clip=0.1, count=sum(counts))
+        wanted = mask_oracle.trajectory(params, images, 4, rate=1e-3, clip=0.1, count=sum(counts))
     np.testing.assert_allclose(told, wanted, rtol=2e-5)
     assert wanted[-1, 0] < wanted[0, 0]
 
@@ -152,14 +161,13 @@ def test_without_objects_or_with_an_empty_mask_all_stays_finite(first, counts, e
 
 def test_in_evaluation_the_loss_of_masks_is_that_of_objects_whose_query_has_one():
     batch = jax.tree.map(jnp.asarray, batch_of((2, 1)))
+    batch = dataclasses.replace(batch, targets=jax.tree.map(lambda x: x[:, :2], batch.targets))
     queries = jnp.array([[0, 2, 5, 7], [1, 2, 3, 4]])
     chosen = np.array([[5, 9], [4, 0]], np.int32)  # of the first image the second is not among them
     masks = jnp.asarray(noise(2, 4, 6, 10))
     one = PredictionSet(jnp.zeros((1, 2, QUERIES, 4)), jnp.full((1, 2, QUERIES, 4), 0.4))
     answer = MaskPredictions(Predictions({ANSWER: one}), masks, jnp.ones((2, 6, 10), bool), queries)
-    matched = np.full((1, 2, OBJECTS), -1, np.int32)
-    matched[0, :, :2] = chosen
-    terms = objective(matched).validate(answer, batch)
+    terms = objective(chosen[None]).validate(answer, batch)
     own = MaskLoss().of_each(masks[jnp.arange(2), jnp.array([2, 3])][:, None], jnp.asarray(TRUTH[:, :1]))
     for name in ("mask", "dice"):
         assert terms[name].count == 2

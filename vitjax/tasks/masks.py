@@ -62,7 +62,7 @@ class MaskDetector(Detector):
     def images_per_device(self) -> int | None:
         """As many as make no more than the hundred masks of the published width, more than a gigabyte, at once."""
         model: Any = self.model
-        masks = min(getattr(model, "max_masks", 100), model.num_queries)
+        masks = min(getattr(model, "max_masks", 100), getattr(model, "num_queries", 100))
         return max(1, 100 * 256 // (masks * getattr(getattr(model, "detr", None), "channels", 256)))
 
     def scored(self, variables: dict[str, Any]) -> tuple[Detector, dict[str, Any]]:
