@@ -133,9 +133,8 @@ def test_training_the_head_goes_as_in_float64(first):
         double = jax.tree.map(np.float64, (variables["params"], GIVEN))
         params, given = double
         images = [
-            (given["queries"][0, i, MATCHED[i, :count]], TRUTH[i, :count], given["memory"][i], given["projected"][i])
-            + (tuple(feature[i] for feature in given["finer"]),)
-            for i, count in enumerate(counts)
+            (queries[MATCHED[i, :count]], TRUTH[i, :count], given["memory"][i], given["projected"][i], finer)
+            for i, (count, queries, *finer) in enumerate(zip(counts, given["queries"][0], *given["finer"], strict=True))
         ]
         wanted = mask_oracle.trajectory(params, images, 4, rate=1e-3, clip=0.1, count=sum(counts))
     np.testing.assert_allclose(told, wanted, rtol=2e-5)

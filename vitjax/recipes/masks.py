@@ -18,7 +18,6 @@ from vitjax.segmentation.mask_loss import MaskLoss
 from vitjax.segmentation.mask_postprocess import TopMasks
 from vitjax.tasks.masks import MaskDetection
 
-
 THINGS_AND_STUFF = 250
 """Labels are COCO's panoptic category ids, as in the published weights."""
 

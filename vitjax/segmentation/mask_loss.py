@@ -53,8 +53,9 @@ class MaskLoss:
         self, masks: Float[Array, "batch objects h w"], truth: Bool[Array, "batch objects height width"]
     ) -> dict[str, Float[Array, "batch objects"]]:
         """Both losses of every mask; logits are resized to the truth."""
-        resized = resize_bilinear(jnp.moveaxis(masks, 1, -1), truth.shape[2:], align_corners=False)
-        logits = jnp.moveaxis(resized, -1, 1).reshape(*truth.shape[:2], -1)
+        size = (truth.shape[2], truth.shape[3])
+        resized = resize_bilinear(jnp.moveaxis(masks, 1, -1), size, align_corners=False)
+        logits = jnp.moveaxis(resized, -1, 1).reshape(*truth.shape[:2], size[0] * size[1])
         wanted = truth.reshape(logits.shape).astype(logits.dtype)
         focal = sigmoid_focal(logits, wanted, self.alpha, self.gamma).mean(-1)
         probability = jax.nn.sigmoid(logits)
