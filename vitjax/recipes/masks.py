@@ -25,7 +25,7 @@ THINGS_AND_STUFF = 250
 def detr_panoptic_coco(backbone: nn.Module) -> MaskDetection:
     """The second stage of DETR's training on COCO's things and stuff: the mask head upon a detector that is frozen.
 
-    Source: Carion et al. 2020, section 4.4 and the official code: 25 epochs, learning rate down at 15, 16 images a step.
+    Source: Carion et al. 2020, section 4.4 and its code: 25 epochs, learning rate down at 15, 16 images a step.
     """
     return _head_alone(
         DETR(backbone=backbone, num_classes=THINGS_AND_STUFF),

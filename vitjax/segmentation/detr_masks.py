@@ -1,4 +1,4 @@
-"""A detector with a mask for every query: instance and panoptic segmentation. Source: Carion et al. 2020, section 4.4."""
+"""A detector with masks: instance and panoptic segmentation. Source: Carion et al. 2020, section 4.4."""
 
 import dataclasses
 from collections.abc import Callable
