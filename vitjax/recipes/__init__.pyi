@@ -15,6 +15,7 @@ from .masks import deformable_detr_panoptic_coco as deformable_detr_panoptic_coc
 from .masks import detr_instances_coco as detr_instances_coco
 from .masks import detr_panoptic_coco as detr_panoptic_coco
 from .masks import mask_digits as mask_digits
+from .masks import mask_small_data as mask_small_data
 from .zoo_classifiers import zoo_digits as zoo_digits
 from .zoo_classifiers import zoo_resnet as zoo_resnet
 from .zoo_segmenters import zoo_scenes as zoo_scenes

@@ -109,3 +109,34 @@ def mask_digits(backbone: nn.Module, *, epochs: float) -> MaskDetection:
         evaluate_every=0.5,
         log_every=50,
     )
+
+
+def mask_small_data(backbone: nn.Module) -> MaskDetection:
+    """A small Deformable DETR with masks for a few hundred images of things and stuff, from random weights, on a CPU."""
+    detector = DeformableDETR(
+        backbone=backbone,
+        num_queries=60,
+        channels=128,
+        encoder_layers=1,
+        decoder_layers=3,
+        feed_forward=256,
+        dropout=0.0,
+        levels=3,
+        backbone_levels=2,
+        refine=True,
+    )
+    return MaskDetection(
+        model=MaskDETR(detector, finer=2),
+        data=CocoPanoptic(),
+        augmentation=Augmentation(sizes=(224,), max_side=448, crop=0.0),
+        resize=Resize(size=224, max_side=448),
+        loss=FocalSetLoss(),
+        postprocess=TopMasks(),
+        optimizer=AdamW(learning_rate=6e-4, clip_norm=1.0, schedule=CosineSchedule(warmup_steps=100, final=0.01)),
+        epochs=50,
+        batch_size=8,
+        evaluate_every=10,
+        save_every=10,
+        log_every=10,
+        best="PQ",
+    )
