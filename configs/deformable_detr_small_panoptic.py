@@ -1,7 +1,7 @@
 """A small Deformable DETR with masks for a few hundred images of things and stuff, from random weights, on a CPU.
 
-Give the folder in COCO's panoptic form as --data.root; classes, and which of them are stuff, are taken from it. Images are
-brought to a shorter side of 224 pixels and masks to a quarter of that: small things need --augmentation.sizes and
+Give the folder in COCO's panoptic form as --data.root; classes, and which of them are stuff, are taken from it. Images
+are brought to a shorter side of 224 pixels and masks to a quarter of that: small things need --augmentation.sizes and
 --resize.size larger.
 Source: the recipe of Zhu et al. 2021, scaled down, and the mask head of Carion et al. 2020, section 4.4.
 Model: MaskDETR ResNet-18

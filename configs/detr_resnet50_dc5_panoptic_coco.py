@@ -1,8 +1,8 @@
-r"""DETR with a ResNet-50 whose last stage is dilated (DC5) and masks on COCO's things and stuff: the head.
+"""DETR with a ResNet-50 whose last stage is dilated (DC5) and masks on COCO's things and stuff: the head.
 
-    python train.py detr_resnet50_dc5_panoptic_coco --data.root /data/coco \
-        --init-from detr-r50-dc5-panoptic-da08f1b1.pth
+    python train.py detr_resnet50_dc5_panoptic_coco --data.root /data/coco --init-from FILE
 
+FILE is the published detr-r50-dc5-panoptic-da08f1b1.pth, or else as below.
 The folder has COCO's images and panoptic annotations (--data.panoptic-root where these lie elsewhere). The detector may
 also be a run of a DETR on the same labels; of the published file the mask head is taken, too.
 Source: Carion et al. 2020, section 4.4 and its code: 25 epochs, learning rate down at 15, 16 images a step.

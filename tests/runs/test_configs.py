@@ -122,12 +122,21 @@ def test_published_configs_have_the_published_number_of_trainable_parameters(nam
     assert score in config.said("Published")
 
 
-@pytest.mark.parametrize("name", [name for name in names() if load_config(name).experiment.optimizer.frozen])
+@pytest.mark.parametrize("name", [name for name in names() if "stem" in str(load_config(name).experiment.optimizer)])
 def test_attention_that_is_put_into_a_frozen_stage_learns(name):
-    optimizer = load_config(name).experiment.optimizer
-    assert optimizer.multiplier("backbone/stage_1/block_0/conv_1/kernel") == 0
-    assert optimizer.multiplier("backbone/stage_1/block_0/attention/squeeze/kernel") > 0
-    assert optimizer.multiplier("backbone/stage_1/attention/gamma") > 0
+    experiment = load_config(name).experiment
+    optimizer, inside = experiment.optimizer, getattr(experiment.model, "inside", "")
+    stage = f"{inside}/backbone/stage_1".removeprefix("/")
+    assert optimizer.multiplier(f"{stage}/block_0/conv_1/kernel") == 0
+    assert optimizer.multiplier(f"{stage}/block_0/attention/squeeze/kernel") > 0
+    assert optimizer.multiplier(f"{stage}/attention/gamma") > 0
+
+
+def test_a_mask_head_is_trained_upon_a_detector_that_is_frozen_as_published():
+    for name in ("detr_resnet50_panoptic_coco", "detr_resnet50_instances_coco"):
+        optimizer = load_config(name).experiment.optimizer
+        assert optimizer.multiplier("detr/decoder/norm/scale") == 0
+        assert optimizer.multiplier("mask_head/out/kernel") == optimizer.multiplier("mask_attention/key/bias") == 1
 
 
 @pytest.mark.parametrize("name", names())

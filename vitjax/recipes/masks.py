@@ -112,7 +112,7 @@ def mask_digits(backbone: nn.Module, *, epochs: float) -> MaskDetection:
 
 
 def mask_small_data(backbone: nn.Module) -> MaskDetection:
-    """A small Deformable DETR with masks for a few hundred images of things and stuff, from random weights, on a CPU."""
+    """A small Deformable DETR with masks for a few hundred images of things and stuff, from nothing, on a CPU."""
     detector = DeformableDETR(
         backbone=backbone,
         num_queries=60,
