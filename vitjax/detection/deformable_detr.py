@@ -89,7 +89,8 @@ class DeformableDETR(nn.Module):
             FieldError: as above.
         """
         self._check()
-        memory, *maps = encode(self, images, train=train, offset=-0.5)  # at pixel centres
+        encoded = encode(self, images, train=train, offset=-0.5)  # at pixel centres
+        memory = encoded.memory
         class_heads, box_heads = self._heads()
         proposals, reference, embedding, queries_valid = self._queries(memory, class_heads, box_heads)
         query_position, content = jnp.split(embedding.astype(self.dtype), 2, axis=-1)
@@ -105,7 +106,8 @@ class DeformableDETR(nn.Module):
         if queries_valid is not None:
             logits = jnp.where(queries_valid[..., None], logits, NOTHING)
             queries_valid = jnp.broadcast_to(queries_valid, logits.shape[:3])
-        return Inner(Predictions({ANSWER: PredictionSet(logits, boxes, queries_valid)} | proposals), *maps, queries)
+        said = Predictions({ANSWER: PredictionSet(logits, boxes, queries_valid)} | proposals)
+        return Inner(said, *encoded[1:], queries)
 
     def _check(self) -> None:
         if self.num_classes is None:

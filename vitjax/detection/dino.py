@@ -130,7 +130,8 @@ class DINO(nn.Module):
             FieldError: as above.
         """
         self._check()
-        memory, *maps = encode(self, images, train=train, temperature=TEMPERATURE)
+        encoded = encode(self, images, train=train, temperature=TEMPERATURE)
+        memory = encoded.memory
         start, proposals = self._queries(memory)
         embedding = self._label_embedding()
         slots = None
@@ -145,7 +146,7 @@ class DINO(nn.Module):
         keep(self, queries=queries)
         sets = _sets(class_head(queries.astype(jnp.float32)), boxes, start.valid, slots)
         own = queries[:, :, -self.num_queries :]  # those of denoising come first
-        return Inner(Predictions({**sets, "proposal": proposals}), *maps, own)
+        return Inner(Predictions({**sets, "proposal": proposals}), *encoded[1:], own)
 
     def _check(self) -> None:
         if self.num_classes is None:

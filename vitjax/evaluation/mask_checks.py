@@ -16,8 +16,8 @@ def constant(source: Any) -> dict[str, Any]:
     """The boxes that find most things, were they on every image."""
     objects = objects_of(source)
     things = ~np.isin(objects.labels, source.classes.stuff)
-    columns = (column[things] for column in (objects.boxes, objects.labels, objects.rows))
-    return constant_boxes(type(objects)(*columns, objects.images)).to_json()
+    columns = {name: getattr(objects, name)[things] for name in ("boxes", "labels", "rows")}
+    return constant_boxes(objects._replace(**columns)).to_json()
 
 
 def baseline(constant: Mapping[str, Any], evaluation: Evaluation, source: Any) -> Baseline:

@@ -262,7 +262,9 @@ def with_classes(model: nn.Module, source: Source) -> nn.Module:
     labels = len(source.classes.names)
     if model.num_classes is None:
         part = getattr(model, "inside", None)  # of a detector with masks
-        new = {"num_classes": labels} if part is None else {part: getattr(model, part).clone(num_classes=labels)}
+        if part is None:
+            return model.clone(num_classes=labels)
+        new: dict[str, Any] = {part: getattr(model, part).clone(num_classes=labels)}
         return model.clone(**new)
     if labels > model.num_classes:
         raise FieldError(

@@ -127,7 +127,7 @@ class MaskDetection(Detection):
 
     model: nn.Module = dataclasses.field(default_factory=MaskDETR)
     """The network."""
-    data: CocoMasks | CocoPanoptic | DigitMasks = dataclasses.field(default_factory=CocoMasks)
+    data: CocoMasks | CocoPanoptic | DigitMasks = dataclasses.field(default_factory=CocoMasks)  # type: ignore[assignment]
     """Where images, boxes and masks come from."""
     mask_loss: MaskLoss = dataclasses.field(default_factory=MaskLoss)
     """What is minimised besides, of masks."""
