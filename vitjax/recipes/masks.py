@@ -66,7 +66,7 @@ def deformable_detr_panoptic_coco(backbone: nn.Module) -> MaskDetection:
     slow = {"^detr/backbone/": 0.1, "sampling_offsets|reference_points": 0.1}
     frozen = tuple(pattern.replace("^", "^detr/", 1) for pattern in RESNET_FROZEN)
     return MaskDetection(
-        model=MaskDETR(detector),
+        model=MaskDETR(detector, relative_attention=True),
         data=CocoPanoptic(labels="category_id"),
         loss=FocalSetLoss(),
         postprocess=TopMasks(),
@@ -97,12 +97,12 @@ def mask_digits(backbone: nn.Module, *, epochs: float) -> MaskDetection:
         refine=True,
     )
     return MaskDetection(
-        model=MaskDETR(detector, finer=2),
+        model=MaskDETR(detector, finer=2, relative_attention=True),
         data=DigitMasks(min_size=20, clutter=0.0, min_contrast=0.5, max_contrast=1.0, train_images=12_800),
         augmentation=Augmentation(flip=0.0, sizes=(), max_side=None, crop=0.0),
         resize=Resize(size=None, max_side=None),
         loss=FocalSetLoss(),
-        mask_loss=MaskLoss(),
+        mask_loss=MaskLoss(mask=5.0, dice=2.0),
         postprocess=TopMasks(k=20),
         optimizer=AdamW(learning_rate=1e-3, clip_norm=1.0, schedule=CosineSchedule(warmup_steps=100, final=0.01)),
         epochs=epochs,
@@ -126,7 +126,7 @@ def mask_small_data(backbone: nn.Module) -> MaskDetection:
         refine=True,
     )
     return MaskDetection(
-        model=MaskDETR(detector, finer=2),
+        model=MaskDETR(detector, finer=2, relative_attention=True),
         data=CocoPanoptic(),
         augmentation=Augmentation(sizes=(224,), max_side=448, crop=0.0),
         resize=Resize(size=224, max_side=448),

@@ -38,6 +38,9 @@ class MaskDETR(nn.Module):
     finer: int = 3
     """Feature maps of the backbone, besides the coarsest, that join on the way up; masks are as fine as the last. The
     detector's channels are a multiple of 16 times 2 to the power of this."""
+    relative_attention: bool = False
+    """What queries look at is given to the head in multiples of an even look, which it sees from the first step on; as
+    shares of all, as published, it is a hundred times smaller than the map beside it, and learned late."""
     max_masks: int = 100
     """Most masks of an image outside of training: those of the queries with the best scores."""
 
@@ -99,7 +102,8 @@ class MaskDETR(nn.Module):
         if queries is not None:
             asking = jnp.take_along_axis(asking, jnp.maximum(queries, 0)[..., None], axis=1)
         heads, dtype = self._detector.heads, self._detector.dtype
-        attention = MaskAttention(heads, dtype, name="mask_attention")(asking, inner.memory, coarsest.valid)
+        attend = MaskAttention(heads, dtype, self.relative_attention, name="mask_attention")
+        attention = attend(asking, inner.memory, coarsest.valid)
         head = MaskHead(dtype=dtype, name="mask_head")
         maps = (self._seen(coarsest.valid), tuple(dataclasses.replace(x, valid=self._seen(x.valid)) for x in finer))
         if assignment is None or queries is None:
