@@ -82,11 +82,10 @@ def initialize_from(
     """`variables` with everything replaced that `source` holds and that fits, and a table of what did and what did not.
 
     A function that gives them is called once the weights are known to fit; or `some`, which gives those of some paths,
-    is asked for what they lack. Heads and queries are made to fit as `adapt` does
-    it; with `classes`, those of the new model, class heads are taken by the names of the classes. Batch norms that
-    are frozen on one side and learn on the other are taken over too. `frozen` tells of the path of a parameter whether
-    it keeps its first values, which then must be in the weights. Of a model with masks `inside` is the part that is the
-    detector: weights may be of either, and a detector's go there.
+    is asked for what they lack. Heads and queries are made to fit as `adapt` does it; with `classes`, those of the new
+    model, class heads are taken by the names of the classes. Batch norms that are frozen on one side and learn on the
+    other are taken over too. `frozen` tells of the path of a parameter whether it keeps its first values, which then
+    must be in the weights. Of a model with masks `inside` is its detector: weights may be of either.
 
     Raises:
         DataError: nothing fits, the backbone is another, a value is not finite, a frozen parameter would stay random,
@@ -103,21 +102,23 @@ def initialize_from(
     given = {names.get(name, name): array for name, array in given.items()}
     if any(name in wanted and wanted[name].shape == array.shape for name, array in given.items()):
         require_backbone(source, given, wanted)
+    drawn: dict[str, Any] = {}
     if some is not None and (lacking := not_whole(given, wanted, by_name=classes is not None)):
-        few = flatten(some({places[path] for path in lacking}))
-        drawn = wanted | {_outside(path, inside): leaf for path, leaf in few.items()}
+        drawn = flatten(some({places[path] for path in lacking}))
     elif callable(variables) and some is None:
-        drawn = {_outside(path, inside): leaf for path, leaf in flatten(variables()).items()}
-    else:
-        drawn = wanted
+        drawn = flatten(variables())
+    drawn = wanted | {_outside(path, inside): leaf for path, leaf in drawn.items()}
     adapted = adapt(given, drawn, old=weights.classes, new=classes)
     _require_taken(source, adapted, places, frozen)
-    notes = [*weights.notes, f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"]
-    for old, new in [*names.items()][:1]:
-        told = f"{len(names) // 4} batch norms change between frozen and learning"
-        notes.append(f"{told}: {old} is {new} here, and so on")
     arrays = {places[path]: jax.numpy.asarray(array) for path, array in adapted.arrays.items()}
-    return unflatten(arrays), (*notes, *adapted.table(wanted))
+    told = f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"
+    return unflatten(arrays), (*weights.notes, told, *_on_norms(names), *adapted.table(wanted))
+
+
+def _on_norms(names: Mapping[str, str]) -> tuple[str, ...]:
+    """A line on batch norms that are called otherwise here, where there are such."""
+    told = f"{len(names) // 4} batch norms change between frozen and learning"
+    return tuple(f"{told}: {old} is {new} here, and so on" for old, new in [*names.items()][:1])
 
 
 def _outside(path: str, part: str | None) -> str:

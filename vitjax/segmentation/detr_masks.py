@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from vitjax.detection.detr import DETR
 from vitjax.errors import FieldError
@@ -95,27 +95,36 @@ class MaskDETR(nn.Module):
             FieldError: the backbone has too few feature maps, or `num_classes` is still None.
         """
         inner: Inner = self._detector.inner(images, train=train, **given)
-        coarsest, finer = inner.features[-1], self._finer(inner.features)
+        finer = self._finer(inner.features)
         assignment = None if matching is None else matching(inner.predictions)
         queries = self._best(inner.predictions) if assignment is None else assignment.queries[ANSWER][-1]
         asking = inner.queries[-1]
         if queries is not None:
             asking = jnp.take_along_axis(asking, jnp.maximum(queries, 0)[..., None], axis=1)
-        heads, dtype = self._detector.heads, self._detector.dtype
-        attend = MaskAttention(heads, dtype, self.relative_attention, name="mask_attention")
-        attention = attend(asking, inner.memory, coarsest.valid)
-        head = MaskHead(dtype=dtype, name="mask_head")
-        maps = (self._seen(coarsest.valid), tuple(dataclasses.replace(x, valid=self._seen(x.valid)) for x in finer))
-        if assignment is None or queries is None:
-            masks = head(inner.projected, attention, *maps)
-        else:
-            alone, variables = head.clone(parent=None), dict(head.variables)
-
-            def of(attention: jax.Array) -> Any:
-                return alone.apply(variables, inner.projected, attention, *maps)
-
-            masks = in_parts(of, (attention,), queries >= 0, each=TOGETHER)
+        masks = self._masks(inner, finer, asking, None if assignment is None or queries is None else queries >= 0)
         return MaskPredictions(inner.predictions, masks, finer[-1].valid, queries, assignment)
+
+    def _masks(
+        self,
+        inner: Inner,
+        finer: list[Feature],
+        queries: Float[jax.Array, "batch chosen channels"],
+        there: Bool[jax.Array, "batch chosen"] | None,
+    ) -> Any:
+        """The mask logits of queries, at once or, where it is said which are there, in parts."""
+        heads, dtype, valid = self._detector.heads, self._detector.dtype, inner.features[-1].valid
+        attend = MaskAttention(heads, dtype, self.relative_attention, name="mask_attention")
+        attention = attend(queries, inner.memory, valid)
+        head = MaskHead(dtype=dtype, name="mask_head")
+        maps = (self._seen(valid), tuple(dataclasses.replace(x, valid=self._seen(x.valid)) for x in finer))
+        if there is None:
+            return head(inner.projected, attention, *maps)
+        alone, variables = head.clone(parent=None), dict(head.variables)
+
+        def of(attention: jax.Array) -> Any:
+            return alone.apply(variables, inner.projected, attention, *maps)
+
+        return in_parts(of, (attention,), there, each=TOGETHER)
 
     @property
     def _detector(self) -> Any:
