@@ -15,6 +15,7 @@ from .runs.optimizer import StepSchedule as StepSchedule
 from .tasks.classification import Classification as Classification
 from .tasks.detection import Detection as Detection
 from .tasks.load import load as load
+from .tasks.masks import MaskDetection as MaskDetection
 from .tasks.segmentation import Segmentation as Segmentation
 
 __version__: str

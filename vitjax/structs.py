@@ -4,7 +4,7 @@ Axes: batch, height, width, channels, queries, objects, layers, classes. Images 
 model are cxcywh relative to the unpadded image, in [0, 1]; boxes for people are xyxy in pixels of the original image.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +114,20 @@ class Predictions:
         return self.sets[ANSWER].valid
 
 
+class Inner(NamedTuple):
+    """What a detector says of a batch of images, and what a head for masks is made of besides.
+
+    `features` are all maps of the backbone; `projected` and `memory` are of the coarsest of them, before and after the
+    encoder. The queries are those of the predictions' answer.
+    """
+
+    predictions: Predictions
+    features: tuple[Feature, ...]
+    projected: Float[Array, "batch h w channels"]
+    memory: Float[Array, "batch h w channels"]
+    queries: Float[Array, "layers batch queries channels"]
+
+
 @struct.dataclass
 class Assignment:
     """For every target object the query that is to predict it, in each set that is matched; -1 where none is left.
@@ -154,19 +168,22 @@ class Ranking:
 
 @struct.dataclass
 class MaskPredictions:
-    """What a detector with a mask head says: what the detector in it says, and the mask logits of its last layer.
+    """What a detector with a mask head says: what the detector in it says, and mask logits of its last layer.
 
-    `valid` tells the pixels of the masks that lie on the image.
+    The masks are those of `queries`, None is of all in their order; where objects were matched, of the query of each
+    object, -1 where it has none. `valid` tells the pixels of the masks that lie on the image.
     """
 
     predictions: Predictions
-    masks: Float[Array, "batch queries h w"]
+    masks: Float[Array, "batch chosen h w"]
     valid: Bool[Array, "batch h w"]
+    queries: Int[Array, "batch chosen"] | None = None
+    assignment: Assignment | None = None
 
 
 @struct.dataclass
 class MaskDetections:
-    """The detections of all queries in their order, with what their masks are made of on the host.
+    """Detections, with what the mask of each is made of on the host.
 
     `sizes` and `original_sizes` are (height, width) of the image as the model saw it and as it came from disk.
     """

@@ -38,6 +38,10 @@ from vitjax.tasks.detection import Detection
 MODELS = {
     "detr": DETR(),
     "mask_detr": MaskDETR(),
+    "mask_deformable_detr": MaskDETR(DeformableDETR()),
+    "mask_conditional_detr": MaskDETR(ConditionalDETR()),
+    "mask_dab_detr": MaskDETR(DABDETR()),
+    "mask_dino": MaskDETR(DINO()),
     "deformable_detr": DeformableDETR(),
     "dino": DINO(),
     "conditional_detr": ConditionalDETR(),

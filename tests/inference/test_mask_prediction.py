@@ -25,7 +25,6 @@ from vitjax.families.model_file import ModelFile, shapes_of
 from vitjax.inference.predictor import Predictor
 from vitjax.inference.save import save
 from vitjax.inference.task import Asked
-from vitjax.placement import data_mesh
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.panoptic import panoptic
@@ -142,6 +141,6 @@ def test_attention_of_a_query_is_explained_beside_its_own_mask(predictor, pictur
     assert both[0] > 1.7 * alone[0]
 
 
-def test_training_it_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="MaskDETR cannot be trained yet: there is no recipe for masks"):
-        Detection(model=MODEL).objective(data_mesh())
+def test_it_is_trained_by_a_task_of_its_own():
+    with pytest.raises(ValueError, match="Detection is made of parts for detection, and these are not: model=MaskDETR"):
+        Detection(model=MODEL)

@@ -12,8 +12,10 @@ import pytest
 from vitjax.attention.criss_cross import CrissCrossAttention
 from vitjax.commands import models
 from vitjax.data.errors import DataError
+from vitjax.data.source import Classes
 from vitjax.detection.detr import DETR
 from vitjax.runs.configs import described, folder, load_config, names, override
+from vitjax.runs.experiment import with_classes
 from vitjax.structs import Images
 from vitjax.training.prepare import count
 
@@ -43,11 +45,16 @@ PUBLISHED = {
     "crossformer_pp_huge_imagenet": (95_962_944, "84.9"),
     "resnet50_imagenet": (25_557_032, "76.1"),
     "efficientnet_lite0_imagenet": (4_652_008, "75.1"),
+    "detr_resnet50_panoptic_coco": (1_333_657, "43.4"),
+    "detr_resnet50_dc5_panoptic_coco": (1_333_657, "44.6"),
+    "detr_resnet101_panoptic_coco": (1_333_657, "45.1"),
 }
 OWN = {"quickstart", "detr_tiny_digits", "detr_resnet50_finetune", "deformable_detr_resnet50_finetune"}
 OWN |= {"deformable_detr_small", "deformable_detr_crossformer_digits", "crossformer_tiny_digits", "classifier_finetune"}
 OWN |= {"zoo_hard_attention_digits", "dino_resnet50_finetune", "dino_crossformer_small_coco", "dino_small"}
 OWN |= {"efficientnet_lite0_finetune", "conditional_detr_resnet50_finetune", "dab_detr_resnet50_finetune"}
+OWN |= {"quickstart_masks", "deformable_detr_small_panoptic", "detr_resnet50_instances_coco"}
+OWN |= {"deformable_detr_resnet50_panoptic_coco"}
 OWN |= {"zoo_plain_scenes", "zoo_dual_attention_scenes", "zoo_criss_cross_scenes"}
 SHARED = re.compile(r"^dino_|detr_.*_(coco|finetune)$")  # of a recipe that several configs share
 WANTED = {*PUBLISHED, *OWN, "detr_crossformer_small_coco", "deformable_detr_crossformer_small_coco"}
@@ -60,6 +67,13 @@ def traced(model):
     return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), images)
 
 
+class Labels:
+    """A source with so many classes."""
+
+    def __init__(self, count):
+        self.classes = Classes(("",) * count, tuple(range(count)))
+
+
 def labels_of(config):
     """The classes that a config counts its parameters with."""
     return int(re.search(r"with ([\d,]+) classes", config.said("Parameters"))[1].replace(",", ""))
@@ -68,7 +82,7 @@ def labels_of(config):
 def closed(config):
     """The model with so many classes as the config says, where the data decide."""
     model = config.experiment.model
-    return model if model.num_classes else model.clone(num_classes=labels_of(config))
+    return model if model.num_classes else with_classes(model, Labels(labels_of(config)))
 
 
 def counts(config):
@@ -90,6 +104,9 @@ def test_every_config_builds_a_model_that_predicts(name):
     elif experiment.kind == "segmentation":
         assert predictions.outputs.shape[1:] == predictions.auxiliary.shape == (2, 160, 160, labels)
     else:
+        if experiment.kind == "masks":
+            assert predictions.masks.shape[:2] == (2, min(model.num_queries, model.max_masks))
+            model, predictions = model.detr, predictions.predictions
         classes = labels + isinstance(model, DETR)  # 'no object' is one more
         assert predictions.logits.shape == (model.decoder_layers, 2, model.num_queries, classes)
         assert predictions.boxes.shape == (model.decoder_layers, 2, model.num_queries, 4)
@@ -98,7 +115,9 @@ def test_every_config_builds_a_model_that_predicts(name):
 
 
 def takes_attention_and_is_frozen(config):
-    return config.experiment.optimizer.frozen and hasattr(config.experiment.model.backbone, "attention")
+    model = config.experiment.model
+    inside = getattr(model, model.inside) if hasattr(model, "inside") else model
+    return "stem" in str(config.experiment.optimizer) and hasattr(inside.backbone, "attention")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -111,10 +130,19 @@ def test_published_configs_have_the_published_number_of_trainable_parameters(nam
 
 @pytest.mark.parametrize("name", [name for name in names() if takes_attention_and_is_frozen(load_config(name))])
 def test_attention_that_is_put_into_a_frozen_stage_learns(name):
-    optimizer = load_config(name).experiment.optimizer
-    assert optimizer.multiplier("backbone/stage_1/block_0/conv_1/kernel") == 0
-    assert optimizer.multiplier("backbone/stage_1/block_0/attention/squeeze/kernel") > 0
-    assert optimizer.multiplier("backbone/stage_1/attention/gamma") > 0
+    experiment = load_config(name).experiment
+    optimizer, inside = experiment.optimizer, getattr(experiment.model, "inside", "")
+    stage = f"{inside}/backbone/stage_1".removeprefix("/")
+    assert optimizer.multiplier(f"{stage}/block_0/conv_1/kernel") == 0
+    assert optimizer.multiplier(f"{stage}/block_0/attention/squeeze/kernel") > 0
+    assert optimizer.multiplier(f"{stage}/attention/gamma") > 0
+
+
+def test_a_mask_head_is_trained_upon_a_detector_that_is_frozen_as_published():
+    for name in ("detr_resnet50_panoptic_coco", "detr_resnet50_instances_coco"):
+        optimizer = load_config(name).experiment.optimizer
+        assert optimizer.multiplier("detr/decoder/norm/scale") == 0
+        assert optimizer.multiplier("mask_head/out/kernel") == optimizer.multiplier("mask_attention/key/bias") == 1
 
 
 @pytest.mark.parametrize("name", names())

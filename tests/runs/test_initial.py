@@ -14,10 +14,12 @@ from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.detection.detr import DETR
 from vitjax.families.detr import NAMES as DETR_NAMES
+from vitjax.families.mask_detr import NAMES as MASK_DETR
 from vitjax.families.resnet import NAMES as RESNET
 from vitjax.formats.tables import to_published
 from vitjax.runs.adapt import not_whole
 from vitjax.runs.initial import initialize_from, read_weights
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import Images
 
 
@@ -68,6 +70,32 @@ def test_published_weights_start_all_but_a_class_head_of_another_size(form, tmp_
         source = mine if "class_head" in name else published
         np.testing.assert_array_equal(array, flatten(source)[name])
     assert any(note.startswith("class_head") and note.endswith("new: (16, 4) here, (16, 92) there") for note in notes)
+
+
+@pytest.mark.parametrize("masks", [False, True], ids=["a detector", "a model with masks"])
+def test_weights_of_a_detector_and_of_one_with_masks_start_one_with_masks(masks, tmp_path):
+    sizes = {"channels": 32, "feed_forward": 16, "encoder_layers": 1, "decoder_layers": 1}
+    thin = DETR(ResNet(depth=18, width=8, stage_blocks=(1, 1)), num_queries=5, num_classes=91, **sizes)
+    model = MaskDETR(thin.clone(num_queries=4, num_classes=3), finer=1)
+    published, mine = variables_of(MaskDETR(thin, finer=1), 0), variables_of(model, 1)
+    tensors = to_published(published, table=MASK_DETR)
+    kept = {name: tensor for name, tensor in tensors.items() if masks or name.startswith("detr.")}
+    save_file(
+        {name if masks else name.removeprefix("detr."): x for name, x in kept.items()}, tmp_path / "a.safetensors"
+    )
+    frozen = (lambda path: path.startswith("detr/backbone")) if masks else None
+    started, notes = initialize_from(tmp_path / "a.safetensors", mine, frozen=frozen, inside="detr")
+    assert flatten(started).keys() == flatten(mine).keys()
+    for name, array in flatten(started).items():
+        new = "class_head" in name or not (masks or "/detr/" in name)
+        if "query_embedding" in name:
+            np.testing.assert_array_equal(array, flatten(published)[name][:4])
+        else:
+            np.testing.assert_array_equal(array, flatten(mine if new else published)[name], err_msg=name)
+    assert any(note.startswith("query_embedding") and "cut from 5 to 4" in note for note in notes)
+    if not masks:
+        with pytest.raises(DataError, match=r"nothing for \d+ parameters that are frozen.*: mask_attention/"):
+            initialize_from(tmp_path / "a.safetensors", mine, frozen=lambda path: "mask" in path, inside="detr")
 
 
 def test_imagenet_weights_of_a_resnet_start_the_backbone_only(tmp_path):

@@ -4,11 +4,14 @@ import pytest
 
 from vitjax.classification.erasing import Erasing
 from vitjax.classification.mixing import Mixing
+from vitjax.data.coco_masks import CocoMasks
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.moved import renamed
 from vitjax.runs.serialize import from_json, to_json
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.tasks.classification import Classification
 from vitjax.tasks.detection import Detection
+from vitjax.tasks.masks import MaskDetection
 from vitjax.tasks.segmentation import Segmentation
 
 # What every experiment had, and only classifiers have today.
@@ -27,6 +30,14 @@ def test_the_post_processing_of_a_user_is_taken_for_a_detectors():
     fields = {"postprocess": {"class": "vitjax_config_mine.Best"}, "erasing": None, "seed": 1}
     name, kept = renamed("vitjax.training.experiment.Experiment", fields)
     assert name == "vitjax.tasks.detection.Detection" and kept.keys() == {"postprocess", "seed"}
+
+
+@pytest.mark.parametrize("name", ["vitjax.tasks.detection.Detection", "vitjax.training.experiment.Experiment"])
+def test_a_detector_with_masks_that_was_a_detector_has_a_task_of_its_own(name):
+    content = to_json(Detection(seed=3)) | {"model": to_json(MaskDETR()), "class": name}
+    found = from_json(content, Experiment)
+    assert type(found) is MaskDetection and found.model == MaskDETR() and found.seed == 3
+    assert (type(found.data), found.postprocess) == (CocoMasks, Detection().postprocess)
 
 
 def test_what_has_not_moved_is_as_it_was():

@@ -62,6 +62,19 @@ def test_a_padded_image_gives_the_masks_that_it_gives_alone(variables):
     assert not attention[..., 2:].any()
 
 
+def test_relative_attention_is_one_on_average_of_the_valid_cells_and_blind_to_padding(variables):
+    (alone, *_), (valid, *_) = parts(11, 13)
+    (memory, *_), (room, *_) = padded(*parts(11, 13))
+    queries = jnp.asarray(np.random.default_rng(1).normal(size=(1, QUERIES, CHANNELS)).astype(np.float32))
+    alone, valid, memory, room = map(jnp.asarray, (alone, valid, memory, room))
+    relative = MaskAttention(HEADS, relative=True)
+    wanted = relative.apply(variables["attention"], queries, alone, valid)
+    np.testing.assert_allclose(np.asarray(wanted).mean((2, 3, 4)), 1, rtol=1e-5)
+    found = np.asarray(relative.apply(variables["attention"], queries, memory, room))
+    np.testing.assert_allclose(found[..., :2, :2], wanted, rtol=1e-4)
+    assert not found[..., 2:].any()
+
+
 def test_gradients_in_bfloat16_are_finite(variables):
     maps, valid = parts(8, 8)
     gradient = jax.jit(jax.grad(lambda v: jnp.square(masks(v, maps, valid, jnp.bfloat16)[1]).sum()))(variables)

@@ -18,6 +18,7 @@ from vitjax.segmentation.segmenter import Segmenter
 from vitjax.tasks import TASKS, experiment_of
 from vitjax.tasks.classification import Classification
 from vitjax.tasks.detection import Detection
+from vitjax.tasks.masks import MaskDetection
 from vitjax.tasks.segmentation import Segmentation
 
 
@@ -32,19 +33,22 @@ class Said(nn.Module):
 
 
 MODELS = {
-    Detection: (DETR(), DeformableDETR(), DINO(), MaskDETR(DETR()), Unsaid()),
+    Detection: (DETR(), DeformableDETR(), DINO(), Unsaid()),
     Classification: (Classifier(), RecurrentAttention()),
     Segmentation: (Segmenter(), Said()),
+    MaskDetection: (MaskDETR(DETR()), MaskDETR(DeformableDETR())),
 }
 HEADLINES = {
     Detection: ("AP", "AP50", "AP75", "AR100"),
     Classification: ("top1", "top5"),
     Segmentation: ("mIoU", "accuracy"),
+    MaskDetection: ("segm_AP", "segm_AP50", "AP", "PQ"),
 }
 ANSWERS = {  # what can be asked of each, and what is refused by name
     Detection: ("top", "nms", "threshold"),
     Classification: ("top",),
     Segmentation: (),
+    MaskDetection: ("top", "nms", "threshold"),
 }
 ASKED = {"threshold": 0.5, "top": 3, "nms": 0.7}
 
@@ -63,7 +67,8 @@ def test_a_model_is_trained_by_the_experiment_of_its_task_and_one_that_does_not_
 def test_every_task_has_an_experiment_of_its_name_whose_parts_are_for_it(name):
     (kind,) = (kind for kind in MODELS if kind.kind == name)
     assert issubclass(kind, Experiment) and experiment_of(kind().model) is kind
-    assert kind().model.task == kind().loss.task == kind().postprocess.task == name
+    loss = getattr(kind(), "mask_loss", kind().loss)  # a detector with masks has that of a detector, too
+    assert kind().model.task == loss.task == kind().postprocess.task == name
 
 
 @pytest.mark.parametrize("kind", HEADLINES)
@@ -77,7 +82,7 @@ def test_the_best_checkpoint_is_chosen_by_the_first_score_that_is_told(kind):
 
 def test_files_hold_a_hundred_boxes_of_an_image_and_all_classes():
     tops = {kind: task_of(kind).about.top for kind in MODELS}
-    assert tops == {Detection: 100, Classification: None, Segmentation: None}
+    assert tops == {Detection: 100, Classification: None, Segmentation: None, MaskDetection: 100}
 
 
 def test_pictures_are_drawn_of_boxes_and_labels_and_videos_are_not_for_labels():
@@ -86,18 +91,20 @@ def test_pictures_are_drawn_of_boxes_and_labels_and_videos_are_not_for_labels():
         Detection: True,
         Classification: False,
         Segmentation: True,
+        MaskDetection: True,
     }
     assert {kind: about.folders for kind, about in abouts.items()} == {
         Detection: ("panoptic",),
         Classification: (),
         Segmentation: ("labels",),
+        MaskDetection: ("panoptic",),
     }
     assert [kind for kind, about in abouts.items() if about.no_videos] == [Segmentation]
 
 
 def test_a_page_shows_images_from_all_over_the_source_only_where_classes_come_one_after_the_other():
     spread = {kind: task_of(kind).about.page.spread for kind in MODELS}
-    assert spread == {Detection: False, Classification: True, Segmentation: False}
+    assert spread == {Detection: False, Classification: True, Segmentation: False, MaskDetection: False}
 
 
 @pytest.mark.parametrize("name", ASKED)

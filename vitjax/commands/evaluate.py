@@ -92,7 +92,8 @@ def _evaluate_arguments(data: Any) -> type:
         frozen=True,
     )
     arguments.__doc__ = (
-        "Scores a model: COCO's twelve numbers, and AP of every class; of a classifier top-1 and top-5 accuracy, "
-        "overall and by class; of a segmentation model mIoU, the IoU of every class, and the accuracy of pixels."
+        "Scores a model: COCO's twelve numbers, and AP of every class; of one with masks the same of masks, and "
+        "panoptic quality where the data have segments; of a classifier top-1 and top-5 accuracy, overall and by "
+        "class; of a segmentation model mIoU, the IoU of every class, and the accuracy of pixels."
     )
     return arguments

@@ -20,7 +20,7 @@ from vitjax.detection.transformer import Queries, layer_norm
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.positions import sine, sine_of_boxes
-from vitjax.structs import ANSWER, Images, Predictions, PredictionSet
+from vitjax.structs import ANSWER, Images, Inner, Predictions, PredictionSet
 
 
 class ConditionalDETR(ConditionalDetector):
@@ -38,14 +38,14 @@ class ConditionalDETR(ConditionalDetector):
     """Kind of position embedding; 'learned' reaches 50 x 50 cells."""
 
     @nn.compact
-    def __call__(self, images: Images, *, train: bool) -> Predictions:
-        """Logits over classes and cxcywh boxes, for every decoder layer.
+    def inner(self, images: Images, *, train: bool) -> Inner:
+        """The predictions, with all that a head for masks needs besides.
 
         Raises:
             FieldError: `num_classes` is still None.
         """
         class_head, box_head = class_head_of(self.classes()), box_head_of(self.channels)
-        feature = self.coarsest(images, train=train)
+        features, feature = self.coarsest(images, train=train)
         if self.position == "learned":
             position = LearnedPosition(self.channels, name="position")(feature.valid)
         else:
@@ -57,9 +57,10 @@ class ConditionalDETR(ConditionalDetector):
         queries, reference = ConditionalDecoder(*sizes, name="decoder")(asked, memory, train=train)
         self.sow("intermediates", "queries", queries)
         self.sow("intermediates", "reference", reference)
-        queries = queries.astype(jnp.float32)
-        boxes = jax.nn.sigmoid(box_head(queries).at[..., :2].add(inverse_sigmoid(reference)))
-        return Predictions({ANSWER: PredictionSet(class_head(queries), boxes)})
+        precise = queries.astype(jnp.float32)
+        boxes = jax.nn.sigmoid(box_head(precise).at[..., :2].add(inverse_sigmoid(reference)))
+        said = Predictions({ANSWER: PredictionSet(class_head(precise), boxes)})
+        return Inner(said, features, feature.values, memory.values.reshape(feature.values.shape), queries)
 
 
 class ConditionalDecoder(nn.Module):

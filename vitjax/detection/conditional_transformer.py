@@ -18,7 +18,7 @@ from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import FeedForward
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
-from vitjax.structs import Feature, Images, Padding
+from vitjax.structs import Feature, Images, Inner, Padding, Predictions
 
 Activation = Literal["relu", "prelu"]
 
@@ -73,9 +73,22 @@ class ConditionalDetector(nn.Module):
             )
         return self.num_classes
 
-    def coarsest(self, images: Images, *, train: bool) -> Feature:
-        """The map that is used, at the transformer's width; for a compact method."""
-        feature = self.backbone(images, padding=self.padding, train=train)[-1]
+    def __call__(self, images: Images, *, train: bool) -> Predictions:
+        """Logits over classes and cxcywh boxes, for every decoder layer.
+
+        Raises:
+            FieldError: as `inner`.
+        """
+        return self.inner(images, train=train).predictions
+
+    def inner(self, images: Images, *, train: bool) -> Inner:
+        """The predictions, with all that a head for masks needs besides; the compact method of a detector."""
+        raise NotImplementedError
+
+    def coarsest(self, images: Images, *, train: bool) -> tuple[tuple[Feature, ...], Feature]:
+        """The maps of the backbone, and the one that is used at the transformer's width; for a compact method."""
+        features = self.backbone(images, padding=self.padding, train=train)
+        feature = features[-1]
         projected = nn.Conv(
             self.channels,
             (1, 1),
@@ -86,7 +99,7 @@ class ConditionalDetector(nn.Module):
             name="input_projection",
         )(feature.values)
         self.sow("intermediates", "projected", projected)
-        return Feature(projected, feature.valid)
+        return features, Feature(projected, feature.valid)
 
     def encoded(
         self,

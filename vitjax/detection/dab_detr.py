@@ -21,7 +21,7 @@ from vitjax.detection.transformer import Queries, layer_norm
 from vitjax.errors import FieldError
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.positions import sine, sine_of_boxes
-from vitjax.structs import ANSWER, Images, Predictions, PredictionSet
+from vitjax.structs import ANSWER, Images, Inner, Predictions, PredictionSet
 
 Boxes = Float[Array, "batch queries 4"]
 
@@ -53,14 +53,14 @@ class DABDETR(ConditionalDetector):
     """The centres of the anchors start evenly spread over the image; else they crowd around its middle."""
 
     @nn.compact
-    def __call__(self, images: Images, *, train: bool) -> Predictions:
-        """Logits over classes and cxcywh boxes, for every decoder layer.
+    def inner(self, images: Images, *, train: bool) -> Inner:
+        """The predictions, with all that a head for masks needs besides.
 
         Raises:
             FieldError: `num_classes` is still None, or the patterns cannot share the queries.
         """
         class_head, box_head = class_head_of(self.classes()), box_head_of(self.channels)
-        feature = self.coarsest(images, train=train)
+        features, feature = self.coarsest(images, train=train)
         position = sine(feature.valid, self.channels, temperature=float(self.temperature))
         memory = self.encoded(feature, position, self.activation, scaled=True, norm=self.encoder_norm, train=train)
         content, anchors = self._queries(memory)
@@ -68,7 +68,8 @@ class DABDETR(ConditionalDetector):
         decoder = DABDecoder(*sizes, self.keep_query_position, self.remat, self.dtype, name="decoder")
         queries, boxes = decoder(content, anchors, memory, box_head, train=train)
         self.sow("intermediates", "queries", queries)
-        return Predictions({ANSWER: PredictionSet(class_head(queries.astype(jnp.float32)), boxes)})
+        said = Predictions({ANSWER: PredictionSet(class_head(queries.astype(jnp.float32)), boxes)})
+        return Inner(said, features, feature.values, memory.values.reshape(feature.values.shape), queries)
 
     def _queries(self, memory: Cells) -> tuple[Queries, Boxes]:
         """The contents that the queries start from, and their anchors, pattern by pattern."""

@@ -18,7 +18,7 @@ from vitjax.detection.proposals import Proposals, QueriesValid
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.ops.initializers import torch_kernel
-from vitjax.structs import ANSWER, Images, Padding, Predictions, PredictionSet
+from vitjax.structs import ANSWER, Images, Inner, Padding, Predictions, PredictionSet
 
 PRIOR = 0.01  # probability of every class before training
 NOTHING = -30.0  # logit of every class of a query that is not valid
@@ -73,15 +73,24 @@ class DeformableDETR(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the transformer computes in; locations, softmax, boxes, costs and losses are float32 always."""
 
-    @nn.compact
     def __call__(self, images: Images, *, train: bool) -> Predictions:
         """Logits over classes and cxcywh boxes, for every decoder layer; with two stages also the proposals.
 
         Raises:
             FieldError: `num_classes` is still None, or fields contradict each other or the backbone.
         """
+        return self.inner(images, train=train).predictions
+
+    @nn.compact
+    def inner(self, images: Images, *, train: bool) -> Inner:
+        """The predictions, with all that a head for masks needs besides.
+
+        Raises:
+            FieldError: as above.
+        """
         self._check()
-        memory = encode(self, images, train=train, offset=-0.5)  # at pixel centres
+        encoded = encode(self, images, train=train, offset=-0.5)  # at pixel centres
+        memory = encoded.memory
         class_heads, box_heads = self._heads()
         proposals, reference, embedding, queries_valid = self._queries(memory, class_heads, box_heads)
         query_position, content = jnp.split(embedding.astype(self.dtype), 2, axis=-1)
@@ -97,7 +106,8 @@ class DeformableDETR(nn.Module):
         if queries_valid is not None:
             logits = jnp.where(queries_valid[..., None], logits, NOTHING)
             queries_valid = jnp.broadcast_to(queries_valid, logits.shape[:3])
-        return Predictions({ANSWER: PredictionSet(logits, boxes, queries_valid)} | proposals)
+        said = Predictions({ANSWER: PredictionSet(logits, boxes, queries_valid)} | proposals)
+        return Inner(said, *encoded[1:], queries)
 
     def _check(self) -> None:
         if self.num_classes is None:

@@ -1,7 +1,7 @@
 """DETR: object detection as set prediction. Source: Carion et al. 2020."""
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -17,17 +17,7 @@ from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine
-from vitjax.structs import ANSWER, Feature, Images, Padding, Predictions, PredictionSet
-
-
-class Inner(NamedTuple):
-    """What a DETR says of a batch of images, and the maps, tokens and queries on the way there."""
-
-    predictions: Predictions
-    features: tuple[Feature, ...]
-    projected: Float[Array, "batch h w channels"]
-    memory: Float[Array, "batch tokens channels"]
-    queries: Float[Array, "layers batch queries channels"]
+from vitjax.structs import ANSWER, Feature, Images, Inner, Padding, Predictions, PredictionSet
 
 
 class DETR(nn.Module):
@@ -110,7 +100,8 @@ class DETR(nn.Module):
         asked = jnp.broadcast_to(embedding.astype(self.dtype), (batch, *embedding.shape))
         queries = Decoder(self.decoder_layers, *sizes, name="decoder")(asked, memory, position, valid, train=train)
         self.sow("intermediates", "queries", queries)
-        return Inner(self._heads(queries, self.num_classes + 1), features, projected, memory, queries)
+        said = self._heads(queries, self.num_classes + 1)
+        return Inner(said, features, projected, memory.reshape(projected.shape), queries)
 
     def _positions(self, feature: Feature) -> Float[Array, "batch height width channels"]:
         if self.position == "learned":

@@ -27,7 +27,7 @@ from vitjax.layers.feed_forward import Perceptron
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine_of_boxes
-from vitjax.structs import ANSWER, Images, Padding, Predictions, PredictionSet, Targets
+from vitjax.structs import ANSWER, Images, Inner, Padding, Predictions, PredictionSet, Targets
 
 EPSILON = 1e-3  # how near to 0 and 1 a reference may come: logits are within 6.9
 TEMPERATURE = 20.0  # of the sine embedding of the levels
@@ -108,7 +108,6 @@ class DINO(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the transformer computes in; locations, softmax, boxes, costs and losses are float32 always."""
 
-    @nn.compact
     def __call__(
         self, images: Images, *, train: bool, targets: Targets | None = None, noise: Noise | None = None
     ) -> Predictions:
@@ -119,8 +118,20 @@ class DINO(nn.Module):
         Raises:
             FieldError: `num_classes` is still None, or fields contradict each other or the backbone.
         """
+        return self.inner(images, train=train, targets=targets, noise=noise).predictions
+
+    @nn.compact
+    def inner(
+        self, images: Images, *, train: bool, targets: Targets | None = None, noise: Noise | None = None
+    ) -> Inner:
+        """The predictions, with all that a head for masks needs besides.
+
+        Raises:
+            FieldError: as above.
+        """
         self._check()
-        memory = encode(self, images, train=train, temperature=TEMPERATURE)
+        encoded = encode(self, images, train=train, temperature=TEMPERATURE)
+        memory = encoded.memory
         start, proposals = self._queries(memory)
         embedding = self._label_embedding()
         slots = None
@@ -134,7 +145,8 @@ class DINO(nn.Module):
         queries, boxes = self._decoder()(content, position, start.reference, memory, box_heads, **among)
         keep(self, queries=queries)
         sets = _sets(class_head(queries.astype(jnp.float32)), boxes, start.valid, slots)
-        return Predictions({**sets, "proposal": proposals})
+        own = queries[:, :, -self.num_queries :]  # those of denoising come first
+        return Inner(Predictions({**sets, "proposal": proposals}), *encoded[1:], own)
 
     def _check(self) -> None:
         if self.num_classes is None:

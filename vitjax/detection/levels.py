@@ -4,11 +4,12 @@ Functions for the compact method of a detector, whose modules and parameters the
 """
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from vitjax.detection.deformable_encoder import DeformableEncoder, Memory
 from vitjax.errors import FieldError
@@ -48,22 +49,34 @@ class OnLevels(Sowing, Protocol):
         """A parameter, as a Flax module makes it."""
 
 
-def encode(model: OnLevels, images: Images, *, train: bool, **position: float) -> Memory:
-    """The encoder's memory of all levels; `position` are options of the sine embedding.
+class Encoded(NamedTuple):
+    """The memory of all levels, the maps of the backbone, and the coarsest of them before and after the encoder."""
+
+    memory: Memory
+    features: tuple[Feature, ...]
+    projected: Float[Array, "batch h w channels"]
+    coarsest: Float[Array, "batch h w channels"]
+
+
+def encode(model: OnLevels, images: Images, *, train: bool, **position: float) -> Encoded:
+    """The encoder's memory and what it is of; `position` are options of the sine embedding.
 
     `encoder_input`, `level_positions`, `memory`, `tokens_valid`, `valid_ratios` and `level_shapes` are sown into
     `intermediates`.
     """
-    features = pyramid(model, images, train=train)
-    shapes = tuple((rows, columns) for _, rows, columns in (feature.valid.shape for feature in features))
-    tokens, located, valid = (jnp.concatenate(parts, axis=1) for parts in _flat(model, features, position))
-    ratios = jnp.stack([valid_ratio(feature.valid) for feature in features], axis=1)
+    features, levels = pyramid(model, images, train=train)
+    shapes = tuple((rows, columns) for _, rows, columns in (level.valid.shape for level in levels))
+    tokens, located, valid = (jnp.concatenate(parts, axis=1) for parts in _flat(model, levels, position))
+    ratios = jnp.stack([valid_ratio(level.valid) for level in levels], axis=1)
     keep(model, encoder_input=tokens, level_positions=located, tokens_valid=valid, valid_ratios=ratios)
     keep(model, level_shapes=jnp.array(shapes))
     encoder = DeformableEncoder(model.encoder_layers, points=model.encoder_points, **sizes_of(model), name="encoder")
     memory = encoder(Memory(tokens, valid, ratios, shapes), located, train=train)
     keep(model, memory=memory.tokens)
-    return memory
+    last = model.backbone_levels - 1
+    projected, first = levels[last].values, sum(rows * columns for rows, columns in shapes[:last])
+    coarsest = memory.tokens[:, first : first + math.prod(shapes[last])].reshape(projected.shape)
+    return Encoded(memory, features, projected, coarsest)
 
 
 def keep(module: Sowing, **tensors: Any) -> None:
@@ -78,8 +91,8 @@ def sizes_of(model: OnLevels) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names}
 
 
-def pyramid(model: OnLevels, images: Images, *, train: bool) -> list[Feature]:
-    """The levels at the transformer's width, finest first.
+def pyramid(model: OnLevels, images: Images, *, train: bool) -> tuple[tuple[Feature, ...], list[Feature]]:
+    """The maps of the backbone, and the levels at the transformer's width, finest first.
 
     Raises:
         FieldError: `backbone_levels` contradicts `levels` or the backbone.
@@ -94,7 +107,7 @@ def pyramid(model: OnLevels, images: Images, *, train: bool) -> list[Feature]:
     for level in range(model.backbone_levels, model.levels):
         last = project(model, last, level, stride=2, images=images)
         found.append(last)
-    return found
+    return features, found
 
 
 def project(model: OnLevels, feature: Feature, level: int, stride: int = 1, images: Images | None = None) -> Feature:

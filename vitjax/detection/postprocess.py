@@ -34,6 +34,10 @@ class BestClass:
         probabilities = jax.nn.softmax(logits, axis=-1)[..., :-1]
         return Detections(probabilities.max(-1), probabilities.argmax(-1), _pixels(boxes, sizes))
 
+    def queries_of(self, logits: Logits, boxes: Boxes) -> Int[Array, "batch detections"]:
+        """The query of each detection."""
+        return jnp.broadcast_to(jnp.arange(logits.shape[1]), logits.shape[:2])
+
 
 @dataclasses.dataclass(frozen=True)
 class TopDetections:
@@ -57,18 +61,29 @@ class TopDetections:
 
     def __call__(self, logits: Logits, boxes: Boxes, sizes: Sizes) -> Detections:
         """Sigmoid scores, and boxes in pixels of the original images, whose (height, width) are `sizes`."""
+        scores, pairs = self._best(logits, boxes)
+        return Detections(scores, pairs % logits.shape[-1], _pixels(_chosen(boxes, pairs, logits), sizes))
+
+    def queries_of(self, logits: Logits, boxes: Boxes) -> Int[Array, "batch detections"]:
+        """The query of each detection."""
+        return self._best(logits, boxes)[1] // logits.shape[-1]
+
+    def _best(self, logits: Logits, boxes: Boxes) -> tuple[Array, Array]:
+        """The scores of the best pairs, and which they are, doubles last."""
         batch, queries, classes = logits.shape
         scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
-        chosen = jnp.take_along_axis(boxes, (pairs // classes)[..., None], axis=1)
-        found = Detections(scores, pairs % classes, _pixels(chosen, sizes))
-        return found if self.nms is None else jax.vmap(partial(_doubles_last, overlap=self.nms))(found)
+        if self.nms is None:
+            return scores, pairs
+        corners = xyxy_from_cxcywh(_chosen(boxes, pairs, logits))
+        kept = jax.vmap(partial(unsuppressed, overlap=self.nms))(corners, pairs % classes)
+        scores = jnp.where(kept, scores, 0)
+        order = jnp.argsort(scores, axis=-1, descending=True)
+        return jnp.take_along_axis(scores, order, -1), jnp.take_along_axis(pairs, order, -1)
 
 
-def _doubles_last(found: Detections, overlap: float) -> Detections:
-    """The detections of one image, best first, after suppression."""
-    scores = jnp.where(unsuppressed(found.boxes, found.labels, overlap), found.scores, 0)
-    order = jnp.argsort(scores, descending=True)
-    return Detections(scores[order], found.labels[order], found.boxes[order])
+def _chosen(boxes: Boxes, pairs: Int[Array, "batch detections"], logits: Logits) -> Float[Array, "batch detections 4"]:
+    """The box of each pair of query and class."""
+    return jnp.take_along_axis(boxes, (pairs // logits.shape[-1])[..., None], axis=1)
 
 
 def _pixels(boxes: Array, sizes: Array) -> Array:

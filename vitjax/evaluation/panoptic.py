@@ -16,6 +16,9 @@ from vitjax.data.source import Classes
 from vitjax.errors import VitjaxError
 from vitjax.prediction import name_of
 
+PARTS = tuple(f"{name}{of}" for of in ("", "_things", "_stuff") for name in ("PQ", "SQ", "RQ"))
+"""The nine numbers of a split."""
+
 
 @dataclass(frozen=True, eq=False)
 class PanopticCounts:

@@ -76,29 +76,24 @@ class Program:
             return raw
         boxes = (raw["boxes"], inputs[2]) if self._pixel_boxes else ()
         found = dict(vars(self.postprocess(raw["logits"], *boxes)))
-        return found | ({"masks": self._of_detections(raw["masks"], raw["logits"])} if "masks" in raw else {})
+        if "masks" in raw:
+            queries = self.postprocess.queries_of(raw["logits"], raw["boxes"])
+            found["masks"] = jnp.take_along_axis(raw["masks"], queries[..., None, None], axis=1)
+        return found
 
     def raw(self, variables: dict[str, Any], images: Images) -> Outputs:
         """The logits of a classifier; logits and boxes of the last decoder layer of a detector, and its mask logits."""
         answer: Any = self.model.apply(variables, images, train=False)
         if isinstance(answer, jax.Array):
             return {"logits": answer.astype(jnp.float32)}
-        masks = {}
+        masks, queries = {}, None
         if isinstance(answer, MaskPredictions):
-            answer, masks = answer.predictions, {"masks": answer.masks.astype(jnp.float32)}
-        return {name: getattr(answer, name)[-1].astype(jnp.float32) for name in ("logits", "boxes")} | masks
-
-    def _of_detections(
-        self, masks: Float[Array, "batch queries h w"], logits: Float[Array, "batch queries classes"]
-    ) -> Float[Array, "batch detections h w"]:
-        """The mask of each detection: of its query, which is the one that the post-processing takes the box of."""
-        postprocess: Any = self.postprocess
-        if postprocess.scores == "softmax":  # one detection of each query, in their order
-            return masks
-        numbers = jnp.arange(masks.shape[1], dtype=jnp.float32)[:, None] * jnp.array([1.0, 1.0, 0.0, 0.0])
-        boxes = jnp.broadcast_to(numbers, (*logits.shape[:2], 4))
-        found = postprocess(logits, boxes, jnp.ones_like(logits[:, 0, :1], jnp.int32).repeat(2, 1))
-        return jnp.take_along_axis(masks, found.boxes[..., 0].astype(jnp.int32)[..., None, None], axis=1)
+            masks, queries = {"masks": answer.masks.astype(jnp.float32)}, answer.queries
+            answer = answer.predictions
+        found = {name: getattr(answer, name)[-1].astype(jnp.float32) for name in ("logits", "boxes")}
+        if queries is not None:  # of these there are masks
+            found = {name: jnp.take_along_axis(x, queries[..., None], axis=1) for name, x in found.items()}
+        return found | masks
 
     def arguments(self, example: Example) -> tuple[Any, ...]:
         """The example as the function takes it."""
@@ -156,6 +151,9 @@ def _compared(
         return {name: _distance(found[name], raw[name]) for name in raw}
     scores = _scores(program.postprocess.scores, raw["logits"])
     best = scores.max(-1) if program.postprocess.scores == "softmax" else scores.reshape(len(scores), -1)
+    if getattr(program.postprocess, "nms", None) is not None:
+        arrays = (jnp.asarray(raw[name], jnp.float32) for name in ("logits", "boxes"))
+        best = np.asarray(program.postprocess(*arrays, jnp.asarray(example.original_sizes)).scores, np.float64)
     count = found["scores"].shape[1]
     result = {"scores": _distance(-np.sort(-found["scores"]), -np.sort(-best)[:, :count])}
     if "boxes" not in raw:
@@ -187,7 +185,8 @@ def _explained(
     """The distance of each detection to the model's nearest query, in score of the detection's label and in box, and
     these queries."""
     own = np.take_along_axis(scores, found["labels"][:, None, :], 2)  # batch queries detections
-    by_score = np.abs(own - found["scores"][:, None, :]) / np.abs(scores).max()
+    told = np.where(found["scores"] > 0, 1.0, 0.0)[:, None]  # a double has lost its score
+    by_score = told * np.abs(own - found["scores"][:, None, :]) / np.abs(scores).max()
     by_box = np.abs(boxes[:, :, None] - found["boxes"][:, None]).max(-1) / np.abs(boxes).max()
     nearest = np.maximum(by_score, by_box).argmin(1, keepdims=True)
     taken = {"labels": by_score, "boxes": by_box}

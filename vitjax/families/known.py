@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # whoever trains needs no files of published models
 NAMES = (
     "detr",
     "mask_detr",
+    "mask_deformable_detr",
+    "mask_conditional_detr",
+    "mask_dab_detr",
+    "mask_dino",
     "deformable_detr",
     "dino",
     "conditional_detr",

@@ -1,4 +1,4 @@
-"""DETR with masks: a detector and what stands upon it."""
+"""DETR with masks: a detector and what stands upon it; and what is said of other detectors with masks."""
 
 import dataclasses
 from typing import Any
@@ -10,6 +10,7 @@ from vitjax.families import detr
 from vitjax.families.family import Family, Notes, Official, Tensors
 from vitjax.formats.tables import CONVOLUTION, Arrays, Rule, Table, TensorFile, Variables, layer, norm
 from vitjax.segmentation.detr_masks import MaskDETR
+from vitjax.segmentation.mask_postprocess import TopMasks
 
 _HEAD = ("bbox_attention.", "mask_head.")
 
@@ -49,6 +50,18 @@ def _of_detector(variables: Variables) -> dict[str, Any]:
 def _identify(file: TensorFile, _: Table) -> tuple[MaskDETR, Notes]:
     model, notes = detr.detr_in(dataclasses.replace(file, tensors=without_mask_head(file.tensors)[0]))
     return MaskDETR(model), notes
+
+
+def with_masks(detector: Family) -> Family:
+    """The family of such a detector with masks; it has no files but our own."""
+    return Family(
+        model=MaskDETR,
+        loss=detector.loss,
+        postprocess=TopMasks,
+        classes=detector.classes,
+        detector=lambda model, variables: (model.detr, _of_detector(variables)),
+        explanation=detector.explanation,
+    )
 
 
 FAMILY = Family(

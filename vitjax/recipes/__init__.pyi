@@ -10,6 +10,11 @@ from .detr import detr_coco as detr_coco
 from .detr import detr_finetune as detr_finetune
 from .dino import dino_coco as dino_coco
 from .dino import dino_finetune as dino_finetune
+from .masks import deformable_detr_panoptic_coco as deformable_detr_panoptic_coco
+from .masks import detr_instances_coco as detr_instances_coco
+from .masks import detr_panoptic_coco as detr_panoptic_coco
+from .masks import mask_digits as mask_digits
+from .masks import mask_small_data as mask_small_data
 from .small_data import deformable_detr_small_data as deformable_detr_small_data
 from .small_data import dino_small_data as dino_small_data
 from .zoo_classifiers import zoo_digits as zoo_digits

@@ -272,7 +272,11 @@ def with_classes(model: nn.Module, source: Source) -> nn.Module:
         return model
     labels = len(source.classes.names)
     if model.num_classes is None:
-        return model.clone(num_classes=labels)
+        part = getattr(model, "inside", None)  # of a detector with masks
+        if part is None:
+            return model.clone(num_classes=labels)
+        new: dict[str, Any] = {part: getattr(model, part).clone(num_classes=labels)}
+        return model.clone(**new)
     if labels > model.num_classes:
         raise FieldError(
             f"the data has {labels} class labels and the model {model.num_classes}; "

@@ -80,13 +80,17 @@ def freezing(experiment: Experiment, part: str) -> Experiment:
     model: Any = experiment.model
     if part != "backbone":
         raise FieldError(f"--freeze is for the backbone; got {part!r}. Name other parts by --optimizer.frozen PATTERN.")
-    if not isinstance(getattr(model, "backbone", None), nn.Module):
+    inside = getattr(model, "inside", None)  # of a detector with masks
+    detector = model if inside is None else getattr(model, inside)
+    if not isinstance(getattr(detector, "backbone", None), nn.Module):
         raise FieldError(
             f"--freeze backbone: a {type(model).__name__} has none; name parts by --optimizer.frozen PATTERN."
         )
-    if getattr(model.backbone, "norm", None) == "batch":
-        model = model.clone(backbone=model.backbone.clone(norm="frozen_batch"))
-    frozen = (*experiment.optimizer.frozen, *[_BACKBONE] * (_BACKBONE not in experiment.optimizer.frozen))
+    if getattr(detector.backbone, "norm", None) == "batch":
+        detector = detector.clone(backbone=detector.backbone.clone(norm="frozen_batch"))
+        model = detector if inside is None else model.clone(**{inside: detector})
+    pattern = _BACKBONE if inside is None else f"^{inside}/backbone/"
+    frozen = (*experiment.optimizer.frozen, *[pattern] * (pattern not in experiment.optimizer.frozen))
     return dataclasses.replace(
         experiment, model=model, optimizer=dataclasses.replace(experiment.optimizer, frozen=frozen)
     )

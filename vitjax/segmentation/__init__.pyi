@@ -5,5 +5,7 @@ from .fcn_head import FCNHead as FCNHead
 from .label_map import BestLabel as BestLabel
 from .mask_head import MaskHead as MaskHead
 from .mask_loss import MaskLoss as MaskLoss
+from .mask_postprocess import BestMasks as BestMasks
+from .mask_postprocess import TopMasks as TopMasks
 from .pixel_loss import PixelCrossEntropy as PixelCrossEntropy
 from .segmenter import Segmenter as Segmenter

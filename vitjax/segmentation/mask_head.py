@@ -31,12 +31,14 @@ class MaskAttention(nn.Module):
 
     heads: int
     dtype: DTypeLike | None = None
+    relative: bool = False
+    """Give them as multiples of an even look at all heads and cells; published is the share."""
 
     @nn.compact
     def __call__(
         self, queries: Float[Array, "batch queries channels"], memory: Map, valid: Valid
     ) -> Float[Array, "batch queries heads h w"]:
-        """The weights of all cells, zero on padding; those of a query sum to 1 over all of its heads.
+        """The weights of all cells, zero on padding; those of a query sum to 1 over all of its heads, or have mean 1.
 
         Raises:
             FieldError: the channels cannot be divided among the heads.
@@ -52,6 +54,8 @@ class MaskAttention(nn.Module):
         scores = jnp.where(valid[:, None, None], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=(2, 3, 4))
         self.sow("intermediates", "attention", weights)
+        if self.relative:
+            return weights * (self.heads * valid.sum((1, 2)))[:, None, None, None, None]
         return weights
 
 

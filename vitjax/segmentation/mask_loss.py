@@ -1,6 +1,7 @@
 """The losses of masks. Sources: Carion et al. 2020, section 4.4; Milletari et al. 2016 (dice), section 3."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,14 @@ from vitjax.structs import Targets, Terms
 
 @dataclasses.dataclass(frozen=True)
 class MaskLoss:
-    """Focal and dice loss of the masks of matched queries, each per object; nothing here trains with it yet.
+    """Focal and dice loss of the masks of matched queries, each per object.
 
     The loss of a mask is the mean over pixels of the focal loss, and 1 - (2 sum p t + 1) / (sum p + sum t + 1), where p
     is the probability and t the truth of a pixel. As in the published code, pixels of the padding count, where there is
     nothing.
     """
+
+    task: ClassVar[str] = "masks"
 
     mask: float = 1.0
     """Weight of the focal loss."""
@@ -40,16 +43,24 @@ class MaskLoss:
     ) -> Terms:
         """The terms `mask` and `dice` of the last layer, whose objects have these queries; logits are resized."""
         matched = jnp.take_along_axis(masks, jnp.maximum(queries, 0)[..., None, None], axis=1)
-        size = (target_masks.shape[2], target_masks.shape[3])
-        resized = resize_bilinear(jnp.moveaxis(matched, 1, -1), size, align_corners=False)
-        logits = jnp.moveaxis(resized, -1, 1).reshape(*queries.shape, size[0] * size[1])
-        truth = target_masks.reshape(logits.shape).astype(logits.dtype)
-        focal = sigmoid_focal(logits, truth, self.alpha, self.gamma).mean(-1)
-        probability = jax.nn.sigmoid(logits)
-        shared, both = (probability * truth).sum(-1), probability.sum(-1) + truth.sum(-1)
-        losses = {"mask": focal, "dice": 1 - (2 * shared + 1) / (both + 1)}
         pairs = paired(targets, queries)
-        return {name: per_object(jnp.where(pairs, x, 0).sum()[None], targets) for name, x in losses.items()}
+        return {
+            name: per_object(jnp.where(pairs, losses, 0).sum()[None], targets)
+            for name, losses in self.of_each(matched, target_masks).items()
+        }
+
+    def of_each(
+        self, masks: Float[Array, "batch objects h w"], truth: Bool[Array, "batch objects height width"]
+    ) -> dict[str, Float[Array, "batch objects"]]:
+        """Both losses of every mask; logits are resized to the truth."""
+        size = (truth.shape[2], truth.shape[3])
+        resized = resize_bilinear(jnp.moveaxis(masks, 1, -1), size, align_corners=False)
+        logits = jnp.moveaxis(resized, -1, 1).reshape(*truth.shape[:2], size[0] * size[1])
+        wanted = truth.reshape(logits.shape).astype(logits.dtype)
+        focal = sigmoid_focal(logits, wanted, self.alpha, self.gamma).mean(-1)
+        probability = jax.nn.sigmoid(logits)
+        shared, both = (probability * wanted).sum(-1), probability.sum(-1) + wanted.sum(-1)
+        return {"mask": focal, "dice": 1 - (2 * shared + 1) / (both + 1)}
 
     def total(self, terms: Terms) -> Float[Array, ""]:
         """The weighted sum that is minimised, besides the loss of classes and boxes."""

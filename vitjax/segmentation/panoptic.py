@@ -39,6 +39,7 @@ def panoptic(
     *,
     is_thing: Callable[[int], bool],
     threshold: float = 0.85,
+    least: float = 0.5,
 ) -> Panoptic:
     """The panoptic map of an image, of queries with the probability and label of their best class, 'no object' apart.
 
@@ -47,10 +48,10 @@ def panoptic(
     the same stuff is not joined then. Where no query is left the map is zero, and there are no segments.
 
     Raises:
-        FieldError: the threshold is below 0.5, where 'no object' may be the best class of all.
+        FieldError: the threshold is below the `least`, 0.5 of softmax scores, where 'no object' may be the best class.
     """
-    if threshold < 0.5:
-        raise FieldError(f"a panoptic map needs a threshold of 0.5 or more; got {threshold}.")
+    if threshold < least:
+        raise FieldError(f"a panoptic map needs a threshold of {least:g} or more; got {threshold}.")
     kept, size = scores > threshold, masks.size
     labels, maps = labels[kept], resize_maps(masks.logits[kept], masks.seen)
     ids = _resized(_joined(_strongest(maps), labels, is_thing), size)

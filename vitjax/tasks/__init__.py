@@ -12,6 +12,7 @@ TASKS = {  # a task's name, as models have it -> its experiment, imported when i
     "detection": "vitjax.tasks.detection:Detection",
     "classification": "vitjax.tasks.classification:Classification",
     "segmentation": "vitjax.tasks.segmentation:Segmentation",
+    "masks": "vitjax.tasks.masks:MaskDetection",
 }
 
 

@@ -264,16 +264,7 @@ class Detection(SizedExperiment):
         return () if note is None else (note,)
 
     def objective(self, mesh: Mesh) -> Objective:
-        """The set loss after matching, which each device does for its own images.
-
-        Raises:
-            FieldError: the model makes masks, which cannot be trained yet.
-        """
-        if _makes_masks(self.model):
-            raise FieldError(
-                "MaskDETR cannot be trained yet: there is no recipe for masks. Train a DETR, with --init-from the "
-                "detector of a published panoptic model if you like."
-            )
+        """The set loss after matching, which each device does for its own images."""
         return detection_objective(self.model, self.loss, matching_per_device(partial(match, self.loss.cost), mesh))
 
 
@@ -296,12 +287,12 @@ def detection_objective(model: nn.Module, loss: Loss, matching: Match) -> Object
         return Evaluated(terms_of(predictions, batch), changed)
 
     def validate(predictions: Predictions, batch: Batch) -> Terms:
-        return terms_of(_of_rows(predictions, batch.records >= 0), batch)
+        return terms_of(rows_of(predictions, batch.records >= 0), batch)
 
     return Objective(evaluate, validate, loss.total)
 
 
-def _of_rows(predictions: Predictions, rows: Bool[Array, " batch"]) -> Predictions:
+def rows_of(predictions: Predictions, rows: Bool[Array, " batch"]) -> Predictions:
     """The predictions of some images of a batch; the queries of the others do not count."""
 
     def of_rows(one: PredictionSet) -> PredictionSet:

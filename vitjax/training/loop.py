@@ -319,7 +319,7 @@ class _Turning:
         if found[0].sheet is not None:
             self.log.image(step, "val/predictions", found[0].sheet)
         names = self.run.sweep.task.about.headline
-        progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names))
+        progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores))
 
     def _log_scores(self, step: int) -> None:
         """Logs the scores of a saved step once; a run that was ended between the two has them with the checkpoint."""

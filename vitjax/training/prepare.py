@@ -175,5 +175,6 @@ def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str
         classes=classes if experiment.match_classes else None,
         frozen=None if experiment.from_scratch else lambda path: experiment.optimizer.multiplier(path) == 0,
         some=lambda paths: draw(only=paths),
+        inside=getattr(experiment.model, "inside", None),
     )
     return variables, (*notes_on_start(experiment), *notes)

@@ -1,0 +1,6 @@
+"""A DINO with masks, which nobody has published."""
+
+from vitjax.families.dino import FAMILY as DETECTOR
+from vitjax.families.mask_detr import with_masks
+
+FAMILY = with_masks(DETECTOR)

@@ -1,0 +1,38 @@
+"""How the predictions of a detector with masks become detections, and which of these make a panoptic map."""
+
+import dataclasses
+from typing import ClassVar
+
+from vitjax.detection.postprocess import BestClass, TopDetections
+from vitjax.errors import FieldError
+
+
+@dataclasses.dataclass(frozen=True)
+class BestMasks(BestClass):
+    """One detection per query, of softmax scores."""
+
+    task: ClassVar[str] = "masks"
+
+    panoptic_threshold: float = 0.85
+    """Score above which a detection takes part in a panoptic map, at least 0.5."""
+
+    def __post_init__(self) -> None:
+        """Raises a FieldError for what is no such score."""
+        if not 0.5 <= self.panoptic_threshold <= 1:
+            raise FieldError(f"panoptic_threshold is a score from 0.5 to 1; got {self.panoptic_threshold}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TopMasks(TopDetections):
+    """The best pairs of query and class, of sigmoid scores."""
+
+    task: ClassVar[str] = "masks"
+
+    panoptic_threshold: float = 0.4
+    """Score above which a detection takes part in a panoptic map; lower than of softmax, as focal loss keeps scores
+    low. Of several classes of a query the best one has its pixels."""
+
+    def __post_init__(self) -> None:
+        """Raises a FieldError for what is no score."""
+        if not 0 <= self.panoptic_threshold <= 1:
+            raise FieldError(f"panoptic_threshold is a score from 0 to 1; got {self.panoptic_threshold}.")
