@@ -102,17 +102,24 @@ def initialize_from(
     given = {names.get(name, name): array for name, array in given.items()}
     if any(name in wanted and wanted[name].shape == array.shape for name, array in given.items()):
         require_backbone(source, given, wanted)
-    drawn: dict[str, Any] = {}
-    if some is not None and (lacking := not_whole(given, wanted, by_name=classes is not None)):
-        drawn = flatten(some({places[path] for path in lacking}))
-    elif callable(variables) and some is None:
-        drawn = flatten(variables())
-    drawn = wanted | {_outside(path, inside): leaf for path, leaf in drawn.items()}
-    adapted = adapt(given, drawn, old=weights.classes, new=classes)
+    lacking = {places[path] for path in not_whole(given, wanted, by_name=classes is not None)}
+    drawn = {_outside(path, inside): leaf for path, leaf in _drawn(variables, some, lacking).items()}
+    adapted = adapt(given, wanted | drawn, old=weights.classes, new=classes)
     _require_taken(source, adapted, places, frozen)
     arrays = {places[path]: jax.numpy.asarray(array) for path, array in adapted.arrays.items()}
     told = f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"
     return unflatten(arrays), (*weights.notes, told, *_on_norms(names), *adapted.table(wanted))
+
+
+def _drawn(
+    variables: dict[str, Any] | Callable[[], dict[str, Any]],
+    some: Callable[[Collection[str]], dict[str, Any]] | None,
+    lacking: Collection[str],
+) -> dict[str, Any]:
+    """First values of the paths that weights lack, or of all; none where the variables are no function."""
+    if some is not None:
+        return flatten(some(lacking)) if lacking else {}
+    return flatten(variables()) if callable(variables) else {}
 
 
 def _on_norms(names: Mapping[str, str]) -> tuple[str, ...]:
