@@ -1,7 +1,7 @@
 # CPU:   docker build -t vitjax .
 # CUDA:  docker build -t vitjax --build-arg JAX="jax[cuda13]" .    (the host needs its driver and NVIDIA's container toolkit)
 #
-#   docker run --rm -v /data/mine:/data -v "$PWD/runs:/runs" vitjax train deformable_detr_small --data.root /data --workdir /runs/mine
+#   docker run --rm -v /data/mine:/data -v "$PWD/runs:/runs" vitjax train dino_small --data.root /data --workdir /runs/mine
 #   docker run --rm --gpus all -v ... vitjax predict /runs/mine /data/photos --out /runs/predictions
 
 ARG PYTHON=3.12

@@ -28,8 +28,9 @@ from vitjax.inference.task import Asked
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.panoptic import panoptic
-from vitjax.tasks.detection import Detection, Detector, run_lengths
+from vitjax.tasks.detection import Detection, run_lengths
 from vitjax.tasks.mask_pictures import with_masks
+from vitjax.tasks.masks import MaskDetector
 
 BACKBONE = ResNet(depth=18, width=8, stage_blocks=(1, 1, 1, 1))
 SIZES = {"num_queries": 3, "channels": 128, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 16}
@@ -44,7 +45,7 @@ def predictor(tmp_path_factory):
     write_official(ModelFile(MODEL, variables, COCO_PANOPTIC, Resize(), BestClass()), path)
     file = read_model(path)
     assert file.model == MODEL and file.classes == COCO_PANOPTIC
-    return Predictor(Detector(file.model, Resize(48, 80), file.postprocess), file.variables, file.classes)
+    return Predictor(MaskDetector(file.model, Resize(48, 80), file.postprocess), file.variables, file.classes)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from vitjax.errors import FieldError
 from vitjax.inference.results import Origin
 from vitjax.inference.task import Asked
 from vitjax.prediction import Answer, Prediction, names_of
-from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.structs import ANSWER, Predictions, PredictionSet
 from vitjax.tasks.detection import Detection, Detector
 
@@ -41,11 +40,6 @@ def test_the_answer_is_that_of_the_last_layer_in_pixels_of_the_original_image():
     row = TASK.finish(Predictions({ANSWER: PredictionSet(logits, boxes)}), batch)
     assert row.labels.tolist() == [[1]]
     np.testing.assert_allclose(row.boxes[0, 0], [0, 40, 20, 60], atol=1e-5)
-
-
-def test_a_model_that_makes_masks_sees_one_image_at_a_time():
-    limits = [Detector(model, Resize(), BestClass()).images_per_device for model in (DETR(), MaskDETR(DETR()))]
-    assert limits == [None, 1]
 
 
 def test_a_label_that_the_data_do_not_have_is_its_own_category():

@@ -16,6 +16,7 @@ from vitjax.data.digit_masks import DigitMasks
 from vitjax.data.masks import pack, planes_for
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Resize
+from vitjax.detection.detr import DETR
 from vitjax.detection.loss import SetLoss
 from vitjax.errors import FieldError
 from vitjax.evaluation.panoptic import panoptic_quality
@@ -237,3 +238,8 @@ def test_models_of_coco_are_scored_on_folders_in_its_forms():
     assert MaskDetection.data_of(COCO_PANOPTIC) == CocoPanoptic(labels="category_id")
     assert MaskDetection.data_of(COCO).labels == "category_id"
     assert MaskDetection.data_of(CLASSES).labels == "contiguous"
+
+
+def test_as_many_images_are_seen_at_once_as_make_a_hundred_masks_of_the_published_width():
+    models = (MaskDETR(DETR()), MaskDETR(DETR(num_queries=10)), MaskDETR(DETR(channels=128)), MaskDETR(DETR()))
+    assert [MaskDetector(model, Resize(), BestMasks()).images_per_device for model in models] == [1, 10, 2, 1]

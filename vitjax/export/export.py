@@ -31,7 +31,7 @@ LIMIT = 1e-4
 
 _PROGRAM, _ABOUT, _RUN, _ONNX = "model.bin", "model.json", "run.py", "model.onnx"
 _FORMAT = "vitjax export 1"
-_TASKS = ("detection", "classification")  # whose answers a Program tells
+_TASKS = ("detection", "masks", "classification")  # whose answers a Program tells
 _MEANINGS = {
     "scores": "probability of each label",
     "labels": "index into classes",

@@ -52,7 +52,7 @@ def _small_data(**parts: Any) -> Detection:
             clip_norm=1.0,
             schedule=CosineSchedule(warmup_steps=100, final=0.01),
         ),
-        epochs=25,
+        epochs=30,
         least_steps=600,
         batch_size=8,
         buckets=3,

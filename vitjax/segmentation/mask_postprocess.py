@@ -33,6 +33,7 @@ class TopMasks(TopDetections):
     low. Of several classes of a query the best one has its pixels."""
 
     def __post_init__(self) -> None:
-        """Raises a FieldError for what is no score."""
+        """Raises a FieldError for what is no score or no IoU."""
+        super().__post_init__()
         if not 0 <= self.panoptic_threshold <= 1:
             raise FieldError(f"panoptic_threshold is a score from 0 to 1; got {self.panoptic_threshold}.")

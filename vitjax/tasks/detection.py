@@ -39,8 +39,6 @@ from vitjax.prediction import Answer, Prediction, names_of
 from vitjax.structs import (
     Assignment,
     Batch,
-    MaskDetections,
-    MaskPredictions,
     Predictions,
     PredictionSet,
     Targets,
@@ -78,8 +76,8 @@ class Detector:
 
     @property
     def images_per_device(self) -> int | None:
-        """One where the model makes masks: they take more than a gigabyte for each image."""
-        return 1 if _makes_masks(self.model) else None
+        """As many as are asked for."""
+        return None
 
     def allow(self, asked: Asked) -> None:
         """Everything can be asked of a detector."""
@@ -89,37 +87,27 @@ class Detector:
         return self
 
     def scored(self, variables: dict[str, Any]) -> tuple["Detector", dict[str, Any]]:
-        """Boxes are scored, so of a model with masks it is the detector inside."""
-        if not _makes_masks(self.model):
-            return self, variables
-        from vitjax.families.known import detector_inside
-
-        model, inside = detector_inside(self.model, variables)
-        return dataclasses.replace(self, model=model), inside
+        """Itself."""
+        return self, variables
 
     def plan(self, source: SizedSource, batch_size: int, *, multiple: int) -> EvaluationPlan:
         """Buckets of image sizes."""
         return EvaluationPlan(source.sizes, batch_size, self.preprocess, multiple=multiple)
 
     def finish(self, answer: Any, batch: Batch) -> Any:
-        """Detections in pixels of the original images, with the mask logits of each where the model makes them."""
-        if isinstance(answer, MaskPredictions):
-            detections = self.finish(answer.predictions, batch)
-            return MaskDetections(detections, answer.masks, answer.valid, batch.sizes, batch.original_sizes)
+        """Detections in pixels of the original images."""
         logits, boxes = (x[-1].astype(jnp.float32) for x in (answer.logits, answer.boxes))
         return self.postprocess(logits, boxes, batch.original_sizes)
 
     def prediction(self, row: Any, classes: Classes) -> Prediction:
         """What is found on one image, in the order of the post-processing."""
-        if not isinstance(row, MaskDetections):
-            found = Prediction(row.boxes, row.scores, row.labels, names_of(classes, row.labels))
-            doubles_out = getattr(self.postprocess, "nms", None) is not None
-            return found.take(np.flatnonzero(np.asarray(found.scores) > 0)) if doubles_out else found
-        from vitjax.segmentation.masks import Masks
+        return self.without_doubles(Prediction(row.boxes, row.scores, row.labels, names_of(classes, row.labels)))
 
-        logits: Any = row.masks[:, : int(row.valid.any(1).sum()), : int(row.valid.any(0).sum())]
-        seen, size = ((int(height), int(width)) for height, width in (row.sizes, row.original_sizes))
-        return dataclasses.replace(self.prediction(row.detections, classes), masks=Masks(logits, seen, size))
+    def without_doubles(self, found: Prediction) -> Prediction:
+        """The prediction without what the post-processing has taken the score of."""
+        if getattr(self.postprocess, "nms", None) is None:
+            return found
+        return found.take(np.flatnonzero(np.asarray(found.scores) > 0))
 
     def kept(self, prediction: Prediction, asked: Asked) -> Prediction:
         """The best boxes, after suppression."""
@@ -176,12 +164,8 @@ class Detector:
         return draw_boxes(image, shown.boxes, shown.names, shown.scores, names=classes.names, scale=scale)
 
     def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Any]:
-        """Things and stuff, drawn and as a map, of a model whose masks know stuff, where no tiles were joined."""
-        if not hasattr(found.masks, "logits"):
-            return {}
-        from vitjax.tasks.mask_pictures import panoptic_pictures
-
-        return panoptic_pictures(image, found, classes)
+        """Nothing."""
+        return {}
 
     def page_picture(self, answer: Answer, sample: Sample, classes: Classes, name: str) -> tuple[Image, str]:
         """The image with the boxes found, as large as on the page so that tags stay legible, under its name.
@@ -300,7 +284,3 @@ def rows_of(predictions: Predictions, rows: Bool[Array, " batch"]) -> Prediction
         return dataclasses.replace(one, valid=counts if one.valid is None else counts & one.valid)
 
     return Predictions({name: of_rows(one) for name, one in predictions.sets.items()})
-
-
-def _makes_masks(model: nn.Module) -> bool:
-    return getattr(model, "makes_masks", False)

@@ -5,19 +5,14 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from vitjax.data.label_names import stuff_of
-from vitjax.data.mask_source import PanopticMap
 from vitjax.data.masks import unpack
 from vitjax.data.source import Classes, Sample
 from vitjax.drawing.boxes import draw_boxes
 from vitjax.drawing.masks import draw_masks, draw_segments
 from vitjax.drawing.neighbours import colors_apart
-from vitjax.inference.panoptic_files import NAME
 from vitjax.inference.task import Image
 from vitjax.prediction import Prediction, names_of
-from vitjax.segmentation.panoptic import Panoptic, panoptic
-
-FOLDER = "panoptic"
+from vitjax.segmentation.panoptic import Panoptic
 
 _GAP = 8  # pixels between truth and what is found
 _HELD = 2**28  # bytes of masks that are kept while they are drawn
@@ -46,17 +41,7 @@ def beside_truth(sample: Sample, shown: Prediction, classes: Classes, scale: flo
     return np.concatenate([left, np.full((len(left), _GAP, 3), 255, np.uint8), right], axis=1)
 
 
-def panoptic_pictures(image: Any, found: Any, classes: Classes) -> dict[str, Any]:
-    """By their folders the picture and the map of segments, of a model that knows stuff; none of another."""
-    if not (stuff := stuff_of(classes)):
-        return {}
-    segments = panoptic(found.scores, found.labels, found.masks, is_thing=lambda label: label not in stuff)
+def segments_picture(image: Image, segments: Panoptic, classes: Classes) -> Pillow.Image:
+    """The image with the segment of every pixel."""
     names = names_of(classes, range(1 + max([len(classes) - 1, *(one.label for one in segments.segments)])))
-    return {FOLDER: Pillow.fromarray(draw_segments(image, segments, names)), NAME: map_of(segments)}
-
-
-def map_of(segments: Panoptic) -> PanopticMap:
-    """The same as sources and scores have it: a pixel is nobody's where there is no segment at all."""
-    labels = np.array([segment.label for segment in segments.segments], np.int32)
-    owner = segments.ids.astype(np.int32) if len(labels) else np.full(segments.ids.shape, -1, np.int32)
-    return PanopticMap(owner, labels, np.zeros(len(labels), bool))
+    return Pillow.fromarray(draw_segments(image, segments, names))

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from vitjax.data.coco_masks import CocoMasks
 from vitjax.data.coco_panoptic import CocoPanoptic
 from vitjax.data.digit_masks import DigitMasks
-from vitjax.data.label_names import COCO, COCO_PANOPTIC
+from vitjax.data.label_names import COCO, COCO_PANOPTIC, stuff_of
 from vitjax.data.mask_source import PanopticMap, PanopticSource
 from vitjax.data.masks import planes_for
 from vitjax.data.source import Classes
@@ -26,16 +26,17 @@ from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.errors import FieldError
 from vitjax.evaluation.panoptic import PARTS
 from vitjax.evaluation.scores import METRICS, Evaluation
-from vitjax.inference.task import About
+from vitjax.inference.task import About, Image
 from vitjax.ops.images import images_of
 from vitjax.ops.packed_masks import unpack_masks
 from vitjax.ops.row_parts import in_parts
 from vitjax.placement import matching_per_device
-from vitjax.prediction import Answer, Prediction
+from vitjax.prediction import Answer, Prediction, names_of
 from vitjax.segmentation.detr_masks import TOGETHER, MaskDETR
 from vitjax.segmentation.mask_loss import MaskLoss
 from vitjax.segmentation.mask_postprocess import BestMasks, TopMasks
-from vitjax.segmentation.panoptic import panoptic
+from vitjax.segmentation.masks import Masks
+from vitjax.segmentation.panoptic import Panoptic, panoptic
 from vitjax.structs import ANSWER, Assignment, Batch, MaskDetections, MaskPredictions, Predictions, Targets, Terms
 from vitjax.tasks.detection import Detection, Detector, Match, rows_of
 from vitjax.tasks.objective import Evaluated, Objective, forward
@@ -43,6 +44,14 @@ from vitjax.tasks.objective import Evaluated, Objective, forward
 if TYPE_CHECKING:
     from vitjax.data.plan import TrainPlan
     from vitjax.evaluation.checks import Checks
+
+
+def map_of(segments: Panoptic) -> PanopticMap:
+    """The same as sources and scores have it: a pixel is nobody's where there is no segment at all."""
+    labels = np.array([segment.label for segment in segments.segments], np.int32)
+    owner = segments.ids.astype(np.int32) if len(labels) else np.full(segments.ids.shape, -1, np.int32)
+    return PanopticMap(owner, labels, np.zeros(len(labels), bool))
+
 
 _SEGM = tuple(f"segm_{name}" for name in METRICS)
 
@@ -80,23 +89,45 @@ class MaskDetector(Detector):
         detections = self.postprocess(logits, boxes, batch.original_sizes)
         return MaskDetections(detections, masks, answer.valid, batch.sizes, batch.original_sizes)
 
+    def prediction(self, row: Any, classes: Classes) -> Prediction:
+        """What is found on one image with its masks, in the order of the post-processing."""
+        if not isinstance(row, MaskDetections):
+            return super().prediction(row, classes)
+        logits: Any = row.masks[:, : int(row.valid.any(1).sum()), : int(row.valid.any(0).sum())]
+        seen, size = ((int(height), int(width)) for height, width in (row.sizes, row.original_sizes))
+        one: Any = row.detections
+        masks = Masks(logits, seen, size)
+        return self.without_doubles(
+            Prediction(one.boxes, one.scores, one.labels, names_of(classes, one.labels), masks=masks)
+        )
+
+    def beside(self, image: Image, found: Prediction, classes: Classes) -> dict[str, Any]:
+        """Things and stuff, drawn and as a map, where stuff is known and no tiles were joined."""
+        if not hasattr(found.masks, "logits") or not stuff_of(classes):
+            return {}
+        from vitjax.inference.panoptic_files import NAME  # which no training needs
+        from vitjax.tasks.mask_pictures import segments_picture
+
+        segments = self.segments(found, classes)
+        return {"panoptic": segments_picture(image, segments, classes), NAME: map_of(segments)}
+
     def panoptic(self, found: Prediction, classes: Classes) -> PanopticMap:
-        """The segments of an image: what is found of stuff, and of things one by one; of the classes of the data."""
+        """The segments of an image, as they are scored."""
+        return map_of(self.segments(found, classes))
+
+    def segments(self, found: Prediction, classes: Classes) -> Panoptic:
+        """What is found of stuff, and of things one by one, on an image; of the classes of the data."""
         known = found.take(np.flatnonzero(found.labels < len(classes)))
-        softmax = self.postprocess.scores == "softmax"
-        threshold = getattr(self.postprocess, "panoptic_threshold", BestMasks.panoptic_threshold)
         masks: Any = known.masks
-        made = panoptic(
+        stuff = stuff_of(classes)
+        return panoptic(
             known.scores,
             known.labels,
             masks,
-            is_thing=lambda label: label not in classes.stuff,
-            threshold=threshold,
-            least=0.5 if softmax else 0.0,
+            is_thing=lambda label: label not in stuff,
+            threshold=getattr(self.postprocess, "panoptic_threshold", BestMasks.panoptic_threshold),
+            least=0.5 if self.postprocess.scores == "softmax" else 0.0,
         )
-        labels = np.array([segment.label for segment in made.segments], np.int32)
-        owner = made.ids if len(labels) else np.full_like(made.ids, -1)
-        return PanopticMap(owner, labels, np.zeros(len(labels), bool))
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
         """COCO's scores of boxes and masks, and panoptic quality where the source has segments; else of boxes alone."""
