@@ -1,6 +1,7 @@
 import errno
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -150,3 +151,10 @@ def test_what_is_no_text_is_printed_in_escapes(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert (done.stdout, done.returncode) == ("\\ud800\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_process_without_standard_streams_does_what_it_is_asked(closed, tmp_path):
+    words = f"{shlex.quote(sys.executable)} -m vitjax doctor {shlex.quote(str(tmp_path / 'nothing'))} {closed}"
+    done = subprocess.run(["bash", "-c", words], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr

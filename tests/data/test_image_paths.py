@@ -205,3 +205,17 @@ def test_what_is_told_of_a_name_is_one_line_that_can_be_written(tmp_path):
     list(found_images(Finder(tmp_path), tmp_path / "train", ["x\n\x1b[31m\ud800.jpg"], tally))
     (line,) = tally.lines("t.json")
     assert line.encode() and line.isprintable() and r"x\n\x1b[31m\ud800.jpg" in line
+
+
+@pytest.mark.parametrize("written", ["a.png", "train/a.png", "images/train/a.png", "./images/train/a.png"])
+@pytest.mark.parametrize("link", ["images", "images/train", "train"])
+def test_images_of_a_folder_that_is_linked_into_the_root_are_found(link, written, tmp_path):
+    laid(tmp_path, "disk/train/a.png", "disk/a.png")
+    root = tmp_path / "data"
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(tmp_path / "disk" / ("train" if link.endswith("train") else ""))
+    laid(root, "instances_train.json")
+    tally = Tally()
+    folder = find_folder(root, "train", root / "instances_train.json", [written], tally)
+    ((_, path),) = found_images(Finder(root), folder, [written], tally)
+    assert (folder / path).is_file() and not any("outside" in kind for kind in tally.kinds)

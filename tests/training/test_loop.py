@@ -318,6 +318,8 @@ def test_images_that_cannot_be_read_beyond_their_share_end_the_run_and_are_not_t
     with pytest.raises(TooManyUnreadable, match="2 of 6 training images cannot be read"):
         turned()
     assert capsys.readouterr().err.count("cannot be read, and another image takes its place") == 2
+    with pytest.raises(TooManyUnreadable, match="2 of 6 training images cannot be read"):
+        turned()  # to begin again does not lift the limit
     step, _, _ = turned(max_unreadable=0.5)
     told = capsys.readouterr()
     assert step == 6 and "another image takes its place" not in told.err

@@ -71,8 +71,8 @@ def _run(name: str, words: list[str]) -> int:
         code = _code_of(name, words)
     interruption: Any = sys.modules.get("vitjax.training.interruption")
     if interruption is not None and interruption.is_busy():  # what was given up would end the process in a crash
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         os._exit(code)
     return code
 

@@ -16,12 +16,12 @@ def forgiving_streams() -> Iterator[None]:
     for stream in before:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = map(_Forgiving, before)
+    sys.stdout, sys.stderr = (_Forgiving(stream) for stream in before)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
-        for stream in before:
+        for stream in filter(None, before):
             try:
                 stream.flush()
             except OSError:  # else Python complains once more at its end, with an exit code of its own
@@ -29,10 +29,10 @@ def forgiving_streams() -> Iterator[None]:
 
 
 class _Forgiving:
-    """A stream but for errors of the disk."""
+    """A stream but for errors of the disk; of one that was closed before Python began, a hole."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream
+        self._stream = stream or open(os.devnull, "w")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

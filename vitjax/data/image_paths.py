@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,6 +19,8 @@ _PROBES = 32  # images looked for in every folder that might be the right one
 _DEEPEST = 64  # parts of a path, from its end, that are looked for
 _ALIKE = 64  # paths that are followed at once; links to their own folder would double them at every part
 _SPLITS = {"train", "training", "test", "testing", *VALIDATION}
+_USUAL = {"images", "data", *_SPLITS}
+_YEAR = re.compile(r"\d+$")
 OUTSIDE = "left out images outside of the data folder, which --data.limits.outside takes"
 _MISSING = "left out images whose file is missing"
 _TASK_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
@@ -37,8 +40,9 @@ class Place:
 class Finder:
     """Finds files by what is written of them, within `root`; every folder is listed once.
 
-    With links followed they lie in the root, in the folder that is asked about, which may be a link itself, or in one
-    of `also`; with `outside` they lie anywhere.
+    With links followed they lie in the root, in a folder with one of the usual names that is linked into it or one
+    deeper, in the folder that is asked about, which may be a link itself, or in one of `also`; with `outside` they lie
+    anywhere.
     """
 
     root: Path
@@ -100,7 +104,16 @@ class Finder:
         path = os.path.join(folder, path)
         parent = self._real_of(os.path.dirname(path))
         place = os.path.realpath(path) if os.path.islink(path) else os.path.join(parent, os.path.basename(path))
-        return any(_within(place, self._real_of(str(home))) for home in (self.root, folder, *self.also))
+        homes = (str(home) for home in (self.root, folder, *self.also))
+        return any(_within(place, home) for home in (*map(self._real_of, homes), *self._linked))
+
+    @cached_property
+    def _linked(self) -> tuple[str, ...]:
+        """The folders that are linked into the root, or one deeper, and are called images, train, val2017 and such."""
+        folders = [entry for entry in _entries(str(self.root)) if entry.is_dir()]
+        deeper = [entry for folder in folders if not folder.is_symlink() for entry in _entries(folder.path)]
+        links = [entry for entry in (*folders, *deeper) if entry.is_symlink() and entry.is_dir()]
+        return tuple(os.path.realpath(link.path) for link in links if _YEAR.sub("", link.name.lower()) in _USUAL)
 
     def leads_out(self, path: str) -> bool:
         """Whether an existing path lies outside of the root as it is written."""
@@ -110,6 +123,14 @@ class Finder:
         if folder not in self._real:
             self._real[folder] = os.path.realpath(folder)
         return self._real[folder]
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _within(path: str, folder: str) -> bool:
@@ -147,8 +168,7 @@ def find_folder(
     finder = Finder(root, outside)
 
     def as_written(folder: Path, name: str) -> int:
-        plain = ".." not in name and not os.path.isabs(name)
-        return int(os.path.isfile(folder / name) and (plain or finder.exactly(str(folder), name)))
+        return int(os.path.isfile(folder / name) and finder.exactly(str(folder), name))
 
     def ends(folder: Path, name: str) -> int:
         return max((len(parts_of(name)) - place.dropped for place in finder.places(str(folder), name)), default=0)

@@ -94,7 +94,8 @@ def images_of(
             f"{about.path} has {split}: {entry}, which is {fault}: looked for it in {about.base}, and for its end in "
             f"{home}. Correct it, or `path`."
         )
-    if not (outside or Path(os.path.abspath(path)).is_relative_to(os.path.abspath(home))):
+    homes = (os.path.abspath(home), os.path.realpath(home))
+    if not (outside or any(Path(os.path.abspath(path)).is_relative_to(each) for each in homes)):
         raise DataError(
             f"{about.path} has {split}: {entry}, which is {path}, outside of {home}. Name the yaml itself as "
             "--data.root, or set --data.limits.outside."
@@ -181,7 +182,7 @@ def _listed_names(root: Path) -> list[str]:
 
 def _where(home: Path, base: Path, entry: str) -> Path | None:
     """A path of the yaml: in its own folder, or where it says, or the longest end of it that is there."""
-    finder = Finder(home)
+    finder = Finder(home, outside=True)  # what is found is asked afterwards where it lies
     ends = [home / place.path for place in finder.places(str(home), entry)]
     if len(ends) == 1 and (".." in entry or finder.exactly(str(home), entry)):
         return ends[0]

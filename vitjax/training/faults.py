@@ -49,6 +49,15 @@ def note_unreadable(
         why = in_one_line(_why(source, record) or "it can be read at another try")
         print(f"warning: {name} cannot be read, and another image takes its place: {why}", file=sys.stderr, flush=True)
         _append(workdir / UNREADABLE, {"image": name, "split": "train", "step": step, "why": why})
+    require_readable(workdir, source, missing, share)
+
+
+def require_readable(workdir: Path, source: Source, missing: int, share: float) -> None:
+    """Nothing, if at most their share of the source's records cannot be read.
+
+    Raises:
+        TooManyUnreadable: `missing` are more.
+    """
     most = math.ceil(share * len(source))
     if missing > most:
         raise TooManyUnreadable(
@@ -79,7 +88,7 @@ def summary(workdir: Path) -> dict[str, int]:
     found: dict[str, set[Any]] = {
         "unreadable_training_images": _names(workdir, "train"),
         "unreadable_evaluation_images": _names(workdir, "val"),
-        "skipped_steps": {entry.get("step") for entry in _entries(workdir / NOT_FINITE)},
+        "skipped_steps": {entry.get("step") for entry in _entries(workdir / NOT_FINITE) if entry.get("skipped")},
     }
     return {name: len(each) for name, each in found.items() if each}
 
@@ -101,7 +110,7 @@ def explained(
     The step is made again, without an update. Where such steps are not left out the weights before it are lost, and
     come from the last checkpoint and the steps since then, if these are few; `state` is then used up.
     """
-    kept, weights = store.latest_step(), faulty.step - 1
+    kept, weights = store.latest_step(), int(state.step) if _is_finite(state.trainable) else faulty.step - 1
     looked = sum("part" in entry for entry in _entries(workdir / NOT_FINITE))
     try:
         if looked >= _MOST_LOOKS and run.experiment.skip_non_finite:
@@ -113,9 +122,9 @@ def explained(
         found = {"module": None, "not_looked_into": in_one_line(str(error))}
     entry = {"step": faulty.step, "image_ids": faulty.image_ids, "weights_of_step": weights}
     terms = {name: value if math.isfinite(value) else str(value) for name, value in faulty.metrics.items()}
-    entry |= {"terms": terms, **found}
+    entry |= {"skipped": faulty.skipped, "terms": terms, **found}
     _append(workdir / NOT_FINITE, {**entry, "last_checkpoint": kept})
-    if run.experiment.skip_non_finite:
+    if faulty.skipped:
         print(f"warning: step {faulty.step} is not finite and changes nothing", file=sys.stderr, flush=True)
     goes_on = f"the same command goes on from step {kept:,}" if kept else "the same command begins again"
     return f"{workdir / NOT_FINITE} has its terms and the first module that is not finite; {goes_on}."

@@ -88,6 +88,8 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
                 given = (run, variables_of(state, experiment.optimizer), workdir, outcome, time.monotonic() - began)
                 with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
                     ended &= _is_reported(signals, lambda: report(*given))
+            else:
+                ended = ended and not signals
     stopped_by = signals[0] if signals and not ended else None
     return dataclasses.replace(outcome, stopped_by=stopped_by, unwritten=tuple(unwritten))
 
@@ -210,9 +212,10 @@ class _Turning:
         source, skips = self.run.train_source, self.run.experiment.skip_non_finite
         watch = Watch(source, skips=skips, unreadable=self._unreadable, explained=explained)
         if (self.workdir / UNREADABLE).is_file():
-            from vitjax.training.faults import unreadable_records
+            from vitjax.training.faults import require_readable, unreadable_records
 
             watch.broken |= unreadable_records(self.workdir, source)
+            require_readable(self.workdir, source, len(watch.broken), self.run.experiment.max_unreadable)
         return watch
 
     def _next(self, loader: Iterator[list[Batch]], watch: Watch, step: int, state: TrainState | None) -> list[Batch]:

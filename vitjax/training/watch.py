@@ -22,12 +22,14 @@ class NonFiniteLoss(VitjaxError):
 
 
 class Faulty(NamedTuple):
-    """A step with metrics that are not finite: its number, the parts of its batch, the ids of its images, metrics."""
+    """A step with metrics that are not finite: its number, the parts of its batch, the ids of its images, metrics, and
+    whether it is passed over."""
 
     step: int
     parts: Sequence[Batch]
     image_ids: list[int | str]
     metrics: dict[str, float]
+    skipped: bool = False
 
 
 class Watch:
@@ -99,8 +101,9 @@ class Watch:
             return True
         records = [record for part in parts for record in part.records.tolist() if record >= 0]
         ids = [self._source.image_ids[record] for record in records]
-        told = self._explained(Faulty(step, parts, ids, values))
-        if self._in_a_row > self._skips:
+        skipped = self._in_a_row <= self._skips
+        told = self._explained(Faulty(step, parts, ids, values, skipped))
+        if not skipped:
             raise NonFiniteLoss(
                 f"step {step} is not finite in {', '.join(wrong)}; image ids {ids}. The last checkpoint is from before "
                 "it: look at these images and their annotations, lower optimizer.learning_rate, or set "
