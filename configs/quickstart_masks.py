@@ -15,4 +15,4 @@ from vitjax.recipes import mask_digits
 def experiment() -> MaskDetection:
     """The run."""
     backbone = ResNet(depth=20, stem="small", width=16, stage_blocks=(1, 1, 1, 1), norm="group")
-    return mask_digits(backbone, epochs=1.5)
+    return mask_digits(backbone, epochs=2.0)

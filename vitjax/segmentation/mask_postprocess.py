@@ -28,7 +28,7 @@ class TopMasks(TopDetections):
 
     task: ClassVar[str] = "masks"
 
-    panoptic_threshold: float = 0.4
+    panoptic_threshold: float = 0.3
     """Score above which a detection takes part in a panoptic map; lower than of softmax, as focal loss keeps scores
     low. Of several classes of a query the best one has its pixels."""
 
