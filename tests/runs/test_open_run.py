@@ -90,6 +90,7 @@ def test_every_difference_is_listed(run):
 
 CHANGES = {
     "epochs": 3,
+    "least_steps": 5,
     "workers": 2,
     "log_every": 7,
     "log_images": 0,

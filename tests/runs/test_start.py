@@ -14,8 +14,14 @@ from vitjax.runs.optimizer import AdamW
 from vitjax.runs.start import notes_on_start, require_start
 from vitjax.tasks.detection import Detection
 
-COCO = [name for name in names() if "_coco" in name]
-FINETUNED = [name for name in names() if load_config(name).experiment.optimizer.frozen and name not in COCO]
+UPON = [
+    name for name in names() if "upon" in (load_config(name).said("Source") or "") or "upon" in load_config(name).title
+]
+COCO = [name for name in names() if "_coco" in name and name not in UPON]
+BROUGHT = [name for name in names() if load_config(name).experiment.init_from]  # their weights come with the package
+FINETUNED = [
+    name for name in names() if load_config(name).experiment.optimizer.frozen and name not in (*COCO, *UPON, *BROUGHT)
+]
 
 
 @pytest.mark.parametrize("name", COCO)
@@ -29,10 +35,18 @@ def test_every_recipe_of_coco_names_its_weights_and_shows_the_whole_command(name
     assert "--init-from" in said and "--from-scratch." in said and "\n" not in said
     if depth:
         assert all(word in said for word in (wanted[depth[1]], f"timm/resnet{depth[1]}.tv_in1k", "V1", "V2", "a1"))
-        assert "^backbone/stem" in said and "V1" in config.text
+        assert "backbone/stem" in said and "V1" in config.text
     words = " ".join(config.text.replace("\\", " ").split())
     weights = wanted[depth[1]] if depth else "crossformer-s.pth"
     assert f"python train.py {name} --data.root /data/coco --init-from {weights}" in words
+
+
+@pytest.mark.parametrize("name", UPON)
+def test_a_mask_head_is_refused_without_the_detector_it_stands_upon(name):
+    config = load_config(name)
+    with pytest.raises(FieldError, match=r"frozen \(.*DETR.*--init-from FILE"):
+        require_start(config.experiment)
+    assert f"python train.py {name} --data.root /data/coco --init-from " in config.text
 
 
 @pytest.mark.parametrize("name", FINETUNED)
@@ -42,7 +56,7 @@ def test_frozen_parameters_that_come_from_nowhere_are_refused(name):
 
 
 def test_all_other_configs_start_from_nothing():
-    for name in set(names()) - set(COCO) - set(FINETUNED):
+    for name in set(names()) - {*COCO, *FINETUNED, *UPON}:
         experiment = load_config(name).experiment
         require_start(experiment)
         assert notes_on_start(experiment) == () and experiment.pretrained is None

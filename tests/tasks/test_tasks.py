@@ -94,7 +94,7 @@ def test_pictures_are_drawn_of_boxes_and_labels_and_videos_are_not_for_labels():
         MaskDetection: True,
     }
     assert {kind: about.folders for kind, about in abouts.items()} == {
-        Detection: ("panoptic",),
+        Detection: (),
         Classification: (),
         Segmentation: ("labels",),
         MaskDetection: ("panoptic",),

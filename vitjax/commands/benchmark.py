@@ -58,7 +58,8 @@ def run(words: list[str]) -> None:
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(file.variables["params"]))
     about = {"model": given.model, "kind": type(model).__name__, "parameters": parameters}
-    about |= {"dtype": given.dtype or getattr(model, "dtype", None) or "float32", "jax": jax.__version__}
+    detector = getattr(model, getattr(model, "inside", ""), model)
+    about |= {"dtype": given.dtype or getattr(detector, "dtype", None) or "float32", "jax": jax.__version__}
     told = about | measured.told() | {"compilation_cache": getattr(jax.config, "jax_compilation_cache_dir", None)}
     print(json.dumps(told, indent=1) if given.json else "\n".join(table(told)))
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -74,6 +75,9 @@ def _told_of_the_dead(workers: int, children: Collection[Any]) -> Iterator[None]
 
 def _cause(children: Collection[Any]) -> str:
     """By what a worker was ended, as far as it is known; those that the pool then ends have SIGTERM."""
+    until = time.monotonic() + 5
+    while any(child.exitcode is None for child in children) and time.monotonic() < until:
+        time.sleep(0.01)  # the pool is ending them
     codes = [code for child in children if (code := child.exitcode) not in (None, 0, -signal.SIGTERM)]
     if not codes:
         return ""

@@ -69,9 +69,13 @@ def evaluate(
             results += _results(found, source.image_ids[record], source.classes.category_ids)
         if counts is not None:
             counts += _counts(source, record, found, panoptic_of)
-    masks = evaluate_masks(source.mask_truth(), results)
+    stuff = {
+        source.classes.category_ids[label] for label in source.classes.stuff
+    }  # of which there is no truth in boxes
+    things = [result for result in results if result["category_id"] not in stuff]
+    masks = evaluate_masks(source.mask_truth(), things)
     panoptic = None if counts is None else panoptic_scores(counts, source.classes)
-    scores = MaskScores(evaluate_boxes(source.ground_truth(), results), masks, panoptic)
+    scores = MaskScores(evaluate_boxes(source.ground_truth(), things), masks, panoptic)
     return Evaluation(scores, results, tuple(unreadable))
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
 from vitjax.explain.seen_image import Grid, SeenImage
-from vitjax.explain.subject import Subject, softmax
+from vitjax.explain.subject import OfQueries, Subject, softmax
 from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.prediction import MaskRows, name_of
+from vitjax.prediction import name_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Queries:
     scores: Float[np.ndarray, " queries"]
     names: tuple[str, ...]
     boxes: Float[np.ndarray, "queries 4"]
-    masks: MaskRows | None = None
+    masks: OfQueries | None = None
 
     @classmethod
     def of(
@@ -91,7 +91,7 @@ class Queries:
         image: SeenImage,
         logits: Float[np.ndarray, "queries classes"],
         boxes: Float[np.ndarray, "queries 4"],
-        masks: MaskRows | None = None,
+        masks: OfQueries | None = None,
     ) -> Self:
         """What logits and boxes, cxcywh as shares of the image, say."""
         if getattr(subject.model, "scores", None) == "softmax":
@@ -116,7 +116,7 @@ class Queries:
 
     def asked(self, query: int) -> Question:
         """A query, with what it finds."""
-        mask = None if self.masks is None else self.masks[query]
+        mask = None if self.masks is None else self.masks.get(query)
         found: dict[str, Any] = {"label": self.names[query], "score": float(self.scores[query]), "mask": mask}
         return Question(f"query {query}", self.boxes[query], None, **found)
 

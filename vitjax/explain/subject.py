@@ -78,7 +78,7 @@ class Subject:
             answer, state = answered
             maps, sown = None, state.get("intermediates", {})
             if isinstance(answer, MaskPredictions):
-                maps = answer.masks[0], answer.valid[0]
+                maps = answer.masks[0], answer.valid[0], None if answer.queries is None else answer.queries[0]
                 answer = answer.predictions
                 sown = detector_inside(given, {"intermediates": sown})[1]["intermediates"]
             return keep(answer, sown), answer[0] if classifies else None, maps
@@ -101,14 +101,26 @@ class Run(NamedTuple):
     kept: Any
     label: str = ""
     score: float | None = None
-    masks: MaskRows | None = None
+    masks: "OfQueries | None" = None
 
 
-def _masks(image: SeenImage, logits: np.ndarray, valid: np.ndarray) -> MaskRows:
+class OfQueries(NamedTuple):
+    """Masks of some queries."""
+
+    masks: MaskRows
+    rows: dict[int, int]
+
+    def get(self, query: int) -> Any:
+        """The mask of a query, if it has one."""
+        return self.masks[self.rows[query]] if query in self.rows else None
+
+
+def _masks(image: SeenImage, logits: np.ndarray, valid: np.ndarray, queries: np.ndarray | None) -> OfQueries:
     from vitjax.segmentation.masks import Masks
 
     shown: Any = logits[:, : int(valid.any(1).sum()), : int(valid.any(0).sum())]
-    return Masks(shown, image.size, image.original)
+    chosen = range(len(logits)) if queries is None else queries.tolist()
+    return OfQueries(Masks(shown, image.size, image.original), {query: row for row, query in enumerate(chosen)})
 
 
 def numbered(sown: Sown, name: str) -> list[Sown]:

@@ -37,7 +37,7 @@ _MEANINGS = {
     "labels": "index into classes",
     "boxes": "left, top, right, bottom in pixels of original_sizes",
     "logits": "before softmax or sigmoid",
-    "masks": "logits of each detection's mask, above 0 where it is; they cover the frame, coarser by a factor of 4",
+    "masks": "logits of each detection's mask, above 0 where it is; they cover the frame, at the size of the output",
 }
 _RAW_BOXES = "centre x, centre y, width, height, as a share of the image without its padding"
 

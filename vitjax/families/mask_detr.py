@@ -8,7 +8,7 @@ from vitjax.detection.loss import SetLoss
 from vitjax.detection.postprocess import BestClass
 from vitjax.families import detr
 from vitjax.families.family import Family, Notes, Official, Tensors
-from vitjax.formats.tables import CONVOLUTION, Arrays, Rule, Table, TensorFile, Variables, layer, norm
+from vitjax.formats.tables import CONVOLUTION, Arrays, PublishedError, Rule, Table, TensorFile, Variables, layer, norm
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.mask_postprocess import TopMasks
 
@@ -52,6 +52,17 @@ def _identify(file: TensorFile, _: Table) -> tuple[MaskDETR, Notes]:
     return MaskDETR(model), notes
 
 
+def _as_published(model: MaskDETR, _: Tensors) -> Arrays:
+    """Nothing more, of a head that the published code has.
+
+    Raises:
+        PublishedError: it has others.
+    """
+    if model.finer != 3 or model.relative_attention:
+        raise PublishedError("the published code has masks with finer=3 and relative_attention=False alone")
+    return {}
+
+
 def with_masks(detector: Family) -> Family:
     """The family of such a detector with masks; it has no files but our own."""
     return Family(
@@ -69,7 +80,7 @@ FAMILY = Family(
     loss=SetLoss,
     postprocess=BestClass,
     classes=coco_classes,
-    official=Official(tables=(NAMES,), identify=_identify, detector=without_mask_head),
+    official=Official(tables=(NAMES,), identify=_identify, detector=without_mask_head, copies=_as_published),
     huggingface="mask_detr_huggingface",
     detector=lambda model, variables: (model.detr, _of_detector(variables)),
     explanation="attention",

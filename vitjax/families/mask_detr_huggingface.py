@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from vitjax.data.errors import DataError
 from vitjax.families import detr_huggingface
 from vitjax.families.huggingface.form import Backbone, Settings
 from vitjax.families.mask_detr import HEAD, within
@@ -44,10 +45,18 @@ def _model_of(config: Settings, fields: dict[str, Any], maps: int) -> MaskDETR:
     return MaskDETR(detector)
 
 
+def _detector_of(model: MaskDETR) -> Any:
+    if model.finer != 3 or model.relative_attention:
+        raise DataError(
+            "transformers has masks with finer=3 and relative_attention=False alone; this model cannot be written so."
+        )
+    return model.detr
+
+
 FORM = dataclasses.replace(
     _DETECTOR,
     purpose="ForSegmentation",
-    inside=lambda model: model.detr,
+    inside=_detector_of,
     model_of=_model_of,
     table_for=lambda _, backbone: names(backbone),
 )

@@ -66,7 +66,6 @@ class Detector:
         columns=("file", "frame", "label", "name", "score", *_CORNERS),
         page=Page(images=12, columns=3, tile=400),
         curves=("ap.png", ("AP", "AP50", "AP75")),
-        folders=("panoptic",),
         top=100,
     )
 

@@ -26,7 +26,7 @@ from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.errors import FieldError
 from vitjax.evaluation.panoptic import PARTS
 from vitjax.evaluation.scores import METRICS, Evaluation
-from vitjax.inference.task import About, Image
+from vitjax.inference.task import About, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.ops.packed_masks import unpack_masks
 from vitjax.ops.row_parts import in_parts
@@ -62,6 +62,8 @@ class MaskDetector(Detector):
 
     about: ClassVar[About] = dataclasses.replace(
         Detector.about,
+        folders=("panoptic",),
+        page=Page(images=8, columns=2, tile=800),
         headline=("segm_AP", "segm_AP50", "AP", "PQ"),
         scores=(*METRICS, *_SEGM, *PARTS),
         curves=("ap.png", ("AP", "segm_AP", "PQ")),
@@ -119,14 +121,15 @@ class MaskDetector(Detector):
         """What is found of stuff, and of things one by one, on an image; of the classes of the data."""
         known = found.take(np.flatnonzero(found.labels < len(classes)))
         masks: Any = known.masks
-        stuff = stuff_of(classes)
+        stuff, softmax = stuff_of(classes), self.postprocess.scores == "softmax"
+        usual = BestMasks if softmax else TopMasks
         return panoptic(
             known.scores,
             known.labels,
             masks,
             is_thing=lambda label: label not in stuff,
-            threshold=getattr(self.postprocess, "panoptic_threshold", BestMasks.panoptic_threshold),
-            least=0.5 if self.postprocess.scores == "softmax" else 0.0,
+            threshold=getattr(self.postprocess, "panoptic_threshold", usual.panoptic_threshold),
+            least=0.5 if softmax else 0.0,
         )
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
