@@ -14,9 +14,7 @@ from vitjax.runs.optimizer import AdamW
 from vitjax.runs.start import notes_on_start, require_start
 from vitjax.tasks.detection import Detection
 
-UPON = [
-    name for name in names() if "upon" in (load_config(name).said("Source") or "") or "upon" in load_config(name).title
-]
+UPON = [name for name in names() if "a DETR" in (load_config(name).experiment.pretrained or "")]
 COCO = [name for name in names() if "_coco" in name and name not in UPON]
 BROUGHT = [name for name in names() if load_config(name).experiment.init_from]  # their weights come with the package
 FINETUNED = [
