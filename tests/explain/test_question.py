@@ -9,6 +9,7 @@ from vitjax.data.source import Classes
 from vitjax.errors import FieldError
 from vitjax.explain.question import Queries, Question
 from vitjax.explain.seen_image import SeenImage
+from vitjax.explain.subject import OfQueries
 
 IMAGE = SeenImage(np.zeros((8, 8, 3), np.uint8), (20, 40), np.array([0.0, 0.0, 40.0, 20.0]), (8, 8))
 BOXES = np.array([[0.5, 0.5, 1, 1], [0.25, 0.5, 0.5, 0.2], [0.5, 0.5, 0.5, 0.5]], np.float32)
@@ -57,3 +58,9 @@ def test_layers_count_from_either_end_and_are_told_from_the_front():
             asked.within("decoder", layers, layer)
     with pytest.raises(FieldError, match="layer is what this model has none of in the decoder; got 0"):
         asked.within("decoder", 0, 0)
+
+
+def test_a_query_is_shown_with_its_own_mask_where_only_some_have_one():
+    masks = OfQueries(np.arange(2)[:, None, None] == np.ones((2, 4, 4), int), {2: 1, 0: 0})
+    asked = [Queries(np.ones(3), ("cat",) * 3, BOXES, masks).asked(query).mask for query in range(3)]
+    assert not asked[0].any() and asked[1] is None and asked[2].all()
