@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,7 +123,8 @@ def test_a_split_is_scored_by_boxes_masks_and_segments(monkeypatch):
     summary = perfect.scores.summary
     assert summary["AP"] == summary["segm_AP"] == summary["PQ"] == summary["PQ_stuff"] == 1
     assert perfect.scores.by_class[f"segm_AP/{source[0].labels[0]}"] == perfect.scores.by_class["PQ/striped"] == 1
-    assert mask_checks.points(perfect)["precision"] == 1  # though stuff has no boxes to be found
+    stuff_first = [replace(each, scores=each.scores[::-1]) for each in map(found, range(6))]
+    assert mask_checks.points(scored(stuff_first))["precision"] == 1  # though stuff has no boxes to be found
     assert perfect.results[0]["segmentation"]["size"] == [48, 40] and perfect.results[0]["score"] == 0.9
     titles = [line for line in perfect.scores.table().splitlines() if line.isupper() and len(line) > 4]
     assert [title for title in titles if not title.startswith("AP")] == ["BOXES", "MASKS", "PANOPTIC QUALITY"]
