@@ -15,6 +15,7 @@ from vitjax.data.label_names import COCO_PANOPTIC, is_thing
 from vitjax.data.masks import pack
 from vitjax.data.memory import Pictures
 from vitjax.data.panoptic_png import read_ids
+from vitjax.data.run_lengths import in_coco
 from vitjax.data.source import Sample
 from vitjax.data.transforms import Resize
 from vitjax.detection.detr import DETR
@@ -28,7 +29,7 @@ from vitjax.inference.task import Asked
 from vitjax.runs.read_model import read_model, write_official
 from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.segmentation.panoptic import panoptic
-from vitjax.tasks.detection import Detection, run_lengths
+from vitjax.tasks.detection import Detection
 from vitjax.tasks.mask_pictures import with_masks
 from vitjax.tasks.masks import MaskDetector
 
@@ -64,7 +65,7 @@ def test_every_box_has_a_mask_of_the_size_of_the_image_on_pictures_and_in_the_re
     save(predictor, [tmp_path / "a.png"], tmp_path / "out", asked=Asked(threshold=0.0), batch_size=8)
     results = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     for row, result in enumerate(results):
-        assert result["segmentation"] == run_lengths(found.masks[row])
+        assert result["segmentation"] == in_coco(found.masks[row])
         assert coco_masks.area(result["segmentation"]) == found.masks[row].sum()
     assert Image.open(tmp_path / "out" / "panoptic" / "a.png").size == (90, 60)
 
@@ -99,9 +100,7 @@ def test_the_best_alone_those_above_a_threshold_and_what_is_left_of_nms_keep_the
         assert 0 < len(found) == len(found.masks) and places[0] == 0
         for mask, place in zip((found.masks[row] for row in range(len(found))), places, strict=True):
             np.testing.assert_array_equal(mask, every.masks[place])
-    assert [one["segmentation"] for one in every.to_dict()["detections"]] == [
-        run_lengths(every.masks[i]) for i in range(3)
-    ]
+    assert [one["segmentation"] for one in every.to_dict()["detections"]] == [in_coco(every.masks[i]) for i in range(3)]
     assert Image.open(every.save(tmp_path / "one.png")).size == every.draw().size
     plain = dataclasses.replace(every, masks=None).draw()
     assert np.any(np.array(every.draw()) != np.array(plain))

@@ -15,7 +15,7 @@ from vitjax.data.label_names import COCO_PANOPTIC
 from vitjax.data.mask_source import PanopticMap
 from vitjax.data.panoptic_json import PanopticListing, read_panoptic
 from vitjax.data.panoptic_png import numbered, read_ids
-from vitjax.data.run_lengths import encode, written
+from vitjax.data.run_lengths import in_coco
 from vitjax.data.source import LIMITS, Classes, Limits, Sample
 
 _SLOTS = 201  # labels up to COCO's largest panoptic category id
@@ -109,7 +109,7 @@ class PanopticFiles(AnnotatedFiles):
             mine = np.arange(*np.searchsorted(records, (record, record + 1)))
             with contextlib.suppress(DataError):  # which is told where the image is read
                 owner = self._owner(record, rows[mine])
-                masks = (written(encode(owner == place), owner.shape) for place in range(len(mine)))
+                masks = (in_coco(owner == place) for place in range(len(mine)))
                 listed = (truth["annotations"][row] for row in mine.tolist())
                 masked += [one | {"segmentation": mask} for one, mask in zip(listed, masks, strict=True)]
         return truth | {"annotations": masked}

@@ -11,7 +11,7 @@ from vitjax.data.digits import SPLITS, Digits
 from vitjax.data.errors import DataError
 from vitjax.data.mask_source import PanopticMap
 from vitjax.data.masks import boxes_of, pack_owners
-from vitjax.data.run_lengths import encode, written
+from vitjax.data.run_lengths import in_coco
 from vitjax.data.source import Classes, Sample
 
 PAPERS = ("plain", "striped", "dotted")
@@ -86,7 +86,7 @@ class DigitMaskScenes(DigitScenes):
             digits = _masks(found)[found.labels < 10]
             rows += [(record, *box, label, mask.sum()) for box, label, mask in
                      zip(boxes_of(digits).tolist(), found.labels, digits, strict=False)]  # fmt: skip
-            segmentations += [written(encode(mask), mask.shape) for mask in digits] if masks else []
+            segmentations += [in_coco(mask) for mask in digits] if masks else []
         table = np.array(rows, np.float64)
         records, labels = table[:, 0].astype(int), table[:, 5].astype(int)
         truth = Annotations(records, table[:, 1:5], labels, table[:, 6], np.zeros(len(table), bool))

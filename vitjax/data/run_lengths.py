@@ -54,6 +54,11 @@ def decode(counts: bytes, size: Size) -> Bool[np.ndarray, "height width"]:
     return coco_masks.decode({"size": list(size), "counts": counts}).astype(bool)
 
 
+def in_coco(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
+    """The mask as a segmentation in COCO's json."""
+    return written(encode(mask), (mask.shape[0], mask.shape[1]))
+
+
 def written(counts: bytes, size: Size) -> dict[str, Any]:
     """A segmentation as it stands in COCO's json."""
     return {"size": list(size), "counts": counts.decode("ascii")}

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitjax.data.errors import DataError
 from vitjax.data.mask_source import MaskSource, PanopticMap, PanopticSource
-from vitjax.data.run_lengths import encode, written
+from vitjax.data.run_lengths import in_coco
 from vitjax.evaluation.coco import CocoScores, evaluate_boxes, to_results
 from vitjax.evaluation.coco_masks import evaluate_masks
 from vitjax.evaluation.panoptic import PanopticCounts, PanopticScores, no_counts, panoptic_counts, panoptic_scores
@@ -85,8 +85,7 @@ def _results(found: Prediction, image_id: Any, category_ids: tuple[int, ...]) ->
     results = to_results([image_id], known.scores[None], known.labels[None], known.boxes[None], category_ids)
     masks: Any = known.masks
     for row, result in enumerate(results):
-        mask = masks[row]
-        result["segmentation"] = written(encode(mask), mask.shape)
+        result["segmentation"] = in_coco(masks[row])
     return results
 
 

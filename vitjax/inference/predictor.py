@@ -135,11 +135,10 @@ class Predictor:
 
     def evaluate(self, source: Source, *, batch_size: int, workers: int = 0) -> Evaluation:
         """The scores on a source, with a progress bar where stderr is a terminal."""
-        task, variables = self.task.scored(self._variables)
-        answers = Sweep(task, self._mesh, self.precision)(
-            variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers
+        answers = Sweep(self.task, self._mesh, self.precision)(
+            self._variables, source, batch_size=batch_size, multiple=self._multiple, workers=workers
         )
-        return task.evaluate(iter(tqdm(answers, total=len(source), disable=None)), source)
+        return self.task.evaluate(iter(tqdm(answers, total=len(source), disable=None)), source)
 
     @property
     def subject(self) -> "Subject":

@@ -136,10 +136,6 @@ class Task(Protocol):
         """The task whose compiled step gives what is asked for."""
         ...
 
-    def scored(self, variables: dict[str, Any]) -> tuple["Task", dict[str, Any]]:
-        """The task and the variables of the part of the model that is scored."""
-        ...
-
     def plan(self, source: Any, batch_size: int, *, multiple: int) -> Plan:
         """Batches of every record of a source; sides are padded to a multiple."""
         ...

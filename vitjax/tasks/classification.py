@@ -81,10 +81,6 @@ class ImageClassifier:
             return self
         return dataclasses.replace(self, postprocess=dataclasses.replace(self.postprocess, k=asked.top))
 
-    def scored(self, variables: dict[str, Any]) -> tuple["ImageClassifier", dict[str, Any]]:
-        """All of it."""
-        return self, variables
-
     def plan(self, source: Source, batch_size: int, *, multiple: int) -> CropEvaluationPlan:
         """Crops of one size."""
         return CropEvaluationPlan(len(source), batch_size, self.preprocess)

@@ -13,7 +13,6 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Bool
-from pycocotools import mask as coco_masks
 
 from vitjax.data.coco import CocoFolder
 from vitjax.data.digits import Digits
@@ -85,10 +84,6 @@ class Detector:
         """Itself: what is asked for is chosen on the host."""
         return self
 
-    def scored(self, variables: dict[str, Any]) -> tuple["Detector", dict[str, Any]]:
-        """Itself."""
-        return self, variables
-
     def plan(self, source: SizedSource, batch_size: int, *, multiple: int) -> EvaluationPlan:
         """Buckets of image sizes."""
         return EvaluationPlan(source.sizes, batch_size, self.preprocess, multiple=multiple)
@@ -129,11 +124,13 @@ class Detector:
         corners = np.asarray(kept.boxes, np.float64)
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).round(2).tolist()
         scores = [round(score, 6) for score in kept.scores.tolist()]
+        if kept.masks is not None:
+            from vitjax.data.run_lengths import in_coco  # which no training needs
         entries, rows = [], []
         for row, (label, name, score) in enumerate(zip(kept.labels.tolist(), kept.names, scores, strict=True)):
             category = classes.category_ids[label] if label < len(classes) else label
             ids = {"image_id": image_id, "category_id": category, "bbox": boxes[row], "score": score}
-            outline = {} if kept.masks is None else {"segmentation": run_lengths(kept.masks[row])}
+            outline = {} if kept.masks is None else {"segmentation": in_coco(kept.masks[row])}
             entries.append({**ids, **outline, **origin.keys, "category_name": name})
             sides = dict(zip(_CORNERS, corners[row].round(2).tolist(), strict=True))
             rows.append({**origin.cells, "label": label, "name": name, "score": score, **sides})
@@ -195,12 +192,6 @@ class Detector:
 
     def _threshold(self, asked: Asked) -> float:
         return self.postprocess.threshold if asked.threshold is None else asked.threshold
-
-
-def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
-    """The mask as COCO has it: its (height, width), and the lengths of its runs down the columns, compressed."""
-    encoded = coco_masks.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

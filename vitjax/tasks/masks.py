@@ -76,10 +76,6 @@ class MaskDetector(Detector):
         masks = min(getattr(model, "max_masks", 100), getattr(model, "num_queries", 100))
         return max(1, 100 * 256 // (masks * getattr(getattr(model, "detr", None), "channels", 256)))
 
-    def scored(self, variables: dict[str, Any]) -> tuple[Detector, dict[str, Any]]:
-        """Itself: boxes and masks are scored."""
-        return self, variables
-
     def finish(self, answer: Any, batch: Batch) -> Any:
         """Detections in pixels of the original images, with the mask logits of each."""
         if not isinstance(answer, MaskPredictions):

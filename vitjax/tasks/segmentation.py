@@ -74,10 +74,6 @@ class PixelLabeller:
         """Itself."""
         return self
 
-    def scored(self, variables: dict[str, Any]) -> tuple["PixelLabeller", dict[str, Any]]:
-        """All of it."""
-        return self, variables
-
     def plan(self, source: SizedSource, batch_size: int, *, multiple: int) -> EvaluationPlan:
         """Buckets of image sizes."""
         return EvaluationPlan(source.sizes, batch_size, self.preprocess, multiple=multiple)
