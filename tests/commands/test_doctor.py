@@ -4,6 +4,7 @@ import json
 
 import pytest
 from data.test_limits import coco
+from doctor.test_mask_faults import instances, panoptic
 from PIL import Image
 
 from vitjax.commands.main import main
@@ -48,7 +49,7 @@ def test_a_folder_is_judged_by_the_queries_sizes_and_batches_of_a_config(root, c
 
 def test_other_splits_of_a_config_are_those_that_are_missed(root, capsys):
     code, table, _ = said(capsys, "detr_resnet50_finetune", "--data.root", root, "--data.split", "holdout")
-    assert code == 1 and "there is no split 'holdout'" in table and "--data.split NAME" in table
+    assert code == 2 and "there is no split 'holdout'" in table and "--data.split NAME" in table
     code, table, _ = said(capsys, "detr_resnet50_finetune", "--data.root", root, "--split", "val", "--decode")
     assert code == 0 and "1 split (val)" in table
 
@@ -91,3 +92,27 @@ def test_the_limits_of_a_config_hold_for_its_data(capsys, tmp_path):
     coco(tmp_path)
     main(["doctor", "detr_resnet50_finetune", "--data.root", str(tmp_path), "--data.limits.pixels", "199"])
     assert "none of 3 images in train/ can be used" in capsys.readouterr().out
+
+
+def test_a_config_of_masks_is_told_where_there_are_none(root, tmp_path, capsys):
+    code, table, _ = said(capsys, "detr_resnet50_instances_coco", "--data.root", root)
+    assert code == 2 and table.count("no object has a mask") == 2 and "or take a config without masks" in table
+    instances(tmp_path / "masked")
+    code, table, _ = said(
+        capsys, "detr_resnet50_instances_coco", "--data.root", tmp_path / "masked", "--split", "train"
+    )
+    assert code == 0 and "4 masks for 4 boxes" in table
+
+
+def test_a_panoptic_config_looks_where_its_annotations_are(tmp_path, capsys):
+    for split in ("train", "val", "spare"):
+        panoptic(tmp_path, split=split)
+    (tmp_path / "panoptic_spare/1.png").unlink()  # which neither training nor its evaluation opens
+    (tmp_path / "segments").mkdir()
+    for path in tmp_path.glob("panoptic_*"):
+        path.rename(tmp_path / "segments" / path.name)
+    words = ("deformable_detr_small_panoptic", "--data.root", tmp_path)
+    code, table, _ = said(capsys, *words)
+    assert code == 2 and table.count("has no panoptic annotations of the split") == 2 and "no split" not in table
+    code, table, _ = said(capsys, *words, "--data.panoptic-root", tmp_path / "segments")
+    assert code == 1 and "hint spare left out images whose PNG is missing" in table  # 1: both splits are one image

@@ -114,7 +114,7 @@ def _by_config(name: str, words: list[str]) -> "Examination":
     print(f"as {config.name} has it: {queries} queries, images of {size[0]}/{size[1]} pixels", flush=True)
     measures: Any = {"queries": queries, "size": size, "batches": batches, "splits": (data.train_split, data.split)}
     measures |= {"limits": data.limits} if hasattr(data, "limits") else {}
-    return examine(root, split=own.split, decode=own.decode, needs_boxes=True, **measures)
+    return examine(root, split=own.split, decode=own.decode, data=data, **measures)
 
 
 def _baselines(examination: "Examination") -> "Iterator[Finding]":

@@ -13,10 +13,11 @@ from jaxtyping import Int
 from vitjax.data.annotated_files import Listing, folder_of, look, present
 from vitjax.data.annotations import AnnotatedImages, Annotations, no_objects, tidy
 from vitjax.data.coco_json import Key, ListedImage, image_ids, read_annotations, read_classes, read_images, records_of
+from vitjax.data.coco_masks import CocoMasks
 from vitjax.data.coco_panoptic import CocoPanoptic
 from vitjax.data.errors import DataError, Tally
-from vitjax.data.folder import VALIDATION
-from vitjax.data.layouts import Layout, inside, layout_of
+from vitjax.data.folder import VALIDATION, aliases
+from vitjax.data.layouts import LAYOUTS, Layout, inside, layout_of
 from vitjax.data.near import did_you_mean
 from vitjax.data.panoptic_json import PanopticListing, panoptic_splits, read_panoptic
 from vitjax.data.source import LIMITS, Classes, Limits
@@ -25,7 +26,7 @@ from vitjax.doctor.classes import compare_classes, look_at_categories, look_at_c
 from vitjax.doctor.folder import examine_folder
 from vitjax.doctor.images import Files, look_at_exif, look_at_formats, look_for_leaks, look_inside, read_files
 from vitjax.doctor.masks import look_at_maps, look_at_masks
-from vitjax.doctor.report import Examination, Finding, from_tally, several
+from vitjax.doctor.report import Examination, Finding, Severity, from_tally, several
 from vitjax.doctor.sizes import Batches, look_at_padding, look_at_sizes
 from vitjax.errors import FieldError
 
@@ -34,6 +35,8 @@ _PANOPTIC = Layout("COCO's panoptic form", CocoPanoptic, panoptic_splits, partia
 
 _NAME = "Name a folder in COCO format, one with a folder of images for each class, or a config with --data.root."
 _NO_BOXES = "there are no boxes: these are images by class, which a classifier learns, and no detector"
+_NO_MASKS = "no object has a mask"
+_WITH_MASKS = "Add a segmentation to every annotation, or take a config without masks."
 _WITH_BOXES = "Name a folder in COCO format, YOLO's layout or Pascal VOC's, or a config of a classifier."
 
 
@@ -46,6 +49,7 @@ class _Measures:
     size: tuple[int | None, int | None]
     batches: Batches
     limits: Limits
+    masks: bool
 
     def __post_init__(self) -> None:
         sides = [side for side in self.size if side is not None]
@@ -74,7 +78,7 @@ def examine(
     size: tuple[int | None, int | None] = (800, 1333),
     batches: Batches | None = None,
     splits: tuple[str, str] = ("train", "val"),
-    needs_boxes: bool = False,
+    data: Any = None,
     limits: Limits = LIMITS,
 ) -> Examination:
     """What there is to know of a folder in COCO format or its panoptic form, in YOLO's or VOC's layout, or by class.
@@ -82,40 +86,60 @@ def examine(
     Every split that is there is looked at, or the one that is named. `queries` is how many objects the model can find
     on an image; `size` the shorter side that images are resized to and the most that the longer may become, None where
     they are not. `batches` is how training makes them, `splits` are those that it trains and is evaluated on. Headers
-    of images are read; with `decode` whole images are. A folder for each class is an error where it `needs_boxes`.
+    of images are read; with `decode` whole images are. With the source of a detector as `data` the folder is looked at
+    as that would open it: a folder for each class is an error, and what it does not open at most a hint.
 
     Raises:
         FieldError: a measure is not positive. What is wrong with the data is a finding.
     """
-    measures, folder = _Measures(queries, decode, size, batches or Batches(), limits), Path(root).expanduser()
-    layouts = _layouts(folder, split) if folder.exists() else []
+    masks, folder = isinstance(data, CocoMasks), Path(root).expanduser()
+    measures = _Measures(queries, decode, size, batches or Batches(), limits, masks)
+    layouts = _layouts(folder, split, data) if folder.exists() else []
     if not layouts:
-        return _without_layout(root, folder, split, decode, needs_boxes)
-    examined = [_examine_layout(layout, folder, split, splits, measures) for layout in layouts]
+        return _without_layout(root, folder, split, decode, data is not None)
+    severity: Severity = "warning" if data is None else "error"
+    examined = [_examine_layout(layout, folder, split, splits, measures, severity) for layout in layouts]
     findings = tuple(itertools.chain.from_iterable(each.findings for each in examined))
+    if data is not None and split is None:
+        opened = {*aliases(splits[0]), *aliases(splits[1])}
+        findings = tuple(_of_opened(each, opened) for each in findings)
     title = f"{root}: {'; '.join(each.title for each in examined)}"
     return replace(examined[0], title=title, findings=findings)
 
 
-def _layouts(folder: Path, split: str | None) -> list[Layout]:
-    """The layout that a folder has, and COCO's panoptic form where it has that as well."""
+def _of_opened(finding: Finding, opened: set[str]) -> Finding:
+    """The finding, a hint at most where it is of a split that is not among those `opened`."""
+    spares = finding.split not in ("", *opened) and finding.severity in ("error", "warning")
+    return replace(finding, severity="hint") if spares else finding
+
+
+def _layouts(folder: Path, split: str | None, data: Any) -> list[Layout]:
+    """The layout that a folder has, and COCO's panoptic form where it has that as well; of `data` the one it opens."""
+    if isinstance(data, CocoPanoptic):
+        home = Path(data.panoptic_root).expanduser() if data.panoptic_root else None
+        read = partial(_PANOPTIC.read, home=home)
+        return [_PANOPTIC._replace(splits=lambda root: panoptic_splits(home or root), read=read)]
+    if isinstance(data, CocoMasks):
+        return [LAYOUTS[0]]
     layout, panoptic = layout_of(folder), bool(panoptic_splits(folder))
+    if data is not None:
+        return [layout or LAYOUTS[0]] if layout or panoptic else []
     if layout is None or not panoptic or (split is not None and not _PANOPTIC.has(folder, split)):
         return [layout] if layout else [_PANOPTIC] * panoptic
     return [layout, _PANOPTIC]
 
 
 def _examine_layout(
-    layout: Layout, folder: Path, split: str | None, splits: tuple[str, str], measures: _Measures
+    layout: Layout, folder: Path, split: str | None, splits: tuple[str, str], measures: _Measures, missing: Severity
 ) -> Examination:
-    """What a folder has in one layout, and what was found in it."""
+    """What a folder has in one layout, and what was found in it; how severe it is where one of `splits` is missing."""
     names = layout.splits(folder)
-    chosen = names if split is None else (split,)
+    chosen = names or splits if split is None else (split,)
     trained = [name for name in chosen if name.startswith("train") or name == splits[0] or names == (name,)]
     examined = [_examine_split(layout, folder, name, name in trained, measures) for name in chosen]
     findings = [replace(finding, split=each.name) for each in examined for finding in each.findings]
-    if split is None:
-        findings += _missing(layout, folder, splits)
+    if split is None and names:
+        findings += _missing(layout, folder, splits, missing)
     findings += compare_classes({each.name: each.classes for each in examined if each.classes})
     findings += look_for_leaks({each.name: each.files for each in examined if each.files})
     order = {name: place for place, name in enumerate(chosen)}
@@ -143,13 +167,13 @@ def _without_layout(root: str, folder: Path, split: str | None, decode: bool, ne
     return replace(found, findings=(*more, *found.findings))
 
 
-def _missing(layout: Layout, root: Path, splits: tuple[str, str]) -> Iterator[Finding]:
+def _missing(layout: Layout, root: Path, splits: tuple[str, str], severity: Severity) -> Iterator[Finding]:
     """The splits that training opens if it is told nothing, and that are not there."""
     for split, option in zip(splits, ("train-split", "split"), strict=True):
         if not layout.has(root, split):
             text = f"there is no split {split!r}, which training opens if it is told no other"
             wish = f"Name one that is there, --data.{option} NAME, or divide the data."
-            yield Finding("annotations", "warning", text, (), wish, split)
+            yield Finding("annotations", severity, text, (), wish, split)
 
 
 def _examine_split(layout: Layout, root: Path, name: str, training: bool, measures: _Measures) -> _Split:
@@ -190,6 +214,8 @@ def _examine_split(layout: Layout, root: Path, name: str, training: bool, measur
         found += look_at_maps(listing, table, images.sizes)
     elif not garbled:
         found += look_at_masks(document["annotations"], table, images.sizes, images.names)
+        if measures.masks and not any(finding.group == "masks" for finding in found):
+            found.append(Finding("masks", "error" if training else "warning", _NO_MASKS, (), _WITH_MASKS))
     usable = None
     if classes is not None and not garbled:
         ids = tuple(range(1, len(images.kept) + 1))
