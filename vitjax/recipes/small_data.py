@@ -16,7 +16,7 @@ from vitjax.tasks.detection import Detection
 
 # What needs the least time to learn; docs/performance.md has what each part of the recipe brings.
 _SMALL: dict[str, Any] = {
-    "num_queries": 60,
+    "num_queries": 200,
     "channels": 128,
     "encoder_layers": 1,
     "decoder_layers": 3,
@@ -52,7 +52,7 @@ def _small_data(**parts: Any) -> Detection:
             clip_norm=1.0,
             schedule=CosineSchedule(warmup_steps=100, final=0.01),
         ),
-        epochs=30,
+        epochs=25,
         least_steps=600,
         batch_size=8,
         buckets=3,
