@@ -157,12 +157,20 @@ def test_more_queries_than_tokens_become_as_many_as_there_are_tokens():
     ("fields", "words"),
     [
         ({"num_classes": None}, "needs num_classes; got None"),
+        ({"num_queries": None}, "needs num_queries; got None"),
         ({"two_stage": True}, "two_stage=True needs refine=True"),
         ({"levels": 1}, "backbone_levels must be 1 to levels=1; got 2"),
         ({"backbone_levels": 0}, "backbone_levels must be 1 to levels=3; got 0"),
         ({"levels": 4, "backbone_levels": 3}, "backbone_levels"),
     ],
-    ids=["no classes", "nothing to refine", "too few levels", "no level", "more levels than the backbone has"],
+    ids=[
+        "no classes",
+        "no queries",
+        "nothing to refine",
+        "too few levels",
+        "no level",
+        "more levels than the backbone has",
+    ],
 )
 def test_fields_that_contradict_each_other_are_refused_with_the_way_out(fields, words):
     with pytest.raises(ValueError, match=words):

@@ -281,6 +281,7 @@ def test_bfloat16_predicts_in_float32_and_stays_close():
     ("fields", "words"),
     [
         ({"num_classes": None}, "DINO needs num_classes; got None"),
+        ({"num_queries": None}, "DINO needs num_queries; got None"),
         ({"labels": 2}, "labels must be at least num_classes=3, or None; got 2"),
         ({"num_queries": 0}, "num_queries must be at least 1; got 0"),
         ({"denoising": -1}, "denoising must be at least 0; got -1"),

@@ -15,7 +15,7 @@ from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.detection.detr import DETR
 from vitjax.runs.configs import described, folder, load_config, names, override
-from vitjax.runs.experiment import with_classes
+from vitjax.runs.experiment import fitted
 from vitjax.structs import Images
 from vitjax.training.prepare import count
 
@@ -68,10 +68,10 @@ def traced(model):
 
 
 class Labels:
-    """A source with so many classes."""
+    """A source with so many classes, and objects on an image that ask for so many queries."""
 
-    def __init__(self, count):
-        self.classes = Classes(("",) * count, tuple(range(count)))
+    def __init__(self, count, queries):
+        self.classes, self.max_objects = Classes(("",) * count, tuple(range(count))), queries // 7
 
 
 def labels_of(config):
@@ -82,7 +82,8 @@ def labels_of(config):
 def closed(config):
     """The model with so many classes as the config says, where the data decide."""
     model = config.experiment.model
-    return model if model.num_classes else with_classes(model, Labels(labels_of(config)))
+    queries = int((re.search(r"and (\d+) queries", config.said("Parameters")) or "00")[1])
+    return model if model.num_classes else fitted(model, Labels(labels_of(config), queries))
 
 
 def counts(config):
@@ -97,8 +98,8 @@ def test_the_promised_configs_are_there():
 @pytest.mark.parametrize("name", names())
 def test_every_config_builds_a_model_that_predicts(name):
     config = load_config(name)
-    experiment, model, labels = config.experiment, config.experiment.model, labels_of(config)
-    predictions, variables = traced(closed(config))
+    experiment, model, labels = config.experiment, closed(config), labels_of(config)
+    predictions, variables = traced(model)
     if experiment.kind == "classification":
         assert predictions.shape == (2, labels)
     elif experiment.kind == "segmentation":

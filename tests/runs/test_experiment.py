@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -10,13 +11,16 @@ from vitjax.data.digit_maps import DigitMaps
 from vitjax.data.memory import Pictures
 from vitjax.data.source import Classes
 from vitjax.data.transforms import Augmentation, Resize
+from vitjax.detection.deformable_detr import DeformableDETR
 from vitjax.detection.detr import DETR
+from vitjax.detection.dino import DINO
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import SetLoss
 from vitjax.errors import FieldError
 from vitjax.evaluation.coco import METRICS
-from vitjax.runs.experiment import Experiment, require_score, with_classes
+from vitjax.runs.experiment import Experiment, fitted, require_score
 from vitjax.runs.optimizer import AdamW, CosineSchedule, StepSchedule
+from vitjax.segmentation.detr_masks import MaskDETR
 from vitjax.tasks import experiment_of
 from vitjax.tasks.classification import Classification
 from vitjax.tasks.detection import Detection
@@ -95,9 +99,16 @@ def test_a_mistyped_score_gets_the_nearest_name():
 
 def test_a_model_has_as_many_classes_as_the_data_or_as_it_says_but_not_fewer():
     source = Pictures([], Classes(("cat", "dog"), (3, 5)))
-    assert [with_classes(DETR(num_classes=count), source).num_classes for count in (None, 2, 3)] == [2, 2, 3]
+    assert [fitted(DETR(num_classes=count), source).num_classes for count in (None, 2, 3)] == [2, 2, 3]
     with pytest.raises(FieldError, match=r"the data has 2 class labels and the model 1; .* at least 2"):
-        with_classes(DETR(num_classes=1), source)
+        fitted(DETR(num_classes=1), source)
+
+
+@pytest.mark.parametrize(("objects", "queries"), [(0, 60), (8, 60), (9, 80), (28, 200), (500, 300)])
+def test_a_model_has_as_many_queries_as_it_says_or_several_for_each_object_of_the_data(objects, queries):
+    source = SimpleNamespace(classes=Classes(("cat", "dog"), (3, 5)), max_objects=objects)
+    assert fitted(MaskDETR(DINO(num_queries=None)), source).num_queries == queries
+    assert fitted(DeformableDETR(num_queries=7), source).num_queries == 7
 
 
 def test_a_part_for_several_tasks_goes_into_these_and_every_part_that_does_not_is_named():
@@ -187,4 +198,4 @@ class Pair:
 
 
 def test_a_model_that_tells_no_classes_apart_is_given_none():
-    assert with_classes(Counter(), Pair()) == Counter()
+    assert fitted(Counter(), Pair()) == Counter()

@@ -86,6 +86,7 @@ def _has_config(words: Sequence[str]) -> bool:
 
 def _by_config(name: str, words: list[str]) -> "Examination":
     from vitjax.data.image_folder import ImageFolder
+    from vitjax.detection.matcher import queries_for
     from vitjax.doctor.examination import examine
     from vitjax.doctor.folder import examine_folder
     from vitjax.doctor.sizes import Batches
@@ -106,12 +107,14 @@ def _by_config(name: str, words: list[str]) -> "Examination":
     if isinstance(data, ImageFolder):
         print(f"as {config.name} has it: squares of {resize.size} pixels", flush=True)
         return examine_folder(Path(root), own.split, decode=own.decode, data=data, crop=resize.size)
-    queries = getattr(experiment.model, "num_queries", 10**9)
+    given = getattr(experiment.model, "num_queries", 10**9)
+    queries = queries_for(10**9) if given is None else given
     parts = experiment.micro_batches if experiment.mixed_parts else 1
     told = f"the augmentation of {config.name}"
     batches = Batches(told, experiment.batch_size, experiment.augmentation, experiment.buckets, parts)
     size = (resize.size, resize.max_side)
-    print(f"as {config.name} has it: {queries} queries, images of {size[0]}/{size[1]} pixels", flush=True)
+    most = f"{'up to ' * (given is None)}{queries} queries"
+    print(f"as {config.name} has it: {most}, images of {size[0]}/{size[1]} pixels", flush=True)
     measures: Any = {"queries": queries, "size": size, "batches": batches, "splits": (data.train_split, data.split)}
     measures |= {"limits": data.limits} if hasattr(data, "limits") else {}
     return examine(root, split=own.split, decode=own.decode, data=data, **measures)

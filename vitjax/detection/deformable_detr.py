@@ -40,8 +40,8 @@ class DeformableDETR(nn.Module):
     """What turns the image into feature maps."""
     num_classes: int | None = None
     """Number of class labels; None takes it from the data."""
-    num_queries: int = 300
-    """Most objects that can be found in one image."""
+    num_queries: int | None = 300
+    """Most objects that can be found in one image; None takes a number that suits the data."""
     channels: int = 256
     """Width of the transformer."""
     heads: int = 8
@@ -110,10 +110,7 @@ class DeformableDETR(nn.Module):
         return Inner(said, *encoded[1:], queries)
 
     def _check(self) -> None:
-        if self.num_classes is None:
-            raise FieldError(
-                "DeformableDETR needs num_classes; got None. Training fills it in from the data, or set it yourself."
-            )
+        require_fitted(self)
         if self.two_stage and not self.refine:
             raise FieldError("two_stage=True needs refine=True: its proposals are boxes, which are refined from there.")
 
@@ -146,13 +143,23 @@ class DeformableDETR(nn.Module):
         """Proposals if there are two stages, references, (position, content) embeddings, and which are valid."""
         if self.two_stage:
             leave_out = ~memory.valid if self.padding == "exact" else None
-            propose = Proposals(self.num_queries, name="proposals")
+            propose = Proposals(self.num_queries or 0, name="proposals")
             heads = (class_heads[-1], box_heads[-1])
             proposals, reference, embedding, queries_valid = propose(memory, *heads, leave_out)
             return {"proposal": proposals}, reference, embedding, queries_valid
-        embedding = self.param("query_embedding", nn.initializers.normal(1.0), (self.num_queries, 2 * self.channels))
+        embedding = self.param(
+            "query_embedding", nn.initializers.normal(1.0), (self.num_queries or 0, 2 * self.channels)
+        )
         point = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
         reference = jax.nn.sigmoid(point(embedding[:, : self.channels]))
         batch = memory.tokens.shape[0]
         reference, embedding = (jnp.broadcast_to(x, (batch, *x.shape)) for x in (reference, embedding))
         return {}, reference, embedding, None
+
+
+def require_fitted(model: nn.Module) -> None:
+    """Raises a FieldError where a model does not know yet how many classes or queries it has."""
+    for name in ("num_classes", "num_queries"):
+        if getattr(model, name) is None:
+            kind = type(model).__name__
+            raise FieldError(f"{kind} needs {name}; got None. Training fills it in from the data, or set it yourself.")

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.multi_head import Pairs
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.deformable_decoder import DeformableDecoder
-from vitjax.detection.deformable_detr import NOTHING, PRIOR
+from vitjax.detection.deformable_detr import NOTHING, PRIOR, require_fitted
 from vitjax.detection.deformable_encoder import Memory
 from vitjax.detection.denoising import Noise, Slots, draw_noise, pairs_of, slots_of, with_noise
 from vitjax.detection.levels import encode, keep, sizes_of
@@ -62,8 +62,8 @@ class DINO(nn.Module):
     """What turns the image into feature maps."""
     num_classes: int | None = None
     """Number of class labels; None takes it from the data."""
-    num_queries: int = 900
-    """Most objects that can be found in one image."""
+    num_queries: int | None = 900
+    """Most objects that can be found in one image; None takes a number that suits the data."""
     channels: int = 256
     """Width of the transformer."""
     heads: int = 8
@@ -145,15 +145,12 @@ class DINO(nn.Module):
         queries, boxes = self._decoder()(content, position, start.reference, memory, box_heads, **among)
         keep(self, queries=queries)
         sets = _sets(class_head(queries.astype(jnp.float32)), boxes, start.valid, slots)
-        own = queries[:, :, -self.num_queries :]  # those of denoising come first
+        own = queries[:, :, -(self.num_queries or 0) :]  # those of denoising come first
         return Inner(Predictions({**sets, "proposal": proposals}), *encoded[1:], own)
 
     def _check(self) -> None:
-        if self.num_classes is None:
-            raise FieldError(
-                "DINO needs num_classes; got None. Training fills it in from the data, or set it yourself."
-            )
-        if self.labels is not None and self.labels < self.num_classes:
+        require_fitted(self)
+        if self.labels is not None and self.labels < (self.num_classes or 0):
             raise FieldError(f"labels must be at least num_classes={self.num_classes}, or None; got {self.labels}.")
         least = {"num_queries": 1, "denoising": 0, "denoising_images": 1, "denoising_groups": 1}
         least |= {"label_noise": 0, "box_noise": 0}
@@ -165,11 +162,11 @@ class DINO(nn.Module):
     def _queries(self, memory: Memory) -> tuple[Start, PredictionSet]:
         """Where the queries begin and what they ask for, and the proposals that they come from."""
         leave_out = ~memory.valid if self.padding == "exact" else None
-        choose = Selection(self.num_queries, self.num_classes or 0, name="proposals")
+        choose = Selection(self.num_queries or 0, self.num_classes or 0, name="proposals")
         proposals, tokens, valid = choose(memory, leave_out)
         content = lax.stop_gradient(tokens)
         if self.mixed_selection:
-            xavier, shape = nn.initializers.xavier_uniform(), (self.num_queries, self.channels)
+            xavier, shape = nn.initializers.xavier_uniform(), (self.num_queries or 0, self.channels)
             content = jnp.broadcast_to(self.param("query_embedding", xavier, shape), tokens.shape)
         return Start(content, lax.stop_gradient(proposals.boxes[0]), valid), proposals
 

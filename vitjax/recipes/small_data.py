@@ -16,7 +16,7 @@ from vitjax.tasks.detection import Detection
 
 # What needs the least time to learn; docs/performance.md has what each part of the recipe brings.
 _SMALL: dict[str, Any] = {
-    "num_queries": 200,
+    "num_queries": None,
     "channels": 128,
     "encoder_layers": 1,
     "decoder_layers": 3,

@@ -262,21 +262,25 @@ def require_score(best: str | None, scores: Collection[str]) -> None:
         raise FieldError(f"best is one of {', '.join(scores)}; got {best!r}.{meant}")
 
 
-def with_classes(model: nn.Module, source: Source) -> nn.Module:
-    """The model with `num_classes` taken from the data where it is None; one that tells no classes apart as it is.
+def fitted(model: nn.Module, source: Source) -> nn.Module:
+    """The model with `num_classes` and `num_queries` taken from the data where they are None.
 
     Raises:
         FieldError: the data has more labels than the model has classes.
     """
+    part = getattr(model, "inside", None)  # of a detector with masks
+    if part is not None:
+        new: dict[str, Any] = {part: fitted(getattr(model, part), source)}
+        return model.clone(**new)
+    if getattr(model, "num_queries", 0) is None:
+        from vitjax.detection.matcher import queries_for
+
+        model = model.clone(num_queries=queries_for(source.max_objects))
     if not hasattr(model, "num_classes"):
         return model
     labels = len(source.classes.names)
     if model.num_classes is None:
-        part = getattr(model, "inside", None)  # of a detector with masks
-        if part is None:
-            return model.clone(num_classes=labels)
-        new: dict[str, Any] = {part: getattr(model, part).clone(num_classes=labels)}
-        return model.clone(**new)
+        return model.clone(num_classes=labels)
     if labels > model.num_classes:
         raise FieldError(
             f"the data has {labels} class labels and the model {model.num_classes}; "

@@ -72,9 +72,10 @@ class MaskDETR(nn.Module):
         return classes
 
     @property
-    def num_queries(self) -> int:
+    def num_queries(self) -> int | None:
         """Most objects that can be found in one image."""
-        return int(self._detector.num_queries)
+        queries: int | None = self._detector.num_queries
+        return queries
 
     @nn.compact
     def __call__(

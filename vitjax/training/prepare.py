@@ -18,7 +18,7 @@ from vitjax.placement import (
     place_state,
     replicated,
 )
-from vitjax.runs.experiment import Experiment, require_score, with_classes
+from vitjax.runs.experiment import Experiment, fitted, require_score
 from vitjax.runs.numbers import require_class_weights
 from vitjax.runs.optimizer import AdamW
 from vitjax.runs.start import notes_on_start, require_start
@@ -112,7 +112,7 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
         experiment.data.open(split) for split in (experiment.data.train_split, experiment.data.split)
     ]
     train_source.classes.require(evaluation_source.classes, f"the split {experiment.data.split!r}")
-    experiment = dataclasses.replace(experiment, model=with_classes(experiment.model, train_source))
+    experiment = dataclasses.replace(experiment, model=fitted(experiment.model, train_source))
     require_class_weights(getattr(experiment.loss, "class_weights", None), getattr(experiment.model, "num_classes", 0))
     objective = experiment.objective(mesh)
     require_score(experiment.best, experiment.task.about.scores)
