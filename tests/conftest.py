@@ -14,6 +14,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_disable_most_optimizations", True)
 cache = Path(__file__).resolve().parent.parent / ".jax_cache"
 jax.config.update("jax_compilation_cache_dir", str(cache))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))  # of commands in processes of their own: no user's home
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 ROOMS = ("ops", "attention", "layers", "backbones", "classification", "detection", "segmentation", "data", "evaluation")

@@ -154,6 +154,20 @@ def test_drop_path_acts_in_training_only_and_never_on_the_first_block():
     assert not varies(2, train=False) and not varies(1, train=True)
 
 
+def test_activations_computed_anew_change_neither_parameters_nor_gradients():
+    small = CrossFormer(channels=8, depths=(2,), heads=(2,), group_sizes=(4,), intervals=(2,), drop_path=0.5)
+    images, key = whole(np.repeat(pictures([(16, 16)])[0], 4, axis=0)), jax.random.key(1)
+
+    def loss(variables, model):
+        return (model.apply(variables, images, train=True, rngs={"dropout": key})[0].values ** 2).mean()
+
+    graded = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    assert jax.tree.structure(shapes_of(small.clone(remat=True))) == jax.tree.structure(shapes_of(small))
+    variables = drawn(shapes_of(small))
+    plain, again = (graded(variables, small.clone(remat=remat)) for remat in (False, True))
+    jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, rtol=1e-6, atol=1e-6), again, plain)
+
+
 def test_the_rate_of_drop_path_rises_in_a_line():
     assert drop_paths((1, 2, 2), 0.4) == ((0.0,), pytest.approx((0.1, 0.2)), pytest.approx((0.3, 0.4)))
 

@@ -78,3 +78,25 @@ def test_all_layers_share_the_last_norm():
     params = variables["params"] | {"norm": {"scale": np.zeros(8, np.float32), "bias": np.arange(8, dtype=np.float32)}}
     found = decode({"params": params}, decoder)
     np.testing.assert_array_equal(found, np.broadcast_to(params["norm"]["bias"], (2, 2, 4, 8)))
+
+
+def test_activations_computed_anew_change_neither_parameters_nor_gradients_nor_dropout():
+    sizes = {"layers": 2, "heads": 2, "feed_forward": 16, "dropout": 0.3}
+    rest = tuple(map(jnp.asarray, (QUERIES, TOKENS, POSITION, VALID)))
+    init = functools.partial(Encoder(**sizes).init, train=False)
+    drawn_encoder = drawn(jax.eval_shape(init, jax.random.key(0), *rest[1:]))
+    variables = {"decoder": variables_of(Decoder(**sizes)), "encoder": drawn_encoder}
+
+    def loss(variables, remat):
+        def made(kind, name, *given):
+            module, rngs = kind(**sizes, remat=remat), {"dropout": jax.random.key(1)}
+            return module.apply(variables[name], *given, train=True, rngs=rngs)
+
+        memory = made(Encoder, "encoder", *rest[1:])
+        return (made(Decoder, "decoder", rest[0], memory, *rest[2:]) ** 2).mean()
+
+    graded = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    again = functools.partial(Encoder(**sizes, remat=True).init, train=False)
+    assert jax.eval_shape(again, jax.random.key(0), *rest[1:]) == jax.eval_shape(init, jax.random.key(0), *rest[1:])
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+    jax.tree.map(compare, graded(variables, True), graded(variables, False))

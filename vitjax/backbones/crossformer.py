@@ -56,7 +56,7 @@ class CrossFormerBlock(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Map, valid: Valid | None = None, *, train: bool) -> Map:
+    def __call__(self, x: Map, valid: Valid | None = None, train: bool = False) -> Map:
         """The map after this block; with `valid` no token sees padding, and small maps are cut as large ones are."""
         height, width, channels = x.shape[1:]
         exact = valid is not None
@@ -98,6 +98,7 @@ class CrossFormerStage(nn.Module):
     position_bias: PositionBias
     grouping: Grouping
     dtype: DTypeLike | None
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -108,8 +109,9 @@ class CrossFormerStage(nn.Module):
         if valid is not None:
             valid = valid[:, :: self.embedding.stride, :: self.embedding.stride]
         depth = len(self.drop_paths)
+        kind = nn.remat(CrossFormerBlock, static_argnums=3) if self.remat else CrossFormerBlock
         for i, drop_path in enumerate(self.drop_paths):
-            block = CrossFormerBlock(
+            block = kind(
                 self.heads,
                 self.group_size,
                 self.interval,
@@ -122,7 +124,7 @@ class CrossFormerStage(nn.Module):
                 dtype=self.dtype,
                 name=f"block_{i}",
             )
-            x = block(x, valid, train=train)
+            x = block(x, valid, train)
         return x, valid
 
 
@@ -160,6 +162,8 @@ class CrossFormer(nn.Module):
     """'dynamic': biases from a small network, for any group; 'table': Swin's, for groups of group_sizes at most."""
     grouping: Grouping = Grouping()
     """How maps of any size are cut into groups."""
+    remat: bool = False
+    """Compute activations of the blocks anew in the backward pass: less memory, more time."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What is computed in; parameters, softmax and position biases are float32 always."""
 
@@ -215,6 +219,7 @@ class CrossFormer(nn.Module):
             position_bias=self.position_bias,
             grouping=self.grouping,
             dtype=self.dtype,
+            remat=self.remat,
             name=f"stage_{i + 1}",
         )
 

@@ -60,7 +60,9 @@ def run(words: list[str]) -> None:
     about = {"model": given.model, "kind": type(model).__name__, "parameters": parameters}
     detector = getattr(model, getattr(model, "inside", ""), model)
     about |= {"dtype": given.dtype or getattr(detector, "dtype", None) or "float32", "jax": jax.__version__}
-    told = about | measured.told() | {"compilation_cache": getattr(jax.config, "jax_compilation_cache_dir", None)}
+    config: Any = jax.config
+    kept = config.jax_compilation_cache_dir if config.jax_enable_compilation_cache else None
+    told = about | measured.told() | {"compilation_cache": kept}
     print(json.dumps(told, indent=1) if given.json else "\n".join(table(told)))
 
 

@@ -36,6 +36,10 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)  # what t
 _CONFIG = (
     "Every command takes --config FILE, the config of a run that is made with classes of one's own; it is run for them."
 )
+_CACHE = (
+    "Compiled programs are kept in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says;\n"
+    "every command takes --no-compilation-cache."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +65,7 @@ def usage() -> str:
     for name, (takes, *does) in COMMANDS.items():
         heads = [f"{name} {takes}", *[""] * (len(does) - 1)]
         lines += [f"  {head:<24} {line}" for head, line in zip(heads, does, strict=True)]
-    return "\n".join([*lines, "", _CONFIG, "`vitjax COMMAND --help` tells more."])
+    return "\n".join([*lines, "", _CONFIG, _CACHE, "`vitjax COMMAND --help` tells more."])
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -78,7 +82,10 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _code_of(name: str, words: list[str]) -> int:
+    from vitjax.commands.compilation_cache import keeping_programs
+
     try:
+        words = keeping_programs(name, words)
         command = importlib.import_module(f"vitjax.commands.{name}")
         return command.run(_without_config(words)) or 0
     except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback

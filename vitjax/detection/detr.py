@@ -54,6 +54,8 @@ class DETR(nn.Module):
     """Kind of position embedding; 'learned' reaches 50 x 50 cells."""
     padding: Padding = "exact"
     """'exact': a padded image gives what it gives alone; 'reference': padding leaks as in the published code."""
+    remat: bool = False
+    """Compute activations of the transformer's layers anew in the backward pass: less memory, more time."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the transformer computes in; softmax, boxes, costs and losses are float32 always."""
 
@@ -92,7 +94,7 @@ class DETR(nn.Module):
         self.sow("intermediates", "projected", projected)
         tokens, position = (x.reshape(batch, -1, self.channels) for x in (projected, position))
         valid = feature.valid.reshape(batch, -1)
-        sizes = (self.heads, self.feed_forward, self.dropout, self.pre_norm, self.dtype)
+        sizes = (self.heads, self.feed_forward, self.dropout, self.pre_norm, self.dtype, self.remat)
         memory = Encoder(self.encoder_layers, *sizes, name="encoder")(tokens, position, valid, train=train)
         self.sow("intermediates", "memory", memory)
 

@@ -51,7 +51,7 @@ class EncoderLayer(TransformerLayer):
     """Self-attention and feed-forward network, each with residual, dropout and norm (after it, or before it)."""
 
     @nn.compact
-    def __call__(self, x: Tokens, position: Tokens, valid: Valid, *, train: bool) -> Tokens:
+    def __call__(self, x: Tokens, position: Tokens, valid: Valid, train: bool) -> Tokens:
         """The tokens after this layer; `position` enters query and key, never the value."""
         attention = self.attention("self_attention")
 
@@ -67,7 +67,7 @@ class DecoderLayer(TransformerLayer):
 
     @nn.compact
     def __call__(
-        self, x: Queries, query_position: Queries, memory: Tokens, position: Tokens, valid: Valid, *, train: bool
+        self, x: Queries, query_position: Queries, memory: Tokens, position: Tokens, valid: Valid, train: bool
     ) -> Queries:
         """The queries after this layer; both positions enter queries and keys, never values."""
         self_attention, cross_attention = self.attention("self_attention"), self.attention("cross_attention")
@@ -91,13 +91,15 @@ class Encoder(nn.Module):
     dropout: float = 0.0
     pre_norm: bool = False
     dtype: DTypeLike | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Tokens, position: Tokens, valid: Valid, *, train: bool) -> Tokens:
         """The memory that the decoder reads."""
         sizes = (self.heads, self.feed_forward, self.dropout, self.pre_norm, self.dtype)
+        layer = nn.remat(EncoderLayer, static_argnums=4) if self.remat else EncoderLayer
         for i in range(self.layers):
-            x = EncoderLayer(*sizes, name=f"layer_{i}")(x, position, valid, train=train)
+            x = layer(*sizes, name=f"layer_{i}")(x, position, valid, train)
         return layer_norm("norm", self.dtype)(x) if self.pre_norm else x
 
 
@@ -110,6 +112,7 @@ class Decoder(nn.Module):
     dropout: float = 0.0
     pre_norm: bool = False
     dtype: DTypeLike | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -120,8 +123,8 @@ class Decoder(nn.Module):
         norm = layer_norm("norm", self.dtype)
         x = jnp.zeros_like(query_position)
         outputs = []
+        layer = nn.remat(DecoderLayer, static_argnums=6) if self.remat else DecoderLayer
         for i in range(self.layers):
-            layer = DecoderLayer(*sizes, name=f"layer_{i}")
-            x = layer(x, query_position, memory, position, valid, train=train)
+            x = layer(*sizes, name=f"layer_{i}")(x, query_position, memory, position, valid, train)
             outputs.append(norm(x))
         return jnp.stack(outputs)

@@ -66,7 +66,7 @@ class Subject:
         """
         image, batch = see(picture, self.classes, self.preprocess, multiple=self.multiple)
         given, variables = self.whole if masks and self.whole is not None else (self.model, self.variables)
-        model = given.clone(remat=False) if getattr(given, "remat", False) else given
+        model = _without_remat(given)
         classifies = getattr(model, "task", None) == "classification"
 
         def called(module: nn.Module, method: str) -> bool:
@@ -113,6 +113,17 @@ class OfQueries(NamedTuple):
     def get(self, query: int) -> Any:
         """The mask of a query, if it has one."""
         return self.masks[self.rows[query]] if query in self.rows else None
+
+
+def _without_remat(model: Any) -> Any:
+    """The model in which nothing is computed anew, so that what is sown comes once; parts inside it, too."""
+    parts = {name: getattr(model, name, None) for name in ("backbone", getattr(model, "inside", ""))}
+    changed: dict[str, Any] = {
+        name: _without_remat(part) for name, part in parts.items() if isinstance(part, nn.Module)
+    }
+    if getattr(model, "remat", False):
+        changed["remat"] = False
+    return model.clone(**changed) if changed else model
 
 
 def _masks(image: SeenImage, logits: np.ndarray, valid: np.ndarray, queries: np.ndarray | None) -> OfQueries:

@@ -166,11 +166,14 @@ def classes_in(content: dict[str, Any], place: Path) -> Classes:
     """
     try:
         names, ids = (tuple(content["classes"][key]) for key in ("names", "category_ids"))
+        stuff = tuple(content["classes"].get("stuff", ()))
     except (KeyError, TypeError) as error:
         raise DataError(f"{place} cannot be read: it has no 'classes' with names and category_ids.") from error
     if len(names) != len(ids) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{place} cannot be read: classes need as many names, which are texts, as category_ids.")
-    return Classes(names, ids, tuple(content["classes"].get("stuff", ())))
+    if not all(isinstance(number, int) for number in (*ids, *stuff)):
+        raise DataError(f"{place} cannot be read: category_ids and stuff are whole numbers.")
+    return Classes(names, ids, stuff)
 
 
 def _where(run: Path) -> str:

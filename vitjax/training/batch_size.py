@@ -15,7 +15,7 @@ from vitjax.errors import FieldError
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import checkpoints_of, is_run, read_stored
 from vitjax.training.prepare import Prepared, prepare
-from vitjax.training.steps import divided_rows
+from vitjax.training.steps import divided_rows, of_size
 
 _STEPS = 16  # an epoch of fewer steps is no gain: what a step costs is made up by nothing that it learns
 _SHARES = {"device": 0.9, "host": 0.7}  # of what is free; the rest is for evaluation, images that wait, and gaps
@@ -115,14 +115,7 @@ def _parts(run: Prepared, size: int) -> list[Any]:
     plan, parts = run.plan(0), run.experiment.micro_batches
     read = load(run.train_source, plan, max_objects=run.max_objects)
     one = divided_rows(read, parts // run.plan.parts)[0]
-    largest = _largest_bucket(run)
-
-    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
-        rest = leaf.shape[1:]
-        rest = (*largest, *rest[2:]) if rest[:2] == plan.bucket else rest
-        return jax.ShapeDtypeStruct((size // parts, *rest), leaf.dtype)
-
-    return [jax.tree.map(shape, one)] * parts
+    return [of_size(one, _largest_bucket(run), size // parts)] * parts
 
 
 def _largest_bucket(run: Prepared) -> tuple[int, int]:

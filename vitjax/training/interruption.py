@@ -99,6 +99,13 @@ def answering(signals: Sequence[int], work: Callable[[], T]) -> T:
     return future.result()
 
 
+def beside(work: Callable[[], object]) -> None:
+    """Begins work in a thread that nobody waits for; `is_busy` tells of it."""
+    thread = threading.Thread(target=work, daemon=True)
+    _threads.append(thread)
+    thread.start()
+
+
 def until(signals: Sequence[int], items: Iterable[T]) -> Iterator[T]:
     """The items as long as no signal has come; for work that `answering` has given up.
 

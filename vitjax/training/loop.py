@@ -173,8 +173,7 @@ class _Turning:
         """The steps from `start` to the end or to an interruption."""
         run, total, step, kept = self.run, self.run.total_steps, start, start
         watch = self._watch(lambda faulty: self._explained(faulty, state))
-        sizes = set[tuple[int, ...]]()
-        with Progress(total, start) as progress, closing(self._loader(start)) as loader:
+        with Progress(total, start) as progress, closing(self._loader(start)) as loader, self._sizes(progress) as sizes:
             if start == 0 and run.experiment.init_from:
                 self._save(0, state)  # then to go on never needs the source of the first weights
             if self._is_scored(start) and not self.signals and not self.store.metrics(start):
@@ -183,7 +182,7 @@ class _Turning:
             while step < total and not (self.signals or self._has_waited(step)):
                 parts = self._next(loader, watch, step, state if step > kept else None)
                 placed = [place_batch(part, run.mesh) for part in parts]
-                if not self._is_compiled(state, placed, sizes, progress):
+                if not self._is_compiled(sizes, state, placed, step):
                     break
                 state, metrics = run.train_step(state, placed)
                 step += 1
@@ -243,17 +242,14 @@ class _Turning:
         given = (self.run, self.store, self.workdir, faulty, state, self._loader)
         return answering(self.signals, lambda: explained(*given))
 
-    def _is_compiled(
-        self, state: TrainState, parts: Sequence[Batch], sizes: set[tuple[int, ...]], progress: Progress
-    ) -> bool:
-        """Whether the step is compiled for the sizes of the parts, which join `sizes`; not where a signal came."""
-        new = {tuple(part.pixels.shape) for part in parts} - sizes
-        if not new:
-            return True
-        sizes |= new
-        count = len(self.run.plan.buckets)
-        progress.note(f"compiling {len(sizes)} of {count} sizes" if count > 1 else "compiling the step")
-        return self._does("compiling", lambda: [one.compile() for one in self.run.train_step.lowered(state, parts)])
+    def _sizes(self, progress: Progress) -> Any:
+        from vitjax.training.sizes import Sizes
+
+        return closing(Sizes(self.run, progress.note))
+
+    def _is_compiled(self, sizes: Any, state: TrainState, parts: Sequence[Batch], step: int) -> bool:
+        """Whether the step is compiled for the sizes of the parts; not where a signal came."""
+        return not sizes.are_new(parts) or self._does("compiling", lambda: sizes.compile(state, parts, step))
 
     def _does(self, name: str, work: Callable[[], Any]) -> bool:
         """Whether the work was done, and not given up for a signal."""

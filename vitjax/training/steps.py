@@ -39,6 +39,18 @@ def divided_rows(batch: Batch, parts: int) -> list[Batch]:
     return [jax.tree.map(operator.itemgetter(slice(part, None, parts)), batch) for part in range(parts)]
 
 
+def of_size(batch: Any, size: tuple[int, int], rows: int | None = None) -> Any:
+    """The shapes of a batch as they are with images of this (height, width), and so many of them."""
+    before = batch.pixels.shape[1:3]
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        first, *rest = leaf.shape
+        rest = [*size, *rest[2:]] if tuple(rest[:2]) == before else rest
+        return jax.ShapeDtypeStruct((rows or first, *rest), leaf.dtype, sharding=getattr(leaf, "sharding", None))
+
+    return jax.tree.map(shape, batch)
+
+
 class Step:
     """A compiled step: from a state, and the parts of a batch, one or more, to the next state and scalar metrics.
 
@@ -58,7 +70,7 @@ class Step:
         """The step."""
         if len(parts) == 1:
             return self._whole(state, parts[0])
-        counts = self._counts(state, parts)
+        counts = self._counts(_call, state, parts)
         gathered, terms = self._nothing(state), []
         for place, part in enumerate(parts):
             gathered, found = self._add(gathered, state, part, jnp.int32(place), counts)
@@ -68,18 +80,19 @@ class Step:
     def lowered(self, state: TrainState, parts: Sequence[Batch]) -> Iterator[Any]:
         """The programs that hold the model, one for each part, ready to be compiled; the state stays as it is.
 
-        Of arrays it is the step's own program, which then finds it compiled; of shapes it is one like it.
+        It is the step's own program, which then finds it compiled: of arrays, and of shapes that have a placement.
         """
         if len(parts) == 1:
             yield self._whole.lower(state, parts[0])
             return
-        call = _call if isinstance(jax.tree.leaves(parts)[0], Array) else jax.eval_shape
-        counts, gathered = call(self._counts, state, parts), call(self._nothing, state)
+        call = _call if isinstance(jax.tree.leaves(parts)[0], Array) else _shapes
+        counts, gathered = self._counts(call, state, parts), call(self._nothing, state)
         for place, part in enumerate(parts):
             yield self._add.lower(gathered, state, part, jnp.int32(place), counts)
 
-    def _counts(self, state: TrainState, parts: Sequence[Batch]) -> Any:
-        return reduce(self._summed, [self._count(state, part, jnp.int32(place)) for place, part in enumerate(parts)])
+    def _counts(self, call: Callable, state: TrainState, parts: Sequence[Batch]) -> Any:
+        found = [call(self._count, state, part, jnp.int32(place)) for place, part in enumerate(parts)]
+        return reduce(partial(call, self._summed), found)
 
 
 def make_train_step(
@@ -188,6 +201,10 @@ def _key(state: TrainState) -> Array:
 
 def _call(function: Callable, *given: Any) -> Any:
     return function(*given)
+
+
+def _shapes(function: Any, *given: Any) -> Any:
+    return function.eval_shape(*given)  # of the compiled function, which knows where its answers are placed
 
 
 def _sum(one: PyTree, other: PyTree) -> Any:
