@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vitjax.errors import FieldError
 from vitjax.layers.norms import MaskedGroupNorm
-from vitjax.ops.convolution import conv_general_dilated
+from vitjax.ops.convolution import convolution_in_parts
 from vitjax.ops.masks import Map, Valid, clear, nearest_rows
 from vitjax.structs import Feature
 
@@ -106,7 +106,7 @@ class MaskHead(nn.Module):
             (kernel, kernel),
             padding=[(kernel // 2,) * 2] * 2,
             kernel_init=_kernel,
-            conv_general_dilated=conv_general_dilated,
+            conv_general_dilated=convolution_in_parts,
             dtype=self.dtype,
             name=name,
         )
