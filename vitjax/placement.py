@@ -44,9 +44,20 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 
 
-def place_state(state: Any, mesh: Mesh) -> Any:
-    """A state held whole by every device."""
-    return jax.device_put(state, replicated(mesh))
+def hosts_of(mesh: Mesh) -> tuple[int, int]:
+    """The number of this host among those that have devices of the mesh, and how many these are."""
+    hosts = sorted({device.process_index for device in mesh.devices.flat})
+    return hosts.index(jax.process_index()), len(hosts)
+
+
+def place_state(state: Any, mesh: Mesh, placement: Any = None) -> Any:
+    """A state held whole by every device, or placed as the placement says; of several hosts that of the first."""
+    placement = replicated(mesh) if placement is None else placement
+    if hosts_of(mesh)[1] > 1 and all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(state)):
+        from vitjax.across_hosts import placed_everywhere
+
+        return placed_everywhere(state, placement)
+    return jax.device_put(state, placement)
 
 
 def compiled(

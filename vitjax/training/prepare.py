@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.sweep import Sweep
 from vitjax.placement import (
@@ -22,8 +24,9 @@ from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.numbers import require_class_weights
 from vitjax.runs.optimizer import AdamW
 from vitjax.runs.start import notes_on_start, require_start
+from vitjax.structs import Batch
 from vitjax.training.state import TrainState, initial_state, initial_variables
-from vitjax.training.steps import Step, make_train_step
+from vitjax.training.steps import Step, divided_rows, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +85,30 @@ class Prepared:
         """Steps of so many epochs, at least one."""
         return max(1, round(epochs * self.plan.steps_per_epoch))
 
+    def reads(self, start: int) -> Generator[list[Batch], None, None]:
+        """This host's rows of each step from `start` on, in parts: as the plan has them, or every so many rows."""
+        together = self.plan.parts
+        reads = batches(
+            self.train_source,
+            self.plan,
+            max_objects=self.max_objects,
+            start_step=start * together,
+            steps=(self.total_steps - start) * together,
+            workers=self.experiment.workers,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+        with closing(reads):
+            for step in zip(*[reads] * together, strict=True):
+                yield [part for read in step for part in divided_rows(read, self.experiment.micro_batches // together)]
+
     def headline(self) -> str:
         """Devices, parameters, global batch and steps per epoch, in one line."""
-        devices = jax.devices()
+        devices, hosts = jax.devices(), jax.process_count()
+        where = f"{devices[0].device_kind} on {hosts} hosts" if hosts > 1 else devices[0].device_kind
         trainable, frozen = count(self.shapes.trainable), count(self.shapes.frozen)
         return (
-            f"{len(devices)} x {devices[0].device_kind} | {trainable:,} parameters train, {frozen:,} are frozen | "
+            f"{len(devices)} x {where} | {trainable:,} parameters train, {frozen:,} are frozen | "
             f"{self.experiment.batch_size} images a step, {self.plan.steps_per_epoch:,} steps an epoch, "
             f"{self.total_steps:,} in all"
         )
