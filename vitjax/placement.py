@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -27,9 +27,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def divided(mesh: Mesh) -> NamedSharding:
-    """The placement of what is divided along its first axis."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def divided(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """The placement of what is divided along its first axis, or another."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str = "batch_size") -> None:
@@ -61,15 +61,23 @@ def place_state(state: Any, mesh: Mesh, placement: Any = None) -> Any:
 
 
 def compiled(
-    function: Callable, mesh: Mesh, *, batches: Collection[int] = (), consumed: tuple[int, ...] = ()
+    function: Callable,
+    mesh: Mesh,
+    *,
+    batches: Collection[int] = (),
+    consumed: tuple[int, ...] = (),
+    placed: Mapping[int, Any] = {},
+    gives: Any = None,
 ) -> Callable:
     """The function compiled for the mesh: the arguments `batches` are divided, all else is whole, what it gives too.
 
-    What is given as the arguments `consumed` must not be used again.
+    Other arguments are placed as `placed` says, and what it gives as `gives` does. What is given as the arguments
+    `consumed` must not be used again.
     """
-    arguments = range(len(inspect.signature(function).parameters))
-    placements = tuple(divided(mesh) if place in batches else replicated(mesh) for place in arguments)
-    return jax.jit(function, in_shardings=placements, out_shardings=replicated(mesh), donate_argnums=consumed)
+    whole, arguments = replicated(mesh), range(len(inspect.signature(function).parameters))
+    placements = tuple(divided(mesh) if place in batches else placed.get(place, whole) for place in arguments)
+    answer = whole if gives is None else gives
+    return jax.jit(function, in_shardings=placements, out_shardings=answer, donate_argnums=consumed)
 
 
 def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions, Targets], Assignment]:

@@ -265,8 +265,8 @@ class Store:
         host = ocp.RestoreArgs(restore_type=np.ndarray)
         args = ocp.args.PyTreeRestore(item, restore_args=dict.fromkeys(item, host), partial_restore=True)
         try:
-            handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
-            with without_stragglers(), ocp.Checkpointer(handler, multiprocessing_options=_alone()) as reader:
+            handler = ocp.PyTreeCheckpointHandler(**_alone())
+            with without_stragglers(), ocp.Checkpointer(handler, **_alone()) as reader:
                 read = reader.restore(folder / "arrays", args=args) if item else {}
         except Exception as error:
             reason = str(error).split(" [tensorstore_spec")[0]
@@ -303,17 +303,10 @@ class Store:
             self._damaged |= {step for step in steps_in(self.directory) if not is_complete(self.directory, step)}
             self._set_damaged_aside()
             self.directory.mkdir(parents=True, exist_ok=True)
-            alone = _alone()
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=_Retention(self._kept),
-                cleanup_tmp_directories=True,
-                create=alone.active_processes is None,
-                multiprocessing_options=alone,
-            )
-            handlers = {
-                "arrays": ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
-                "record": ocp.JsonCheckpointHandler(RECORD.name, multiprocessing_options=alone),
-            }
+            policy, alone = {"preservation_policy": _Retention(self._kept), "cleanup_tmp_directories": True}, _alone()
+            options = ocp.CheckpointManagerOptions(create=False, **policy, **alone)
+            arrays, record = ocp.PyTreeCheckpointHandler(**alone), ocp.JsonCheckpointHandler(RECORD.name, **alone)
+            handlers = {"arrays": arrays, "record": record}
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
         elif self._damaged:
             self._set_damaged_aside()
@@ -321,7 +314,7 @@ class Store:
         return self._manager
 
     def _set_damaged_aside(self) -> None:
-        """Takes damaged steps out of the way: Orbax would count them as the latest, and delete good ones for them."""
+        """Takes them out of the way: Orbax would count them as the latest, and delete good ones for them."""
         set_aside(self.directory, self._damaged)
         self._damaged = set()
 
@@ -340,12 +333,11 @@ class Store:
             raise kind(f"a checkpoint cannot be written to {self.directory}: {fault or error}") from error
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
-    """Orbax's word for a process that reads and writes by itself, whatever others there are."""
-    if jax.process_count() == 1:
-        return ocp.options.MultiprocessingOptions()
+def _alone() -> dict[str, Any]:
+    """Orbax's options for a process that reads and writes by itself, whatever others there are."""
     me = jax.process_index()
-    return ocp.options.MultiprocessingOptions(me, {me}, f"host_{me}")
+    alone = () if jax.process_count() == 1 else (me, {me}, f"host_{me}")
+    return {"multiprocessing_options": ocp.options.MultiprocessingOptions(*alone)}
 
 
 @dataclass(frozen=True)

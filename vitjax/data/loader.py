@@ -96,11 +96,11 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
         if prepared.sample.masks is not None and batch.masks is None:
             batch = replace(batch, masks=np.zeros((*batch.pixels.shape[:3], -(-max_objects // 8)), np.uint8))
         _fill(batch, place, prepared, source)
-    return batch if hosts == 1 or (batch.records >= 0).any() else _like_others(batch, source, step, max_objects)
+    return batch if hosts == 1 or (batch.records >= 0).any() else _with_planes(batch, source, step, max_objects)
 
 
-def _like_others(batch: Batch, source: Source, step: StepPlan, max_objects: int) -> Batch:
-    """A host's batch of no image in the form of those of hosts that have some."""
+def _with_planes(batch: Batch, source: Source, step: StepPlan, max_objects: int) -> Batch:
+    """A host's batch of no image with label maps and masks where those of other hosts have them."""
     for row in np.flatnonzero(step.records >= 0).tolist():
         with suppress(DataError):
             sample, pixels = _prepare(source, step, row).sample, batch.pixels.shape[:3]
@@ -126,8 +126,6 @@ class _Load:
         except NoneReadable as error:
             first = error
         for other in range(step + 1, step + 1 + _STEPS_TRIED):
-            if self.hosts > 1 and self.plan(other).bucket != self.plan(step).bucket:
-                continue  # others, who may be able to read the step, have its size
             with suppress(NoneReadable):
                 batch = self._load(other)
                 records = self.plan(step).records.reshape(self.hosts, -1)[self.host]

@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,20 +35,12 @@ def make_predict_step(task: Task, precision: Precision | None = None, validate: 
     return step
 
 
-class _Rows(NamedTuple):
+def _rows_of(batch: Batch) -> tuple[Any, ...]:
     """What is known of the rows of a batch beside the answers."""
-
-    records: Any
-    broken: Any
-    labels: Any
-    valid: Any
+    return batch.records, batch.broken, batch.targets.labels, batch.targets.valid
 
 
-def _rows_of(batch: Batch) -> _Rows:
-    return _Rows(batch.records, batch.broken, batch.targets.labels, batch.targets.valid)
-
-
-def _told_to_all(step: PredictStep) -> Callable[[dict[str, Any], Batch], tuple[_Rows, tuple[Any, Terms]]]:
+def _told_to_all(step: PredictStep) -> Callable[[dict[str, Any], Batch], Any]:
     """The step which also gives every host what each knows of its own rows."""
     return lambda variables, batch: (_rows_of(batch), step(variables, batch))
 
@@ -87,7 +79,7 @@ class Sweep:
         batch_size = min(batch_size, (self.task.images_per_device or batch_size) * self._mesh.size)
         batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         plan = self.task.plan(source, batch_size, multiple=multiple)
-        waiting: list[tuple[_Rows, tuple[Any, Terms]]] = []
+        waiting: list[tuple[tuple[Any, ...], tuple[Any, Terms]]] = []
         terms = [] if terms is None else terms
         options: Any = {"workers": workers, "host": self._host, "hosts": self._hosts}
         for batch in batches(source, plan, max_objects=max(source.max_objects, 1), **options):
@@ -104,12 +96,12 @@ class Sweep:
         return place_batch(kept, self._mesh)
 
     def _answers(
-        self, known: _Rows, found: tuple[Any, Terms], classes: Classes, terms: list[Terms]
+        self, known: tuple[Any, ...], found: tuple[Any, Terms], classes: Classes, terms: list[Terms]
     ) -> Iterator[Answer]:
-        known, (rows, of_batch) = jax.device_get((known, found))
+        (records, wrong, labels, valid), (rows, of_batch) = jax.device_get((known, found))
         terms.append(of_batch)
-        for row, (record, broken) in enumerate(zip(known.records.tolist(), known.broken.tolist(), strict=True)):
-            truth = np.asarray(known.labels[row][known.valid[row]])
+        for row, (record, broken) in enumerate(zip(records.tolist(), wrong.tolist(), strict=True)):
+            truth = np.asarray(labels[row][valid[row]])
             if record >= 0:
                 found = jax.tree.map(operator.itemgetter(row), rows)
                 yield Answer(record, truth, self.task.prediction(found, classes))

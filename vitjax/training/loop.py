@@ -21,7 +21,6 @@ from vitjax.placement import place_batch
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import checkpoints_of
-from vitjax.runs.start import require_weights
 from vitjax.structs import Batch
 from vitjax.training.company import Company
 from vitjax.training.interruption import Interrupted, answering, before_the_first_step, interruption
@@ -67,6 +66,8 @@ def _train(
 
     began = time.monotonic()
     if company.first(lambda: not steps_in(checkpoints_of(workdir))):
+        from vitjax.runs.start import require_weights
+
         require_weights(experiment)
     if experiment.loggers:
         from vitjax.training.loggers import require_packages
@@ -96,7 +97,7 @@ def _train(
             outcome = Outcome(step, run.total_steps, last, best)
             ended = step == run.total_steps and len(last) > 1
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
-                shown = company.for_first(run, variables_of(state, experiment.optimizer))
+                shown = company.for_first(run, run.whole(variables_of(state, experiment.optimizer)))
                 given = (*shown, workdir, outcome, time.monotonic() - began)
                 with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
                     ended &= bool(company.first(lambda: _is_reported(signals, lambda: report(*given))))

@@ -14,16 +14,10 @@ from jax.sharding import Mesh
 from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.sweep import Sweep
-from vitjax.placement import (
-    check_batch_size,
-    data_mesh,
-    place_state,
-    replicated,
-)
+from vitjax.placement import check_batch_size, data_mesh, place_state, replicated
 from vitjax.runs.experiment import Experiment, require_score, with_classes
 from vitjax.runs.numbers import require_class_weights
 from vitjax.runs.optimizer import AdamW
-from vitjax.runs.start import notes_on_start, require_start
 from vitjax.structs import Batch
 from vitjax.training.state import TrainState, initial_state, initial_variables
 from vitjax.training.steps import Step, divided_rows, make_train_step
@@ -63,7 +57,12 @@ class Prepared:
         variables, notes = _first_variables(experiment, self.train_source.classes)
         average = experiment.average is not None
         state = initial_state(variables, self.optimizer, self.transformation, experiment.seed, average=average)
-        return place_state(state, self.mesh), notes
+        placement = jax.tree.map(lambda leaf: leaf.sharding, self.shapes) if experiment.fsdp else None
+        return place_state(state, self.mesh, placement), notes
+
+    def whole(self, variables: Any) -> Any:
+        """Variables of a state as every device needs them to predict."""
+        return place_state(variables, self.mesh) if self.experiment.fsdp else variables
 
     @property
     def max_objects(self) -> int:
@@ -143,7 +142,9 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
     variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
-    options: Any = {"average": experiment.average, "skips": experiment.skip_non_finite > 0}
+    shapes = _shapes(experiment, variables, optimizer, transformation, mesh)
+    shares = jax.tree.map(lambda leaf: leaf.sharding, shapes) if experiment.fsdp else None
+    options: Any = {"average": experiment.average, "skips": experiment.skip_non_finite > 0, "shares": shares}
     step = make_train_step(objective, optimizer, transformation, mesh, **options)
     return Prepared(
         experiment=experiment,
@@ -152,7 +153,7 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
         evaluation_source=evaluation_source,
         plan=plan,
         total_steps=total_steps,
-        shapes=_shapes(experiment, variables, optimizer, transformation, mesh),
+        shapes=shapes,
         optimizer=optimizer,
         transformation=transformation,
         train_step=step,
@@ -173,17 +174,23 @@ def _require_divisible(experiment: Experiment, mesh: Mesh) -> None:
 def _shapes(
     experiment: Experiment, variables: Any, optimizer: AdamW, transformation: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
-    """The state without its numbers, held whole by every device, which is where a restore puts it."""
+    """The state without its numbers, placed where a restore puts it: every device has it whole, or its share."""
     average = experiment.average is not None
     shapes = jax.eval_shape(
         lambda values: initial_state(values, optimizer, transformation, experiment.seed, average=average), variables
     )
-    whole = replicated(mesh)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
+    placement = jax.tree.map(lambda leaf: replicated(mesh), shapes)
+    if experiment.fsdp:
+        from vitjax.training.shares import in_shares
+
+        placement = in_shares(shapes, mesh)
+    return jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, placement)
 
 
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables before the first step, and notes on where they come from."""
+    from vitjax.runs.start import notes_on_start, require_start  # which a run that goes on does without
+
     draw = functools.partial(initial_variables, experiment.model, experiment.seed)
     if not experiment.init_from:
         require_start(experiment)

@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 def evaluated(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> Found | None:
     """What an evaluation comes to; given up where a signal comes. None on all hosts but the first."""
-    variables = variables_of(state, run.experiment.optimizer)
+    variables = run.whole(variables_of(state, run.experiment.optimizer))
     source, batch_size = run.evaluation_source, run.evaluation_batch_size
     workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
     terms: list[Terms] = []

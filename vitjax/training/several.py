@@ -14,6 +14,7 @@ import jax
 from vitjax.across_hosts import on_this_host
 from vitjax.checkpoints.folders import CheckpointError
 from vitjax.checkpoints.store import Store
+from vitjax.data.errors import DataError
 from vitjax.errors import FieldError, VitjaxError
 from vitjax.hosts import HostFailed, everybody_says, first_says, name_of
 from vitjax.inference.sweep import Sweep
@@ -120,7 +121,10 @@ class Hosts(Company):
                 error = fault
             new, self._told = self._own[self._told :], len(self._own)
             broken = super().broken(parts or [])
-            heard = everybody_says(_not_empty(signals=new, broken=broken, error=str(error) if error else ""))
+            said = _not_empty(signals=new, broken=broken, error=str(error) if error else "")
+            if broken and len(broken) == sum(len(part.records) for part in parts or []):  # another step took the place
+                said["sizes"] = [list(part.pixels.shape) for part in parts or []]
+            heard = everybody_says(said)
             for number in (number for said in heard.values() for number in said.get("signals", ())):
                 self._agreed += [number] * (number not in self._agreed)
             self._broken = [record for said in heard.values() for record in said.get("broken", ())]
@@ -128,8 +132,11 @@ class Hosts(Company):
                 raise error
             if failed := [(index, said["error"]) for index, said in heard.items() if "error" in said]:
                 raise HostFailed(f"{name_of(failed[0][0])}: error: {failed[0][1]}")
+            sizes = [said["sizes"] for said in heard.values() if "sizes" in said]
             if parts is None:
                 return
+            if sizes and (len(sizes) < jax.process_count() or any(size != sizes[0] for size in sizes)):
+                raise DataError("of a step some hosts can read no image, and others can: are the data on all of them?")
             yield parts
 
     def broken(self, parts: Sequence[Batch]) -> list[int]:
