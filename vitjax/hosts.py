@@ -17,13 +17,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO
 
 import jax
 
 from vitjax.errors import FieldError, VitjaxError
-
-T = TypeVar("T")
 
 _BEAT = 1.0  # seconds between signs of life, and between looks at those of others
 _SILENCE = 30.0  # seconds without one after which a host is given up
@@ -60,6 +58,8 @@ def together(coordinator: str | None, count: int | None, index: int | None, work
             stack.enter_context(contextlib.redirect_stderr(nothing))
         try:
             code = work()
+        except SystemExit as stop:  # of --help, or of a word that no host knows
+            code = stop.code if isinstance(stop.code, int) else 1
         except BaseException as error:
             watch.fail(error)
         _client().wait_at_barrier("vitjax/end", _LONG)
@@ -118,10 +118,14 @@ def first_says(said: Callable[[], str]) -> str:
                 raise
 
 
-def _client() -> Any:
+def _state() -> Any:
     from jax._src import distributed  # JAX has no public name for it
 
-    return distributed.global_state.client
+    return distributed.global_state
+
+
+def _client() -> Any:
+    return _state().client
 
 
 class _Watch(threading.Thread):
@@ -134,7 +138,7 @@ class _Watch(threading.Thread):
         self._name = f"host {self._me} of {self._hosts} ({socket.gethostname()})"
         self._beats: dict[str, tuple[str, float]] = {}
         _client().key_value_set(f"vitjax/name/{self._me}", socket.gethostname())
-        self._first = name_of(0)
+        self._first, self._address = name_of(0), str(_state().coordinator_address)
         self._answer_abort()
         self.start()
 
@@ -153,13 +157,13 @@ class _Watch(threading.Thread):
                 if self._me == 0:
                     self._end_without_silent()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> NoReturn:
         """Tells why this host fails and ends it, and with it all others."""
         if isinstance(error, HostFailed):
             self._leave(str(error), error.exit_code)
         if _is_of_devices(error):  # the consequence, as a rule: another is gone, and is about to be named
             time.sleep(_SILENCE + 5 * _BEAT)
-        known = isinstance(error, VitjaxError | KeyboardInterrupt | SystemExit)
+        known = isinstance(error, VitjaxError | KeyboardInterrupt)
         if not known:
             self._print(traceback.format_exc().rstrip())
         says = "stopped" if isinstance(error, KeyboardInterrupt) else "error"
@@ -199,13 +203,24 @@ class _Watch(threading.Thread):
         with contextlib.suppress(RuntimeError, ValueError):  # nobody is left who could be told
             _client().key_value_set(f"vitjax/failed/{index}", line)
 
-    def _leave(self, line: str, code: int) -> None:
+    def _leave(self, line: str, code: int) -> NoReturn:
         self._print(line)
         for child in multiprocessing.active_children():
             child.kill()
         if self._me == 0:
             time.sleep(_TELLING)
         os._exit(code)
+
+    def _is_first_gone(self) -> bool:
+        """Whether nobody answers where host 0 was; asked without JAX, which may be in any state."""
+        if self._me == 0:
+            return False
+        name, _, port = self._address.rpartition(":")
+        try:
+            socket.create_connection((name.strip("[]"), int(port)), 2).close()
+        except OSError:
+            return True
+        return False
 
     def _print(self, text: str) -> None:
         if text:
@@ -215,8 +230,8 @@ class _Watch(threading.Thread):
         """Lets this process say a word where JAX aborts it, as when the coordinator is gone: it offers nothing else."""
 
         def aborted(_number: int) -> None:
-            lost = f"{self._first}: error: it is gone" if self._me else f"{self._name}: error: it was aborted"
-            self._leave(lost, 1)
+            lost = f"{self._first}: error: it is gone"
+            self._leave(lost if self._is_first_gone() else f"{self._name}: error: it was aborted, as JAX says above", 1)
 
         self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
         library = ctypes.CDLL(None)
