@@ -1,5 +1,6 @@
 """Arrays that go from the first host to all, or from all to each; for `vitjax.placement`, where there are several."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,12 +8,42 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+LONG = 24 * 3600 * 1000  # milliseconds; a host that is gone is noticed by its silence
+
+
+def coordination() -> Any:
+    """JAX's own view of the hosts, for which it has no public name: their coordinator and the talk with it."""
+    from jax._src import distributed
+
+    return distributed.global_state
+
+
+def meet() -> None:
+    """Waits until all hosts are here: in an exchange between devices they would be waited for half a minute only."""
+    coordination().client.wait_at_barrier("vitjax/meeting", LONG)
+
+
+def after_all_have_compiled(step: Any) -> Callable[..., Any]:
+    """The compiled function, which is first called for each size when every host has a program for it."""
+    known = set[tuple[tuple[int, ...], ...]]()
+
+    def call(*given: Any) -> Any:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(given))
+        if shapes not in known:
+            step.lower(*given).compile()
+            meet()
+            known.add(shapes)
+        return step(*given)
+
+    return call
+
 
 def placed_everywhere(state: Any, placement: Any) -> Any:
     """What the first host has, placed on the devices of all hosts; the others give something of the same shapes.
 
     `placement` is a sharding, or a tree of them. Bytes are sent, so that none changes.
     """
+    meet()
     return jax.tree.map(_placed, state, jax.tree.broadcast(placement, state))
 
 

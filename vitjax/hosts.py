@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TextIO
 
 import jax
 
+from vitjax.across_hosts import LONG, coordination
 from vitjax.errors import FieldError, VitjaxError
 
 _BEAT = 1.0  # seconds between signs of life, and between looks at those of others
@@ -28,7 +29,6 @@ _SILENCE = 30.0  # seconds without one after which a host is given up
 _HEARTBEAT = 45  # of JAX's own, which ends a process without a word; so ours must be earlier
 _MEETING = 600  # seconds in which all hosts must be there
 _TELLING = 3.0  # seconds that host 0, which the others ask, stays after its end is told
-_LONG = 24 * 3600 * 1000  # milliseconds; a host that is gone is noticed by its silence
 _TALKS = itertools.count()
 _OF_DEVICES = ("gloo", "nccl", "socket closed", "connection", "unavailable", "cancelled", "deadline")
 
@@ -62,7 +62,7 @@ def together(coordinator: str | None, count: int | None, index: int | None, work
             code = stop.code if isinstance(stop.code, int) else 1
         except BaseException as error:
             watch.fail(error)
-        _client().wait_at_barrier("vitjax/end", _LONG)
+        _client().wait_at_barrier("vitjax/end", LONG)
         watch.stop()
     jax.distributed.shutdown()
     return code
@@ -98,7 +98,7 @@ def everybody_says(said: Mapping[str, Any] | None) -> dict[int, dict[str, Any]]:
     talk, client = next(_TALKS), _client()
     if said:
         client.key_value_set(f"vitjax/said/{talk}/{jax.process_index()}", json.dumps(said))
-    client.wait_at_barrier("vitjax/said", _LONG)
+    client.wait_at_barrier("vitjax/said", LONG)
     found = client.key_value_dir_get(f"vitjax/said/{talk}/")
     return {int(key.rpartition("/")[2]): json.loads(text) for key, text in sorted(found)}
 
@@ -118,14 +118,8 @@ def first_says(said: Callable[[], str]) -> str:
                 raise
 
 
-def _state() -> Any:
-    from jax._src import distributed  # JAX has no public name for it
-
-    return distributed.global_state
-
-
 def _client() -> Any:
-    return _state().client
+    return coordination().client
 
 
 class _Watch(threading.Thread):
@@ -138,7 +132,7 @@ class _Watch(threading.Thread):
         self._name = f"host {self._me} of {self._hosts} ({socket.gethostname()})"
         self._beats: dict[str, tuple[str, float]] = {}
         _client().key_value_set(f"vitjax/name/{self._me}", socket.gethostname())
-        self._first, self._address = name_of(0), str(_state().coordinator_address)
+        self._first, self._address = name_of(0), str(coordination().coordinator_address)
         self._answer_abort()
         self.start()
 

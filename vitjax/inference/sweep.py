@@ -40,11 +40,6 @@ def _rows_of(batch: Batch) -> tuple[Any, ...]:
     return batch.records, batch.broken, batch.targets.labels, batch.targets.valid
 
 
-def _told_to_all(step: PredictStep) -> Callable[[dict[str, Any], Batch], Any]:
-    """The step which also gives every host what each knows of its own rows."""
-    return lambda variables, batch: (_rows_of(batch), step(variables, batch))
-
-
 class Sweep:
     """A task's compiled prediction step, ready to run over sources with any variables of the model."""
 
@@ -57,7 +52,12 @@ class Sweep:
         self._validates = validate is not None
         self._host, self._hosts = hosts_of(mesh)
         step = make_predict_step(task, precision, validate)
-        self._step: Any = compiled(step if self._hosts == 1 else _told_to_all(step), mesh, batches=(1,))
+        self._step: Any = compiled(step, mesh, batches=(1,))
+        if self._hosts > 1:  # every host is also told what each knows of its own rows
+            from vitjax.across_hosts import after_all_have_compiled
+
+            told = compiled(lambda variables, batch: (_rows_of(batch), step(variables, batch)), mesh, batches=(1,))
+            self._step = after_all_have_compiled(told)
 
     def __call__(
         self,

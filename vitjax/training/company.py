@@ -1,6 +1,6 @@
 """Who else works on a run: here nobody. `vitjax.training.several` has the other hosts, where there are some."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ class Company:
         return open_run(*run, **options)
 
     def first(self, work: Callable[[], T]) -> T | None:
-        """What the work of the first host gives: what depends on its disk, and decides for all. Raises as it does."""
+        """What the work of the first host gives, for what depends on its disk and decides for all."""
         return work()
 
     def store(self, store: Any) -> Any:
@@ -33,6 +33,11 @@ class Company:
     def steps(self, loader: Generator[list[Batch], None, None]) -> Generator[list[Batch], None, None]:
         """What is loaded, as soon as all have theirs; raises what one of them has met."""
         return loader
+
+    def compile(self, programs: Iterable[Any]) -> None:
+        """Compiles what is about to run, on all."""
+        for one in programs:
+            one.compile()
 
     def broken(self, parts: Sequence[Batch]) -> list[int]:
         """The records that could not be read for the step whose parts came last."""

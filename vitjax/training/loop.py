@@ -260,7 +260,7 @@ class _Turning:
         sizes |= new
         count = len(self.run.plan.buckets)
         progress.note(f"compiling {len(sizes)} of {count} sizes" if count > 1 else "compiling the step")
-        return self._does("compiling", lambda: [one.compile() for one in self.run.train_step.lowered(state, parts)])
+        return self._does("compiling", lambda: self.company.compile(self.run.train_step.lowered(state, parts)))
 
     def _does(self, name: str, work: Callable[[], Any]) -> bool:
         """Whether the work was done, and not given up for a signal."""

@@ -4,14 +4,14 @@ import dataclasses
 import errno
 import json
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 
-from vitjax.across_hosts import on_this_host
+from vitjax.across_hosts import meet, on_this_host
 from vitjax.checkpoints.folders import CheckpointError
 from vitjax.checkpoints.store import Store
 from vitjax.data.errors import DataError
@@ -138,6 +138,11 @@ class Hosts(Company):
             if sizes and (len(sizes) < jax.process_count() or any(size != sizes[0] for size in sizes)):
                 raise DataError("of a step some hosts can read no image, and others can: are the data on all of them?")
             yield parts
+
+    def compile(self, programs: Iterable[Any]) -> None:
+        """Compiles, and waits until all have."""
+        super().compile(programs)
+        meet()
 
     def broken(self, parts: Sequence[Batch]) -> list[int]:
         """Those of all hosts."""
