@@ -70,10 +70,13 @@ def together(coordinator: str | None, count: int | None, index: int | None, work
 
 def _meet(*given: Any) -> None:
     jax.config.update("jax_enable_preemption_service", False)  # a run answers signals by itself
-    limits: Any = {"initialization_timeout": _MEETING, "heartbeat_timeout_seconds": _HEARTBEAT}
-    known: Any = {} if None in given else {"cluster_detection_method": "deactivate"}
+    names = ("coordinator_address", "num_processes", "process_id")
+    options: Any = dict(zip(names, given, strict=True))
+    options |= {"initialization_timeout": _MEETING, "heartbeat_timeout_seconds": _HEARTBEAT}
+    if None not in given:
+        options["cluster_detection_method"] = "deactivate"
     try:
-        jax.distributed.initialize(*given, **limits, **known)
+        jax.distributed.initialize(**options)
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         wish = (
