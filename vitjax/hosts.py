@@ -10,6 +10,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
@@ -75,6 +76,8 @@ def _meet(*given: Any) -> None:
     options |= {"initialization_timeout": _MEETING, "heartbeat_timeout_seconds": _HEARTBEAT}
     if None not in given:
         options["cluster_detection_method"] = "deactivate"
+    elif (devices := gpus_of_only_task()) is not None:
+        options["local_device_ids"] = devices
     try:
         jax.distributed.initialize(**options)
     except (ValueError, RuntimeError, KeyError) as error:
@@ -85,6 +88,13 @@ def _meet(*given: Any) -> None:
             else f"Is {given[0]} host 0, reachable from here, and its port free?"
         )
         raise FieldError(f"--hosts: the hosts do not find each other: {reason} {wish}") from error
+
+
+def gpus_of_only_task() -> list[int] | None:
+    """All GPUs of a node for the only task that Slurm starts there, of which JAX would take one; None elsewhere."""
+    tasks, gpus = (os.environ.get(f"SLURM_{name}", "") for name in ("STEP_TASKS_PER_NODE", "GPUS_ON_NODE"))
+    alone = re.fullmatch(r"1(\(x\d+\))?", tasks) is not None
+    return list(range(int(gpus))) if alone and gpus.isdecimal() else None
 
 
 def name_of(index: int) -> str:

@@ -18,7 +18,8 @@ jax.config.update("jax_num_cpu_devices", 1)
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 from vitjax.commands.main import main
-import vitjax.training.watch as watch
+import vitjax.training.shares as shares, vitjax.training.watch as watch
+shares._SMALL = 16  # of these small arrays, too, each has a share where --fsdp asks for that
 add, (number, last) = watch.Watch.add, map(int, sys.argv[1].split(","))
 def added(self, step, parts, metrics):
     add(self, step, parts, metrics)
