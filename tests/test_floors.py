@@ -13,7 +13,7 @@ PACKAGE = Path(vitjax.__file__).parent
 ORDER = (  # a room imports from rooms before it only, so that there is no way back
     "errors", "batch", "structs", "ops", "layers", "attention", "backbones",
     "detection", "classification", "segmentation",
-    "data", "doctor", "prediction", "placement", "checkpoints", "formats", "families", "runs",
+    "data", "doctor", "prediction", "across_hosts", "placement", "hosts", "checkpoints", "formats", "families", "runs",
     "drawing", "evaluation", "explain", "inference", "tasks", "export", "training", "recipes", "commands",
     "__init__", "__main__",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -27,9 +27,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def divided(mesh: Mesh) -> NamedSharding:
-    """The placement of what is divided along its first axis."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def divided(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """The placement of what is divided along its first axis, or another."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str = "batch_size") -> None:
@@ -44,21 +44,40 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 
 
-def place_state(state: Any, mesh: Mesh) -> Any:
-    """A state held whole by every device."""
-    return jax.device_put(state, replicated(mesh))
+def hosts_of(mesh: Mesh) -> tuple[int, int]:
+    """The number of this host among those that have devices of the mesh, and how many these are."""
+    hosts = sorted({device.process_index for device in mesh.devices.flat})
+    return hosts.index(jax.process_index()), len(hosts)
+
+
+def place_state(state: Any, mesh: Mesh, placement: Any = None) -> Any:
+    """A state held whole by every device, or placed as the placement says; of several hosts that of the first."""
+    placement = replicated(mesh) if placement is None else placement
+    if hosts_of(mesh)[1] > 1 and all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(state)):
+        from vitjax.across_hosts import placed_everywhere
+
+        return placed_everywhere(state, placement)
+    return jax.device_put(state, placement)
 
 
 def compiled(
-    function: Callable, mesh: Mesh, *, batches: Collection[int] = (), consumed: tuple[int, ...] = ()
+    function: Callable,
+    mesh: Mesh,
+    *,
+    batches: Collection[int] = (),
+    consumed: tuple[int, ...] = (),
+    placed: Mapping[int, Any] = {},
+    gives: Any = None,
 ) -> Callable:
     """The function compiled for the mesh: the arguments `batches` are divided, all else is whole, what it gives too.
 
-    What is given as the arguments `consumed` must not be used again.
+    Other arguments are placed as `placed` says, and what it gives as `gives` does. What is given as the arguments
+    `consumed` must not be used again.
     """
-    arguments = range(len(inspect.signature(function).parameters))
-    placements = tuple(divided(mesh) if place in batches else replicated(mesh) for place in arguments)
-    return jax.jit(function, in_shardings=placements, out_shardings=replicated(mesh), donate_argnums=consumed)
+    whole, arguments = replicated(mesh), range(len(inspect.signature(function).parameters))
+    placements = tuple(divided(mesh) if place in batches else placed.get(place, whole) for place in arguments)
+    answer = whole if gives is None else gives
+    return jax.jit(function, in_shardings=placements, out_shardings=answer, donate_argnums=consumed)
 
 
 def matching_per_device(matching: Callable, mesh: Mesh) -> Callable[[Predictions, Targets], Assignment]:

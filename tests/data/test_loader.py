@@ -340,6 +340,14 @@ def test_a_worker_that_is_killed_is_told_in_a_sentence_and_soon(plan, folders_be
     assert time.monotonic() - began < 20 and folders_of_batches() <= folders_before
 
 
+def test_a_host_without_an_image_of_an_evaluation_step_has_label_maps_as_the_others_have_them():
+    source = Pictures(3)
+    step = EvaluationPlan(source.sizes[:2], 4, Resize(size=None, max_side=None))(0)
+    parts = [load(source, step, max_objects=3, host=host, hosts=2) for host in range(2)]
+    assert parts[1].records.tolist() == [-1, -1] and (parts[1].label_maps == NO_LABEL).all()
+    assert equal(load(source, step, max_objects=3), joined(parts))
+
+
 def test_of_a_step_without_a_readable_image_the_next_takes_the_place_for_any_workers_and_hosts(source, plan):
     planned = plan(1).records.tolist()
     bad = Pictures(22, broken=planned)

@@ -22,7 +22,8 @@ from vitjax.placement import data_mesh
 from vitjax.runs.optimizer import AdamW, StepSchedule
 from vitjax.structs import Mean
 from vitjax.tasks.classification import Classification
-from vitjax.training import loop, scoring, verdict
+from vitjax.training import loop, prepare, scoring, verdict
+from vitjax.training.company import Company
 from vitjax.training.faults import TooManyUnreadable
 from vitjax.training.prepare import Prepared
 from vitjax.training.report import MetricsLog
@@ -117,7 +118,7 @@ def turned(monkeypatch, tmp_path):
         train_step.lowered = lambda state, parts: [types.SimpleNamespace(compile=lambda: compiling(signals))]
         run |= {"train_step": train_step, "learning_rate": lambda step: 0.5**step}
         run |= {"optimizer": experiment.optimizer, "total": lambda terms: 5 * terms["box"].value.sum()}
-        state, step = loop._Turning(Prepared(**run), store, tmp_path, log, signals)(start, start)
+        state, step = loop._Turning(Prepared(**run), store, tmp_path, log, signals, Company())(start, start)
         assert state == step
         return step, store, log
 
@@ -305,7 +306,7 @@ def test_where_images_can_no_longer_be_read_the_steps_so_far_are_saved(turned, m
         yield from itertools.islice(batches(*given, **options), 5)
         raise WorkerDied("one of the 2 processes that read images was ended")
 
-    monkeypatch.setattr(loop, "batches", dying)
+    monkeypatch.setattr(prepare, "batches", dying)
     store = Kept()
     with pytest.raises(WorkerDied):
         turned(store=store)

@@ -69,7 +69,7 @@ def test_what_is_compiled_ahead_is_told_in_the_plans_order_and_called(run, joine
         compiled[fun_name] += "backend_compile" in event
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    own, state = Sizes(run, told.append), run.state
+    own, state = Sizes(run, told.append, Company().compile), run.state
     for step, rung in enumerate(ORDER):
         placed = [place_batch(part, run.mesh) for part in divided_rows(batch_of(LADDER[rung]), parts)]
         assert own.are_new(placed) == (step in (0, 2, 3))
@@ -86,7 +86,7 @@ def test_what_is_compiled_ahead_is_told_in_the_plans_order_and_called(run, joine
 
 def test_the_loop_compiles_itself_what_the_thread_has_not_begun_or_could_not(run, joined):
     told = []
-    own = Sizes(run, told.append)
+    own = Sizes(run, told.append, Company().compile)
     own.compile(run.state, [place_batch(batch_of(LADDER[0]), run.mesh)], 0)
     run.train_step = types.SimpleNamespace(lowered=lambda *_: 1 / 0)
     joined.pop()()  # ends at the error, and leaves nobody waiting
@@ -100,7 +100,7 @@ def test_the_loop_compiles_itself_what_the_thread_has_not_begun_or_could_not(run
 
 def test_after_the_end_nothing_more_is_begun(run, joined):
     told = []
-    own = Sizes(run, told.append)
+    own = Sizes(run, told.append, Company().compile)
     own.compile(run.state, [place_batch(batch_of(LADDER[0]), run.mesh)], 0)
     own.close()
     joined.pop()()
@@ -109,5 +109,5 @@ def test_after_the_end_nothing_more_is_begun(run, joined):
 
 def test_one_size_needs_no_thread(run, joined):
     run.plan.buckets = LADDER[:1]
-    Sizes(run, print).compile(run.state, [place_batch(batch_of(LADDER[0]), run.mesh)], 0)
+    Sizes(run, print, Company().compile).compile(run.state, [place_batch(batch_of(LADDER[0]), run.mesh)], 0)
     assert not joined

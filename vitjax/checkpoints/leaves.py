@@ -13,8 +13,6 @@ import numpy as np
 from vitjax.checkpoints.folders import Entry, Record
 from vitjax.structs import PyTree
 
-HostArray = np.ndarray | jax.Array  # a jax.Array only where it is divided among hosts, so that none holds the whole
-
 
 def by_path(tree: PyTree) -> dict[str, Any]:
     """The leaves of any pytree by path, 'optimizer/1/mu/decoder/norm/scale'."""
@@ -37,7 +35,7 @@ def described(leaf: Any) -> Entry:
 
 def recorded(
     state: PyTree, metrics: Mapping[str, Any], notes: Mapping[str, Any]
-) -> tuple[Record, dict[str, HostArray]]:
+) -> tuple[Record, dict[str, np.ndarray]]:
     """The record of a state, and its leaves as NumPy arrays, which may share memory with it; of random keys the data.
 
     Arrays without elements are left out, for Orbax takes none: their record says all there is to say.
@@ -60,8 +58,8 @@ def recorded(
     return record, {path: array for path, array in arrays.items() if array.size}
 
 
-def checksums(arrays: Iterable[HostArray]) -> list[int | None]:
-    """CRC-32 of the bytes of each array in C order; None for one that is not on this host."""
+def checksums(arrays: Iterable[np.ndarray]) -> list[int]:
+    """CRC-32 of the bytes of each array in C order."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(_checksum, arrays))
 
@@ -88,18 +86,14 @@ def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _host_array(path: str, leaf: Any) -> HostArray:
-    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-        return leaf
+def _host_array(path: str, leaf: Any) -> np.ndarray:
     array = np.asarray(leaf)
     if array.dtype.kind in "OUSMm":
         raise TypeError(f"{path} is a {type(leaf).__name__}; a checkpoint holds arrays and numbers")
     return array
 
 
-def _checksum(array: HostArray) -> int | None:
-    if isinstance(array, jax.Array):
-        return None
+def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 

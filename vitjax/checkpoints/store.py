@@ -19,7 +19,6 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
-from jax.experimental import multihost_utils
 
 from vitjax.checkpoints.folders import (
     RECORD,
@@ -52,8 +51,8 @@ class Store:
     """The checkpoints in one folder: the latest `keep_last`, the best `keep_best` by `metric` and all of `keep`.
 
     A metric that is missing or not finite is never best. Nothing is written before the first `save`, which also clears
-    away what a killed run left half written. With several processes all of them make the same calls. Use it in a
-    `with` block: a process that ends without `close` loses the checkpoint it is writing.
+    away what a killed run left half written. Of several processes each has a store of its own, and only one may write
+    into a folder. Use it in a `with` block: a process that ends without `close` loses the checkpoint it is writing.
     """
 
     def __init__(
@@ -145,9 +144,7 @@ class Store:
         record = read_record(self.directory, step)
         scores = {name: float(value) for name, value in metrics.items()}
         with self._writing():
-            if jax.process_index() == 0:
-                write_record(self.directory, step, replace(record, metrics=scores))
-            multihost_utils.sync_global_devices("vitjax checkpoint annotated")
+            write_record(self.directory, step, replace(record, metrics=scores))
             self._metrics_of_run[step] = scores
             manager = self._writer()
             there = manager.all_steps()
@@ -268,7 +265,8 @@ class Store:
         host = ocp.RestoreArgs(restore_type=np.ndarray)
         args = ocp.args.PyTreeRestore(item, restore_args=dict.fromkeys(item, host), partial_restore=True)
         try:
-            with without_stragglers(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            handler = ocp.PyTreeCheckpointHandler(**_alone())
+            with without_stragglers(), ocp.Checkpointer(handler, **_alone()) as reader:
                 read = reader.restore(folder / "arrays", args=args) if item else {}
         except Exception as error:
             reason = str(error).split(" [tensorstore_spec")[0]
@@ -304,10 +302,11 @@ class Store:
         if self._manager is None:
             self._damaged |= {step for step in steps_in(self.directory) if not is_complete(self.directory, step)}
             self._set_damaged_aside()
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=_Retention(self._kept), cleanup_tmp_directories=True
-            )
-            handlers = {"arrays": ocp.PyTreeCheckpointHandler(), "record": ocp.JsonCheckpointHandler(RECORD.name)}
+            self.directory.mkdir(parents=True, exist_ok=True)
+            policy, alone = {"preservation_policy": _Retention(self._kept), "cleanup_tmp_directories": True}, _alone()
+            options = ocp.CheckpointManagerOptions(create=False, **policy, **alone)
+            arrays, record = ocp.PyTreeCheckpointHandler(**alone), ocp.JsonCheckpointHandler(RECORD.name, **alone)
+            handlers = {"arrays": arrays, "record": record}
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
         elif self._damaged:
             self._set_damaged_aside()
@@ -315,11 +314,8 @@ class Store:
         return self._manager
 
     def _set_damaged_aside(self) -> None:
-        """Takes damaged steps out of the way: Orbax would count them as the latest, and delete good ones for them."""
-        multihost_utils.sync_global_devices("vitjax checkpoints listed")
-        if jax.process_index() == 0:
-            set_aside(self.directory, self._damaged)
-        multihost_utils.sync_global_devices("vitjax checkpoints set aside")
+        """Takes them out of the way: Orbax would count them as the latest, and delete good ones for them."""
+        set_aside(self.directory, self._damaged)
         self._damaged = set()
 
     @contextmanager
@@ -335,6 +331,13 @@ class Store:
             for part in self.directory.glob("*.orbax-checkpoint-tmp*"):  # which would take the room of the next
                 shutil.rmtree(part, ignore_errors=True)
             raise kind(f"a checkpoint cannot be written to {self.directory}: {fault or error}") from error
+
+
+def _alone() -> dict[str, Any]:
+    """Orbax's options for a process that reads and writes by itself, whatever others there are."""
+    me = jax.process_index()
+    alone = () if jax.process_count() == 1 else (me, {me}, f"host_{me}")
+    return {"multiprocessing_options": ocp.options.MultiprocessingOptions(*alone)}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ def run(words: list[str]) -> None:
 
 
 def _evaluate(asked: Any) -> None:
+    import jax
+
     from vitjax.data.label_names import in_words
     from vitjax.data.layouts import in_its_layout, named_as
     from vitjax.tasks.judgement import judgement
@@ -42,7 +44,7 @@ def _evaluate(asked: Any) -> None:
         print(f"{len(evaluation.unreadable)} images could not be read: {', '.join(evaluation.unreadable[:5])}")
     judged = judgement(asked.model, predictor.task, evaluation, source, data)
     print("\n".join([evaluation.scores.table(), "", *judged.lines]))
-    if asked.out is not None:
+    if asked.out is not None and jax.process_index() == 0:  # one host writes for all
         out = Path(asked.out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(evaluation.results), encoding="utf-8")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from vitjax.commands.hosts import ON_HOSTS, without_hosts
 from vitjax.errors import FieldError, VitjaxError
 
 # name -> what it takes and does; a command's file is imported when it is asked for, so that --help is quick.
@@ -85,9 +86,13 @@ def _code_of(name: str, words: list[str]) -> int:
     from vitjax.commands.compilation_cache import keeping_programs
 
     try:
-        words = keeping_programs(name, words)
-        command = importlib.import_module(f"vitjax.commands.{name}")
-        return command.run(_without_config(words)) or 0
+        words = keeping_programs(name, words)  # before JAX is imported
+        words, place = without_hosts(words) if name in ON_HOSTS else (words, None)
+        if place is None:
+            return _answer_of(name, words)
+        from vitjax.hosts import together
+
+        return together(place.coordinator, place.count, place.index, lambda: _answer_of(name, words))
     except VitjaxError as error:  # what JAX or a module of a user raises keeps its traceback
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -103,6 +108,11 @@ def _code_of(name: str, words: list[str]) -> int:
         wish = "Name another, or change who may use it"
         print(f"error: {str(error.filename)[:200]} cannot be used: {error.strerror}. {wish}.", file=sys.stderr)
         return 1
+
+
+def _answer_of(name: str, words: list[str]) -> int:
+    command = importlib.import_module(f"vitjax.commands.{name}")
+    return command.run(_without_config(words)) or 0
 
 
 def _without_config(words: list[str]) -> list[str]:

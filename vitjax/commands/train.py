@@ -6,6 +6,7 @@ from pathlib import Path
 
 def run(words: list[str]) -> int:
     """Trains, and returns the exit code; without a name it lists the configs."""
+    from vitjax.commands.hosts import HOSTS
     from vitjax.data.layouts import in_its_layout
     from vitjax.runs.configs import FORK, described, load_config, override
     from vitjax.runs.fork import forked, without_fork
@@ -17,7 +18,8 @@ def run(words: list[str]) -> int:
         width = max(len(config.name) for config in configs)
         print("\n".join(f"  {config.name:<{width}}  {config.title}" for config in configs))
         print(
-            f"\n{FORK}\n\n{SHORT_WORDS}\n\n`train.py CONFIG --help` shows every field, its type, default and meaning."
+            f"\n{FORK}\n\n{SHORT_WORDS}\n\n{HOSTS}\n\n"
+            "`train.py CONFIG --help` shows every field, its type, default and meaning."
         )
         return 0
     config = load_config(words[0])

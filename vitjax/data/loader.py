@@ -96,6 +96,17 @@ def load(source: Source, step: StepPlan, *, max_objects: int, host: int = 0, hos
         if prepared.sample.masks is not None and batch.masks is None:
             batch = replace(batch, masks=np.zeros((*batch.pixels.shape[:3], -(-max_objects // 8)), np.uint8))
         _fill(batch, place, prepared, source)
+    return batch if hosts == 1 or (batch.records >= 0).any() else _with_planes(batch, source, step, max_objects)
+
+
+def _with_planes(batch: Batch, source: Source, step: StepPlan, max_objects: int) -> Batch:
+    """A host's batch of no image with label maps and masks where those of other hosts have them."""
+    for row in np.flatnonzero(step.records >= 0).tolist():
+        with suppress(DataError):
+            sample, pixels = _prepare(source, step, row).sample, batch.pixels.shape[:3]
+            maps = None if sample.label_map is None else np.full(pixels, NO_LABEL, np.uint8)
+            masks = None if sample.masks is None else np.zeros((*pixels, -(-max_objects // 8)), np.uint8)
+            return replace(batch, label_maps=maps, masks=masks)
     return batch
 
 

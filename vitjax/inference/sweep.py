@@ -13,7 +13,7 @@ from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.task import Task
 from vitjax.ops.images import images_of
-from vitjax.placement import Precision, compiled, matmul_precision, place_batch
+from vitjax.placement import Precision, compiled, hosts_of, matmul_precision, place_batch
 from vitjax.prediction import Answer
 from vitjax.structs import Batch, Terms
 
@@ -35,6 +35,11 @@ def make_predict_step(task: Task, precision: Precision | None = None, validate: 
     return step
 
 
+def _rows_of(batch: Batch) -> tuple[Any, ...]:
+    """What is known of the rows of a batch beside the answers."""
+    return batch.records, batch.broken, batch.targets.labels, batch.targets.valid
+
+
 class Sweep:
     """A task's compiled prediction step, ready to run over sources with any variables of the model."""
 
@@ -45,7 +50,14 @@ class Sweep:
         self.task = task
         self._mesh = mesh
         self._validates = validate is not None
-        self._step = compiled(make_predict_step(task, precision, validate), mesh, batches=(1,))
+        self._host, self._hosts = hosts_of(mesh)
+        step = make_predict_step(task, precision, validate)
+        self._step: Any = compiled(step, mesh, batches=(1,))
+        if self._hosts > 1:  # every host is also told what each knows of its own rows
+            from vitjax.across_hosts import after_all_have_compiled
+
+            told = compiled(lambda variables, batch: (_rows_of(batch), step(variables, batch)), mesh, batches=(1,))
+            self._step = after_all_have_compiled(told)
 
     def __call__(
         self,
@@ -67,14 +79,16 @@ class Sweep:
         batch_size = min(batch_size, (self.task.images_per_device or batch_size) * self._mesh.size)
         batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         plan = self.task.plan(source, batch_size, multiple=multiple)
-        waiting: list[tuple[Batch, tuple[Any, Terms]]] = []
+        waiting: list[tuple[tuple[Any, ...], tuple[Any, Terms]]] = []
         terms = [] if terms is None else terms
-        for batch in batches(source, plan, max_objects=max(source.max_objects, 1), workers=workers):
-            waiting.append((batch, self._step(variables, self._placed(batch))))
+        options: Any = {"workers": workers, "host": self._host, "hosts": self._hosts}
+        for batch in batches(source, plan, max_objects=max(source.max_objects, 1), **options):
+            found = self._step(variables, self._placed(batch))
+            waiting.append((_rows_of(batch), found) if self._hosts == 1 else found)
             if len(waiting) > 1:
                 yield from self._answers(*waiting.pop(0), source.classes, terms)
-        for batch, found in waiting:
-            yield from self._answers(batch, found, source.classes, terms)
+        for of_batch, found in waiting:
+            yield from self._answers(of_batch, found, source.classes, terms)
 
     def _placed(self, batch: Batch) -> Batch:
         """The batch on the devices; what the loss alone needs stays on the host where there is none."""
@@ -82,12 +96,12 @@ class Sweep:
         return place_batch(kept, self._mesh)
 
     def _answers(
-        self, batch: Batch, found: tuple[Any, Terms], classes: Classes, terms: list[Terms]
+        self, known: tuple[Any, ...], found: tuple[Any, Terms], classes: Classes, terms: list[Terms]
     ) -> Iterator[Answer]:
-        rows, of_batch = jax.device_get(found)
+        (records, wrong, labels, valid), (rows, of_batch) = jax.device_get((known, found))
         terms.append(of_batch)
-        for row, (record, broken) in enumerate(zip(batch.records.tolist(), batch.broken.tolist(), strict=True)):
-            truth = np.asarray(batch.targets.labels[row][batch.targets.valid[row]])
+        for row, (record, broken) in enumerate(zip(records.tolist(), wrong.tolist(), strict=True)):
+            truth = np.asarray(labels[row][valid[row]])
             if record >= 0:
                 found = jax.tree.map(operator.itemgetter(row), rows)
                 yield Answer(record, truth, self.task.prediction(found, classes))

@@ -77,6 +77,9 @@ class Experiment(ABC):
     micro_batches: int = 1
     """Parts of a batch whose gradients are computed one after the other: less memory for more time, and the same step,
     for every part is divided by the counts of the whole batch."""
+    fsdp: bool = False
+    """Divide parameters, optimizer state and average among all devices: each holds its share of what every one would
+    hold whole, for more exchange between them. Results are the same, to rounding."""
     average: float | None = None
     """Decay of a running mean of the parameters (EMA, 0.9999 for long runs), which then is what is evaluated and used;
     None keeps none."""

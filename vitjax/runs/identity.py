@@ -14,7 +14,7 @@ from vitjax.runs.serialize import CONFIG
 MAY_CHANGE = frozenset(
     "epochs least_steps workers log_every log_images loggers evaluate_every save_every keep_last keep_best best "
     "keep_before_drops patience micro_batches evaluation_batch_size workdir pretrained from_scratch max_unreadable "
-    "skip_non_finite data.limits data.limits.pixels data.limits.objects data.limits.outside".split()
+    "skip_non_finite fsdp data.limits data.limits.pixels data.limits.objects data.limits.outside".split()
 )
 _START = ("init_from", "match_classes")  # only a run without a checkpoint reads them
 _PLACES = ("data.root", "data.data_dir", "init_from")  # paths, which other words may name as well

@@ -33,6 +33,15 @@ def require_start(experiment: Experiment) -> None:
     )
 
 
+def require_weights(experiment: Experiment) -> None:
+    """Raises an error now, before the data are read, where a new run has nothing to start from."""
+    require_start(experiment)
+    if experiment.init_from:
+        from vitjax.runs.read_model import find  # which knows every family
+
+        find(experiment.init_from)
+
+
 def notes_on_start(experiment: Experiment) -> tuple[str, ...]:
     """Lines for people on a new run that starts from random weights where it should not, or from others by name."""
     if experiment.init_from:

@@ -34,7 +34,7 @@ class Interrupted(KeyboardInterrupt):
 def interruption() -> Iterator[list[int]]:
     """The signals SIGINT and SIGTERM that have come, in a list that grows; a second SIGINT ends the process at once.
 
-    With several processes JAX's own handling of SIGTERM is left in place.
+    Of several processes each has its own.
     """
     seen: list[int] = []
 
@@ -42,9 +42,9 @@ def interruption() -> Iterator[list[int]]:
         seen.append(number)
         signal.signal(signal.SIGINT, _end_at_once if _owners else signal.default_int_handler)
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else (signal.SIGINT,)
-    try:
-        before = {number: signal.signal(number, note) for number in numbers}
+    try:  # JAX's own handling of SIGTERM, where it has one, is none of Python's
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, note) or signal.SIG_DFL for number in numbers}
     except ValueError:  # not the main thread: whoever started it handles signals
         before = {}
     try:

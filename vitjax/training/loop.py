@@ -6,29 +6,28 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
-from vitjax.data.loader import batches
 from vitjax.errors import VitjaxError
 from vitjax.placement import place_batch
 from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
-from vitjax.runs.open_run import open_run
 from vitjax.runs.run_folder import checkpoints_of
-from vitjax.runs.start import require_start
 from vitjax.structs import Batch
+from vitjax.training.company import Company
 from vitjax.training.interruption import Interrupted, answering, before_the_first_step, interruption
 from vitjax.training.outcome import CHECKPOINT, GOES_ON, Outcome, end_of, going_on
 from vitjax.training.prepare import Prepared, prepare
 from vitjax.training.report import MetricsLog, Progress, read_metrics
 from vitjax.training.state import TrainState, variables_of
-from vitjax.training.steps import divided_rows
 from vitjax.training.watch import UNREADABLE, Faulty, Watch
 
 
@@ -48,35 +47,48 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
         NonFiniteLoss: a step's loss was not finite; the last checkpoint stays.
         Interrupted: a signal came before the first step; the folder is as it was.
     """
+    if jax.process_count() > 1:
+        from vitjax.training.several import train_on_all
+
+        return train_on_all(_written, experiment, workdir, config, fill_memory)
+    return _written(experiment, workdir, config, fill_memory, Company())
+
+
+def _written(experiment: Experiment, workdir: Path, config: Config | None, fill: bool, company: Company) -> Outcome:
     with writing(workdir, "--workdir"):
-        return _train(experiment, workdir, config, fill_memory)
+        return _train(experiment, workdir, config, fill, company)
 
 
-def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_memory: bool) -> Outcome:
+def _train(
+    experiment: Experiment, workdir: Path, config: Config | None, fill_memory: bool, company: Company
+) -> Outcome:
     from vitjax.training.verdict import keep_constant, report
 
     began = time.monotonic()
-    if not steps_in(checkpoints_of(workdir)):
-        _require_weights(experiment)
+    if company.first(lambda: not steps_in(checkpoints_of(workdir))):
+        from vitjax.runs.start import require_weights
+
+        require_weights(experiment)
     if experiment.loggers:
         from vitjax.training.loggers import require_packages
 
         require_packages(experiment.loggers)
-    with interruption() as signals:
+    with interruption() as own:
+        signals = company.signals(own)
         with before_the_first_step(workdir, signals):
             run = answering(signals, functools.partial(_prepared, experiment, workdir, fill_memory))
             experiment = run.experiment
         print(run.headline(), flush=True)
-        with open_run(workdir, run.experiment, run.train_source.classes, config=config) as opened:
+        with company.open(workdir, run.experiment, run.train_source.classes, config=config) as opened:
             run = dataclasses.replace(run, experiment=opened.experiment)
-            with _store(run, workdir) as store:
+            with company.store(_store(run, workdir)) as store:
                 with before_the_first_step(workdir, signals):
                     state, start = _begin(store, run, signals)
                 opened.record()
                 keep_constant(workdir, run.sweep.task, run.train_source, fresh=store.is_empty)
                 with MetricsLog(workdir, _loggers(experiment, workdir)) as log:
                     log.truncate(start)
-                    turning = _Turning(run, store, workdir, log, signals)
+                    turning = _Turning(run, store, workdir, log, signals, company)
                     state, step = turning(state, start)
                 latest, unwritten = store.latest_step(), {**turning.unwritten, **log.unwritten}
                 if latest == step:  # those before it no longer matter
@@ -85,9 +97,10 @@ def _train(experiment: Experiment, workdir: Path, config: Config | None, fill_me
             outcome = Outcome(step, run.total_steps, last, best)
             ended = step == run.total_steps and len(last) > 1
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
-                given = (run, variables_of(state, experiment.optimizer), workdir, outcome, time.monotonic() - began)
+                shown = company.for_first(run, run.whole(variables_of(state, experiment.optimizer)))
+                given = (*shown, workdir, outcome, time.monotonic() - began)
                 with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
-                    ended &= _is_reported(signals, lambda: report(*given))
+                    ended &= bool(company.first(lambda: _is_reported(signals, lambda: report(*given))))
             else:
                 ended = ended and not signals
     stopped_by = signals[0] if signals and not ended else None
@@ -128,15 +141,6 @@ def _prepared(experiment: Experiment, workdir: Path, fill_memory: bool) -> Prepa
     return filling_memory(experiment, workdir)
 
 
-def _require_weights(experiment: Experiment) -> None:
-    """Raises an error now, before the data are read, where a new run has nothing to start from."""
-    require_start(experiment)
-    if experiment.init_from:
-        from vitjax.runs.read_model import find  # which knows every family
-
-        find(experiment.init_from)
-
-
 def _begin(store: Store, run: Prepared, signals: Sequence[int]) -> tuple[TrainState, int]:
     """The state that the run goes on from, and its step; of a new run the first, which is drawn or loaded only then."""
     fresh = store.is_empty
@@ -164,6 +168,7 @@ class _Turning:
     workdir: Path
     log: MetricsLog
     signals: Sequence[int]
+    company: Company
     gave_up: list[str] = dataclasses.field(default_factory=list)
     """What was given up for a signal: "compiling" or "scoring"."""
     unwritten: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -173,7 +178,12 @@ class _Turning:
         """The steps from `start` to the end or to an interruption."""
         run, total, step, kept = self.run, self.run.total_steps, start, start
         watch = self._watch(lambda faulty: self._explained(faulty, state))
-        with Progress(total, start) as progress, closing(self._loader(start)) as loader, self._sizes(progress) as sizes:
+        with (
+            Progress(total, start) as progress,
+            closing(self.run.reads(start)) as reads,
+            self._sizes(progress) as sizes,
+        ):
+            loader = self.company.steps(reads)
             if start == 0 and run.experiment.init_from:
                 self._save(0, state)  # then to go on never needs the source of the first weights
             if self._is_scored(start) and not self.signals and not self.store.metrics(start):
@@ -209,7 +219,8 @@ class _Turning:
 
     def _watch(self, explained: Callable[[Faulty], str]) -> Watch:
         source, skips = self.run.train_source, self.run.experiment.skip_non_finite
-        watch = Watch(source, skips=skips, unreadable=self._unreadable, explained=explained)
+        told: Any = {"unreadable": self._unreadable, "explained": explained, "gathered": self.company.gathered}
+        watch = Watch(source, skips=skips, **told)
         if (self.workdir / UNREADABLE).is_file():
             from vitjax.training.faults import require_readable, unreadable_records
 
@@ -221,7 +232,7 @@ class _Turning:
         """The parts of the step after this one; where they cannot be had, a state that is not saved yet is."""
         try:
             parts = next(loader)
-            watch.missing(step + 1, parts)
+            watch.missing(step + 1, self.company.broken(parts))
         except VitjaxError:
             watch.settle()
             if state is not None:
@@ -239,13 +250,13 @@ class _Turning:
     def _explained(self, faulty: Faulty, state: TrainState) -> str:
         from vitjax.training.faults import explained
 
-        given = (self.run, self.store, self.workdir, faulty, state, self._loader)
+        given = (self.run, self.store, self.workdir, faulty, state, self.run.reads)
         return answering(self.signals, lambda: explained(*given))
 
     def _sizes(self, progress: Progress) -> Any:
         from vitjax.training.sizes import Sizes
 
-        return closing(Sizes(self.run, progress.note))
+        return closing(Sizes(self.run, progress.note, self.company.compile))
 
     def _is_compiled(self, sizes: Any, state: TrainState, parts: Sequence[Batch], step: int) -> bool:
         """Whether the step is compiled for the sizes of the parts; not where a signal came."""
@@ -264,21 +275,6 @@ class _Turning:
         rate = float(self.run.learning_rate(step - 1))
         if not self.log.has(step, "train"):
             self.log.write(step, "train", {**watch.averages(), "learning_rate": rate})
-
-    def _loader(self, start: int) -> Generator[list[Batch], None, None]:
-        """The parts of every step: as the plan has them, or every so many rows of one batch."""
-        run, together = self.run, self.run.plan.parts
-        reads = batches(
-            run.train_source,
-            run.plan,
-            max_objects=run.max_objects,
-            start_step=start * together,
-            steps=(run.total_steps - start) * together,
-            workers=run.experiment.workers,
-        )
-        with closing(reads):
-            for step in zip(*[reads] * together, strict=True):
-                yield [part for read in step for part in divided_rows(read, run.experiment.micro_batches // together)]
 
     def _is_scored(self, step: int) -> bool:
         every = self.run.every(self.run.experiment.evaluate_every)
@@ -299,8 +295,6 @@ class _Turning:
 
     def _score(self, step: int, state: TrainState, progress: Progress) -> None:
         """Scores a state that is saved, and on disk: whatever happens meanwhile, nothing is lost."""
-        from vitjax.training.verdict import keep_validation
-
         with self._going_on(f"{CHECKPOINT} of step {step:,}"):
             self.store.wait()
         if step not in self.store.steps():
@@ -308,15 +302,20 @@ class _Turning:
         found: list[Any] = []
         if not self._does("scoring", lambda: found.append(_evaluate(self.run, state, self.signals))):
             return
-        if unreadable := found[0].evaluation.unreadable:
+        self.company.first(lambda: self._keep_scores(step, found[0], progress))
+
+    def _keep_scores(self, step: int, found: Any, progress: Progress) -> None:
+        from vitjax.training.verdict import keep_validation
+
+        if unreadable := found.evaluation.unreadable:
             from vitjax.training.faults import note_unanswered
 
             note_unanswered(self.workdir, unreadable, step)
-        scores = found[0].scores
+        scores = found.scores
         with self._going_on(f"{self.workdir}, what the validation of step {step:,} says,"):
-            keep_validation(self.run, self.store, self.workdir, step, scores, found[0].evaluation)
-        if found[0].sheet is not None:
-            self.log.image(step, "val/predictions", found[0].sheet)
+            keep_validation(self.run, self.store, self.workdir, step, scores, found.evaluation)
+        if found.sheet is not None:
+            self.log.image(step, "val/predictions", found.sheet)
         names = self.run.sweep.task.about.headline
         progress.write(f"step {step:,}: " + ", ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores))
 
@@ -334,8 +333,11 @@ class _Turning:
             return False
         from vitjax.training.patience import evaluations_in_vain
 
-        scores = [each.get(score, math.nan) for each in read_metrics(self.workdir) if each["split"] == "val"]
-        return evaluations_in_vain(scores) >= patience
+        def waited() -> bool:
+            scores = [each.get(score, math.nan) for each in read_metrics(self.workdir) if each["split"] == "val"]
+            return evaluations_in_vain(scores) >= patience
+
+        return bool(self.company.first(waited))
 
 
 def _evaluate(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> Any:

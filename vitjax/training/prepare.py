@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -10,20 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from vitjax.data.loader import batches
 from vitjax.data.source import Classes, Source
 from vitjax.inference.sweep import Sweep
-from vitjax.placement import (
-    check_batch_size,
-    data_mesh,
-    place_state,
-    replicated,
-)
+from vitjax.placement import check_batch_size, data_mesh, place_state, replicated
 from vitjax.runs.experiment import Experiment, fitted, require_score
 from vitjax.runs.numbers import require_class_weights
 from vitjax.runs.optimizer import AdamW
-from vitjax.runs.start import notes_on_start, require_start
+from vitjax.structs import Batch
 from vitjax.training.state import TrainState, initial_state, initial_variables
-from vitjax.training.steps import Step, make_train_step
+from vitjax.training.steps import Step, divided_rows, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +57,12 @@ class Prepared:
         variables, notes = _first_variables(experiment, self.train_source.classes)
         average = experiment.average is not None
         state = initial_state(variables, self.optimizer, self.transformation, experiment.seed, average=average)
-        return place_state(state, self.mesh), notes
+        placement = jax.tree.map(lambda leaf: leaf.sharding, self.shapes) if experiment.fsdp else None
+        return place_state(state, self.mesh, placement), notes
+
+    def whole(self, variables: Any) -> Any:
+        """Variables of a state as every device needs them to predict."""
+        return place_state(variables, self.mesh) if self.experiment.fsdp else variables
 
     @property
     def max_objects(self) -> int:
@@ -82,12 +84,30 @@ class Prepared:
         """Steps of so many epochs, at least one."""
         return max(1, round(epochs * self.plan.steps_per_epoch))
 
+    def reads(self, start: int) -> Generator[list[Batch], None, None]:
+        """This host's rows of each step from `start` on, in parts: as the plan has them, or every so many rows."""
+        together = self.plan.parts
+        reads = batches(
+            self.train_source,
+            self.plan,
+            max_objects=self.max_objects,
+            start_step=start * together,
+            steps=(self.total_steps - start) * together,
+            workers=self.experiment.workers,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+        with closing(reads):
+            for step in zip(*[reads] * together, strict=True):
+                yield [part for read in step for part in divided_rows(read, self.experiment.micro_batches // together)]
+
     def headline(self) -> str:
         """Devices, parameters, global batch and steps per epoch, in one line."""
-        devices = jax.devices()
+        devices, hosts = jax.devices(), jax.process_count()
+        where = f"{devices[0].device_kind} on {hosts} hosts" if hosts > 1 else devices[0].device_kind
         trainable, frozen = count(self.shapes.trainable), count(self.shapes.frozen)
         return (
-            f"{len(devices)} x {devices[0].device_kind} | {trainable:,} parameters train, {frozen:,} are frozen | "
+            f"{len(devices)} x {where} | {trainable:,} parameters train, {frozen:,} are frozen | "
             f"{self.experiment.batch_size} images a step, {self.plan.steps_per_epoch:,} steps an epoch, "
             f"{self.total_steps:,} in all"
         )
@@ -122,7 +142,9 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
     variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
-    options: Any = {"average": experiment.average, "skips": experiment.skip_non_finite > 0}
+    shapes = _shapes(experiment, variables, optimizer, transformation, mesh)
+    shares = jax.tree.map(lambda leaf: leaf.sharding, shapes) if experiment.fsdp else None
+    options: Any = {"average": experiment.average, "skips": experiment.skip_non_finite > 0, "shares": shares}
     step = make_train_step(objective, optimizer, transformation, mesh, **options)
     return Prepared(
         experiment=experiment,
@@ -131,7 +153,7 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
         evaluation_source=evaluation_source,
         plan=plan,
         total_steps=total_steps,
-        shapes=_shapes(experiment, variables, optimizer, transformation, mesh),
+        shapes=shapes,
         optimizer=optimizer,
         transformation=transformation,
         train_step=step,
@@ -152,17 +174,23 @@ def _require_divisible(experiment: Experiment, mesh: Mesh) -> None:
 def _shapes(
     experiment: Experiment, variables: Any, optimizer: AdamW, transformation: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
-    """The state without its numbers, held whole by every device, which is where a restore puts it."""
+    """The state without its numbers, placed where a restore puts it: every device has it whole, or its share."""
     average = experiment.average is not None
     shapes = jax.eval_shape(
         lambda values: initial_state(values, optimizer, transformation, experiment.seed, average=average), variables
     )
-    whole = replicated(mesh)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
+    placement = jax.tree.map(lambda leaf: replicated(mesh), shapes)
+    if experiment.fsdp:
+        from vitjax.training.shares import in_shares
+
+        placement = in_shares(shapes, mesh)
+    return jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, placement)
 
 
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables before the first step, and notes on where they come from."""
+    from vitjax.runs.start import notes_on_start, require_start  # which a run that goes on does without
+
     draw = functools.partial(initial_variables, experiment.model, experiment.seed)
     if not experiment.init_from:
         require_start(experiment)

@@ -1,5 +1,6 @@
 """What an evaluation on the way comes to: scores, losses, and a sheet of pictures."""
 
+import collections
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,13 +28,16 @@ class Found(NamedTuple):
     sheet: np.ndarray | None
 
 
-def evaluated(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> Found:
-    """What an evaluation comes to; given up where a signal comes."""
-    variables = variables_of(state, run.experiment.optimizer)
+def evaluated(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> Found | None:
+    """What an evaluation comes to; given up where a signal comes. None on all hosts but the first."""
+    variables = run.whole(variables_of(state, run.experiment.optimizer))
     source, batch_size = run.evaluation_source, run.evaluation_batch_size
     workers = min(run.experiment.workers, 1 + len(source) // _IMAGES_PER_WORKER)
     terms: list[Terms] = []
     answers = until(signals, run.sweep(variables, source, batch_size=batch_size, workers=workers, terms=terms))
+    if jax.process_index() > 0:  # the first host scores, the others only compute
+        collections.deque(answers, maxlen=0)
+        return None
     shown = Shown(run.sweep.task, source, run.experiment.log_images)
     evaluation = run.sweep.task.evaluate(shown.noting(answers), source)
     scores = evaluation.scores

@@ -1,7 +1,7 @@
 """The sizes that a step is compiled for: the one that is asked for at once, those that the plan has next meanwhile."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,14 +21,13 @@ class Sizes:
     """The sizes of images that a run's step is compiled for, and the thread that compiles what will come.
 
     The thread begins once the first step is compiled, and compiles from shapes alone, in the order of the plan; of the
-    parts of a step, for which one program does, the first. It is
-    the same program that the loop would compile: a call of the step finds it. With several hosts there is none, as all
-    must compile alike.
+    parts of a step, for which one program does, the first. It is the same program that the loop would compile: a call
+    of the step finds it. With several hosts there is none, as all must compile alike.
     """
 
-    def __init__(self, run: Prepared, tell: Callable[[str], object]) -> None:
-        """Compiles nothing yet; `tell` gets a line for each size."""
-        self._run, self._tell = run, tell
+    def __init__(self, run: Prepared, tell: Callable[[str], object], compile_all: Callable[[Iterable], object]) -> None:
+        """Compiles nothing yet; `tell` gets a line for each size, and `compile_all` what the loop waits for."""
+        self._run, self._tell, self._compile_all = run, tell, compile_all
         self._lock = threading.Lock()
         self._compiled = set[Shape]()
         self._begun = dict[Shape, threading.Event]()
@@ -46,8 +45,7 @@ class Sizes:
                 waiting.append(under_way)
         for under_way in waiting:
             under_way.wait()
-        for program in self._run.train_step.lowered(state, parts):
-            program.compile()
+        self._compile_all(self._run.train_step.lowered(state, parts))
         self._compiled |= _shapes_of(parts)
         if is_first and len(self._run.plan.buckets) > 1 and jax.process_count() == 1:
             shapes = [of_size(part, part.pixels.shape[1:3]) for part in parts]

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from vitjax.placement import compiled
+from vitjax.placement import compiled, replicated
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import LOGGED, Batch, PyTree, Terms
 from vitjax.tasks.objective import Evaluated, Objective
@@ -59,12 +60,18 @@ class Step:
 
     def __init__(self, pieces: "_Pieces", mesh: Mesh) -> None:
         """Compiles nothing yet; the first parts of each size do."""
-        self._whole: Any = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,))
-        self._count = compiled(pieces.count, mesh, batches=(1,))
-        self._nothing = compiled(pieces.nothing, mesh)
-        self._add: Any = compiled(pieces.add, mesh, batches=(2,), consumed=(0,))
+        whole = replicated(mesh)
+        state: Any = whole if pieces.shares is None else pieces.shares
+        sums: Any = whole if pieces.shares is None else _Gathered(state.trainable, whole)
+        once: Any = {"placed": {0: state}, "gives": (state, whole)}
+        self._whole: Any = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,), **once)
+        self._count = compiled(pieces.count, mesh, batches=(1,), placed={0: state})
+        self._nothing = compiled(pieces.nothing, mesh, placed={0: state}, gives=sums)
+        part: Any = {"placed": {0: sums, 1: state}, "gives": (sums, whole)}
+        self._add: Any = compiled(pieces.add, mesh, batches=(2,), consumed=(0,), **part)
         self._summed = compiled(_sum, mesh)
-        self._apply = compiled(pieces.apply, mesh, consumed=(0,))
+        last: Any = {"placed": {0: state, 1: sums}, "gives": (state, whole)}
+        self._apply = compiled(pieces.apply, mesh, consumed=(0,), **last)
 
     def __call__(self, state: TrainState, parts: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         """The step."""
@@ -73,7 +80,7 @@ class Step:
         counts = self._counts(_call, state, parts)
         gathered, terms = self._nothing(state), []
         for place, part in enumerate(parts):
-            gathered, found = self._add(gathered, state, part, jnp.int32(place), counts)
+            gathered, found = self._add(gathered, state, part, np.int32(place), counts)
             terms.append(found)
         return self._apply(state, gathered, reduce(self._summed, terms))
 
@@ -88,10 +95,10 @@ class Step:
         call = _call if isinstance(jax.tree.leaves(parts)[0], Array) else _shapes
         counts, gathered = self._counts(call, state, parts), call(self._nothing, state)
         for place, part in enumerate(parts):
-            yield self._add.lower(gathered, state, part, jnp.int32(place), counts)
+            yield self._add.lower(gathered, state, part, np.int32(place), counts)
 
     def _counts(self, call: Callable, state: TrainState, parts: Sequence[Batch]) -> Any:
-        found = [call(self._count, state, part, jnp.int32(place)) for place, part in enumerate(parts)]
+        found = [call(self._count, state, part, np.int32(place)) for place, part in enumerate(parts)]
         return reduce(partial(call, self._summed), found)
 
 
@@ -103,15 +110,18 @@ def make_train_step(
     *,
     average: float | None = None,
     skips: bool = False,
+    shares: TrainState | None = None,
 ) -> Step:
     """The compiled step that moves the trainable subset; `average` is the decay of the running mean of parameters.
+
+    `shares` is the placement of the arrays of a state of which each device has a share, None where all have it whole.
 
     Of a batch in parts the gradients are computed part by part and added up, and memory for one part is enough. Every
     mean of the loss is divided by the count of the whole batch, so the parts together are the step of the whole; they
     may be of different sizes. Each has random numbers of its own, and sees the statistics that the one before it left.
     With `skips` a step whose metrics are not all finite changes nothing but the number of the step.
     """
-    return Step(_Pieces(objective, optimizer, transformation, average, skips), mesh)
+    return Step(_Pieces(objective, optimizer, transformation, average, skips, shares), mesh)
 
 
 class _Gathered(NamedTuple):
@@ -130,6 +140,7 @@ class _Pieces:
     transformation: optax.GradientTransformation
     average: float | None
     skips: bool
+    shares: TrainState | None
 
     def whole(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The step on a whole batch."""
@@ -149,16 +160,16 @@ class _Pieces:
         return _Gathered(jax.tree.map(jnp.zeros_like, state.trainable), state.constants)
 
     def add(
-        self, gathered: _Gathered, state: TrainState, batch: Batch, place: Array, counts: dict[str, Array]
+        self, sums: _Gathered, state: TrainState, batch: Batch, place: Array, counts: dict[str, Array]
     ) -> tuple[_Gathered, Terms]:
         """What is gathered after one more part, and the terms of the part."""
         key = jax.random.fold_in(_key(state), place)
-        new, terms = self._gradients(state, gathered.constants, batch, key, counts)
-        return new._replace(gradients=_sum(gathered.gradients, new.gradients)), terms
+        new, terms = self._gradients(state, sums.constants, batch, key, counts)
+        return new._replace(gradients=_sum(sums.gradients, new.gradients)), terms
 
-    def apply(self, state: TrainState, gathered: _Gathered, terms: Terms) -> tuple[TrainState, Metrics]:
+    def apply(self, state: TrainState, sums: _Gathered, terms: Terms) -> tuple[TrainState, Metrics]:
         """The next state, and what is told of the step."""
-        gradients, constants = gathered
+        gradients, constants = sums
         updates, optimizer_state = self.transformation.update(gradients, state.optimizer, state.trainable)
         norm = optax.tree.norm(gradients)
         metrics = {"loss": self.objective.total(terms), **metrics_of(terms), "gradient_norm": norm}
@@ -176,7 +187,12 @@ class _Pieces:
         return dataclasses.replace(state, step=state.step + 1, **changed), metrics
 
     def _variables(self, state: TrainState, trainable: PyTree, constants: PyTree) -> dict[str, Any]:
-        return {"params": self.optimizer.merge(trainable, state.frozen), **constants}
+        frozen = state.frozen
+        if self.shares is not None:
+            from vitjax.training.shares import gathered
+
+            trainable, frozen = gathered(trainable, self.shares.trainable), gathered(frozen, self.shares.frozen)
+        return {"params": self.optimizer.merge(trainable, frozen), **constants}
 
     def _gradients(
         self, state: TrainState, constants: PyTree, batch: Batch, key: Array, counts: dict[str, Array] | None = None

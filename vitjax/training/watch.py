@@ -2,7 +2,7 @@
 
 import collections
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -43,14 +43,16 @@ class Watch:
         skips: int = 0,
         unreadable: Callable[[int, list[int], int], object] = lambda *_: None,
         explained: Callable[[Faulty], str] = lambda faulty: "",
+        gathered: Callable[[list[int]], list[int]] = list,
     ) -> None:
         """Names images by the source's ids, and reads each step's scalars `delay` steps later.
 
         So many `skips` in a row are passed over. `unreadable` is told of records at the step that first misses them,
         with the number of all, and `explained` of every step that is not finite, to which it may give a sentence.
+        `gathered` gives the records of all hosts for those of one.
         """
         self._source, self._delay, self._skips = source, delay, skips
-        self._unreadable, self._explained = unreadable, explained
+        self._unreadable, self._explained, self._gathered = unreadable, explained, gathered
         self._pending: collections.deque[tuple[int, Sequence[Batch], Any]] = collections.deque()
         self._seen: dict[str, list[float]] = collections.defaultdict(list)
         self._in_a_row = 0
@@ -66,9 +68,9 @@ class Watch:
         self._pending.append((step, parts, metrics))
         self._settle(self._delay)
 
-    def missing(self, step: int, parts: Sequence[Batch]) -> None:
+    def missing(self, step: int, records: Collection[int]) -> None:
         """Takes note of the records that could not be read for a step. Raises what `unreadable` raises."""
-        found = {int(record) for part in parts for record in part.broken if record >= 0} - self.broken
+        found = set(records) - self.broken
         if found:
             self.broken |= found
             self._unreadable(step, sorted(found), len(self.broken))
@@ -99,7 +101,7 @@ class Watch:
         self._in_a_row = self._in_a_row + 1 if wrong else 0
         if not wrong:
             return True
-        records = [record for part in parts for record in part.records.tolist() if record >= 0]
+        records = self._gathered([record for part in parts for record in part.records.tolist() if record >= 0])
         ids = [self._source.image_ids[record] for record in records]
         skipped = self._in_a_row <= self._skips
         told = self._explained(Faulty(step, parts, ids, values, skipped))

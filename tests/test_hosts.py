@@ -1,0 +1,34 @@
+"""What a process does to be one of several; tests/scale starts some."""
+
+import jax
+import pytest
+
+from vitjax import hosts
+from vitjax.errors import FieldError, VitjaxError
+
+
+@pytest.mark.parametrize(
+    "tasks, gpus, wanted",
+    [("1(x4)", "8", [*range(8)]), ("1", "2", [0, 1]), ("8(x4)", "8", None), ("1(x4)", "", None), ("", "8", None)],
+)
+def test_the_only_task_of_a_node_has_all_of_its_gpus(tasks, gpus, wanted, monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", gpus)
+    assert hosts.gpus_of_only_task() == wanted
+
+
+@pytest.mark.parametrize("place, wish", [((None, None, None), "srun"), (("node0:1", 2, 1), "Is node0:1 host 0")])
+def test_hosts_that_do_not_find_each_other_are_told_what_to_say(place, wish, monkeypatch):
+    def initialize(**options):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    with pytest.raises(FieldError, match=f"do not find each other: coordinator_address .*{wish}"):
+        hosts.together(*place, lambda: 0)
+
+
+def test_an_exchange_that_another_host_has_left_is_told_from_an_error_of_this_one():
+    assert hosts._is_of_devices(ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer"))
+    assert not hosts._is_of_devices(RuntimeError("the roof is leaking"))
+    assert not hosts._is_of_devices(VitjaxError("the connection to the data is lost"))
