@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from vitjax.detection.matcher import FocalCost, SoftmaxCost, assign, match, note_on_queries
+from vitjax.detection.matcher import FocalCost, SoftmaxCost, assign, match
 from vitjax.structs import ANSWER, Predictions, PredictionSet, Targets
 
 QUERIES, OBJECTS = 12, 12
@@ -136,11 +136,6 @@ def test_more_objects_than_queries_are_matched_in_every_layer_as_cheaply_as_by_s
         wanted = np.full(valid.sum(), -1)
         wanted[columns] = rows
         np.testing.assert_array_equal(found[layer, image][valid], wanted)
-
-
-def test_the_user_is_told_of_more_objects_than_queries_and_only_then():
-    assert note_on_queries(100, 100) is None
-    assert "100 queries and the data up to 101 objects" in note_on_queries(100, 101)
 
 
 def test_the_focal_cost_is_the_loss_it_saves_plus_distance_minus_overlap():

@@ -104,10 +104,9 @@ def test_a_model_has_as_many_classes_as_the_data_or_as_it_says_but_not_fewer():
         fitted(DETR(num_classes=1), source)
 
 
-@pytest.mark.parametrize(("objects", "queries"), [(0, 60), (8, 60), (9, 80), (28, 200), (500, 300)])
-def test_a_model_has_as_many_queries_as_it_says_or_several_for_each_object_of_the_data(objects, queries):
-    source = SimpleNamespace(classes=Classes(("cat", "dog"), (3, 5)), max_objects=objects)
-    assert fitted(MaskDETR(DINO(num_queries=None)), source).num_queries == queries
+def test_a_model_has_as_many_queries_as_it_says_or_several_for_each_object_of_the_data():
+    source = SimpleNamespace(classes=Classes(("cat", "dog"), (3, 5)), max_objects=28)
+    assert fitted(MaskDETR(DINO(num_queries=None)), source).num_queries == 200
     assert fitted(DeformableDETR(num_queries=7), source).num_queries == 7
 
 

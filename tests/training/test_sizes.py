@@ -14,6 +14,7 @@ from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Mean
 from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training import sizes
+from vitjax.training.company import Company
 from vitjax.training.sizes import Sizes
 from vitjax.training.state import initial_state
 from vitjax.training.steps import divided_rows, make_train_step

@@ -86,7 +86,7 @@ def _has_config(words: Sequence[str]) -> bool:
 
 def _by_config(name: str, words: list[str]) -> "Examination":
     from vitjax.data.image_folder import ImageFolder
-    from vitjax.detection.matcher import queries_for
+    from vitjax.detection.queries import queries_for
     from vitjax.doctor.examination import examine
     from vitjax.doctor.folder import examine_folder
     from vitjax.doctor.sizes import Batches

@@ -276,7 +276,7 @@ def fitted(model: nn.Module, source: Source) -> nn.Module:
         new: dict[str, Any] = {part: fitted(getattr(model, part), source)}
         return model.clone(**new)
     if getattr(model, "num_queries", 0) is None:
-        from vitjax.detection.matcher import queries_for
+        from vitjax.detection.queries import queries_for
 
         model = model.clone(num_queries=queries_for(source.max_objects))
     if not hasattr(model, "num_classes"):

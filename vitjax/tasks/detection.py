@@ -27,7 +27,7 @@ from vitjax.detection.detr import DETR
 from vitjax.detection.dino_loss import DINOLoss
 from vitjax.detection.focal_loss import FocalSetLoss
 from vitjax.detection.loss import Loss, SetLoss
-from vitjax.detection.matcher import match, note_on_queries
+from vitjax.detection.matcher import match
 from vitjax.detection.postprocess import BestClass, TopDetections
 from vitjax.errors import FieldError
 from vitjax.evaluation.scores import METRICS, Evaluation
@@ -233,6 +233,8 @@ class Detection(SizedExperiment):
 
     def notes(self, source: SizedSource) -> tuple[str, ...]:
         """Whether there are images of more objects than the model has queries."""
+        from vitjax.detection.queries import note_on_queries
+
         most = source.max_objects * self.augmentation.images_in_one
         note = note_on_queries(getattr(self.model, "num_queries", most), most)
         return () if note is None else (note,)

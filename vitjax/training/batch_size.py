@@ -15,7 +15,8 @@ from vitjax.errors import FieldError
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import checkpoints_of, is_run, read_stored
 from vitjax.training.prepare import Prepared, prepare
-from vitjax.training.steps import divided_rows, of_size
+from vitjax.training.sizes import of_size
+from vitjax.training.steps import divided_rows
 
 _STEPS = 16  # an epoch of fewer steps is no gain: what a step costs is made up by nothing that it learns
 _SHARES = {"device": 0.9, "host": 0.7}  # of what is free; the rest is for evaluation, images that wait, and gaps

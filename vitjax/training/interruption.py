@@ -88,9 +88,7 @@ def answering(signals: Sequence[int], work: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    _threads.append(thread)
-    thread.start()
+    thread = beside(run)
     while not future.done() and len(signals) == before:
         thread.join(_LOOK)
     if not future.done():
@@ -99,11 +97,11 @@ def answering(signals: Sequence[int], work: Callable[[], T]) -> T:
     return future.result()
 
 
-def beside(work: Callable[[], object]) -> None:
-    """Begins work in a thread that nobody waits for; `is_busy` tells of it."""
-    thread = threading.Thread(target=work, daemon=True)
-    _threads.append(thread)
-    thread.start()
+def beside(work: Callable[[], object]) -> threading.Thread:
+    """A thread that has begun the work; `is_busy` tells of it."""
+    _threads.append(threading.Thread(target=work, daemon=True))
+    _threads[-1].start()
+    return _threads[-1]
 
 
 def until(signals: Sequence[int], items: Iterable[T]) -> Iterator[T]:

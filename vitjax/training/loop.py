@@ -93,7 +93,9 @@ def _train(
                 latest, unwritten = store.latest_step(), {**turning.unwritten, **log.unwritten}
                 if latest == step:  # those before it no longer matter
                     unwritten = {name: fault for name, fault in unwritten.items() if not name.startswith(CHECKPOINT)}
-                last, best = (_metrics(store, at) for at in (latest, store.best_step()))
+                last, best = (
+                    {} if at is None else {"step": at, **store.metrics(at)} for at in (latest, store.best_step())
+                )
             outcome = Outcome(step, run.total_steps, last, best)
             ended = step == run.total_steps and len(last) > 1
             if not turning.gave_up and signal.SIGTERM not in signals and (step > start or not signals):
@@ -178,11 +180,7 @@ class _Turning:
         """The steps from `start` to the end or to an interruption."""
         run, total, step, kept = self.run, self.run.total_steps, start, start
         watch = self._watch(lambda faulty: self._explained(faulty, state))
-        with (
-            Progress(total, start) as progress,
-            closing(self.run.reads(start)) as reads,
-            self._sizes(progress) as sizes,
-        ):
+        with Progress(total, start) as progress, closing(run.reads(start)) as reads, self._sizes(progress) as sizes:
             loader = self.company.steps(reads)
             if start == 0 and run.experiment.init_from:
                 self._save(0, state)  # then to go on never needs the source of the first weights
@@ -299,8 +297,10 @@ class _Turning:
             self.store.wait()
         if step not in self.store.steps():
             return
+        from vitjax.training.scoring import evaluated
+
         found: list[Any] = []
-        if not self._does("scoring", lambda: found.append(_evaluate(self.run, state, self.signals))):
+        if not self._does("scoring", lambda: found.append(evaluated(self.run, state, self.signals))):
             return
         self.company.first(lambda: self._keep_scores(step, found[0], progress))
 
@@ -338,13 +338,3 @@ class _Turning:
             return evaluations_in_vain(scores) >= patience
 
         return bool(self.company.first(waited))
-
-
-def _evaluate(run: Prepared, state: TrainState, signals: Sequence[int] = ()) -> Any:
-    from vitjax.training.scoring import evaluated
-
-    return evaluated(run, state, signals)
-
-
-def _metrics(store: Store, step: int | None) -> dict[str, float]:
-    return {} if step is None else {"step": step, **store.metrics(step)}

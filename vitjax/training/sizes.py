@@ -10,7 +10,6 @@ from vitjax.structs import Batch
 from vitjax.training.interruption import beside
 from vitjax.training.prepare import Prepared
 from vitjax.training.state import TrainState
-from vitjax.training.steps import of_size
 
 Size = tuple[int, int]
 Shape = tuple[int, ...]
@@ -97,3 +96,15 @@ class Sizes:
 
 def _shapes_of(parts: Sequence[Any]) -> set[Shape]:
     return {tuple(part.pixels.shape) for part in parts}
+
+
+def of_size(batch: Any, size: tuple[int, int], rows: int | None = None) -> Any:
+    """The shapes of a batch as they are with images of this (height, width), and so many of them."""
+    before = batch.pixels.shape[1:3]
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        first, *rest = leaf.shape
+        rest = [*size, *rest[2:]] if tuple(rest[:2]) == before else rest
+        return jax.ShapeDtypeStruct((rows or first, *rest), leaf.dtype, sharding=getattr(leaf, "sharding", None))
+
+    return jax.tree.map(shape, batch)

@@ -40,18 +40,6 @@ def divided_rows(batch: Batch, parts: int) -> list[Batch]:
     return [jax.tree.map(operator.itemgetter(slice(part, None, parts)), batch) for part in range(parts)]
 
 
-def of_size(batch: Any, size: tuple[int, int], rows: int | None = None) -> Any:
-    """The shapes of a batch as they are with images of this (height, width), and so many of them."""
-    before = batch.pixels.shape[1:3]
-
-    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
-        first, *rest = leaf.shape
-        rest = [*size, *rest[2:]] if tuple(rest[:2]) == before else rest
-        return jax.ShapeDtypeStruct((rows or first, *rest), leaf.dtype, sharding=getattr(leaf, "sharding", None))
-
-    return jax.tree.map(shape, batch)
-
-
 class Step:
     """A compiled step: from a state, and the parts of a batch, one or more, to the next state and scalar metrics.
 
@@ -77,7 +65,7 @@ class Step:
         """The step."""
         if len(parts) == 1:
             return self._whole(state, parts[0])
-        counts = self._counts(_call, state, parts)
+        counts = self._counts(operator.call, state, parts)
         gathered, terms = self._nothing(state), []
         for place, part in enumerate(parts):
             gathered, found = self._add(gathered, state, part, np.int32(place), counts)
@@ -92,7 +80,7 @@ class Step:
         if len(parts) == 1:
             yield self._whole.lower(state, parts[0])
             return
-        call = _call if isinstance(jax.tree.leaves(parts)[0], Array) else _shapes
+        call = operator.call if isinstance(jax.tree.leaves(parts)[0], Array) else _shapes
         counts, gathered = self._counts(call, state, parts), call(self._nothing, state)
         for place, part in enumerate(parts):
             yield self._add.lower(gathered, state, part, np.int32(place), counts)
@@ -213,10 +201,6 @@ class _Pieces:
 def _key(state: TrainState) -> Array:
     """The random numbers of the step."""
     return jax.random.fold_in(state.key, state.step)
-
-
-def _call(function: Callable, *given: Any) -> Any:
-    return function(*given)
 
 
 def _shapes(function: Any, *given: Any) -> Any:
