@@ -79,11 +79,15 @@ def labels_of(config):
     return int(re.search(r"with ([\d,]+) classes", config.said("Parameters"))[1].replace(",", ""))
 
 
+def queries_of(config):
+    """The queries that a config counts its parameters with; 0 where it says none."""
+    return int((re.search(r"and (\d+) queries", config.said("Parameters")) or "00")[1])
+
+
 def closed(config):
     """The model with so many classes as the config says, where the data decide."""
     model = config.experiment.model
-    queries = int((re.search(r"and (\d+) queries", config.said("Parameters")) or "00")[1])
-    return model if model.num_classes else fitted(model, Labels(labels_of(config), queries))
+    return model if model.num_classes else fitted(model, Labels(labels_of(config), queries_of(config)))
 
 
 def counts(config):
@@ -185,7 +189,7 @@ def test_a_config_loads_no_models_of_others(config, others):
 def test_every_config_says_which_model_it_has_and_how_many_parameters(name):
     config = load_config(name)
     assert config.said("Model") == models.architecture(config.experiment.model)
-    assert config.said("Parameters") == models.parameters(*counts(config), labels_of(config))
+    assert config.said("Parameters") == models.parameters(*counts(config), labels_of(config), queries_of(config))
 
 
 def test_the_table_of_models_is_what_the_configs_say_and_builds_no_model(monkeypatch):

@@ -109,6 +109,7 @@ CHANGES = {
     "from_scratch": True,
     "max_unreadable": 0.5,
     "skip_non_finite": 3,
+    "fsdp": True,
 }
 
 

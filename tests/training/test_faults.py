@@ -15,6 +15,7 @@ from vitjax.placement import data_mesh, place_batch, place_state
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch, Mean, Targets
 from vitjax.tasks.objective import Evaluated, Objective
+from vitjax.training.company import Company
 from vitjax.training.faults import (
     TooManyUnreadable,
     note_unanswered,
@@ -135,7 +136,7 @@ def test_an_image_that_cannot_be_read_is_told_once_over_all_starts_and_too_many_
     def noting(step, records, known):
         watch = Watch(SOURCE, unreadable=note)
         watch.broken |= known
-        watch.missing(step, [batch_of(1.0, broken=records)])
+        watch.missing(step, Company().broken([batch_of(1.0, broken=records)]))
 
     noting(3, (2, -1), set())
     name = SOURCE.name(2)

@@ -196,7 +196,7 @@ def scored(turned, monkeypatch, tmp_path):
         def found(run, state, signals):
             return Found({"top1": scores[state - 1]}, Evaluation(Sweeping.scores, [], ()), None)
 
-        monkeypatch.setattr(loop, "_evaluate", found)
+        monkeypatch.setattr(scoring, "evaluated", found)
         keeps = lambda run, store, workdir, step, scores, evaluation: store.annotate(step, scores)  # noqa: E731
         monkeypatch.setattr(verdict, "keep_validation", keeps)
         with MetricsLog(tmp_path) as log:
@@ -274,7 +274,7 @@ def test_scores_that_a_signal_has_prevented_come_with_the_next_start(turned, mon
         signals.append(15)
         time.sleep(0.5)
 
-    monkeypatch.setattr(loop, "_evaluate", evaluate)
+    monkeypatch.setattr(scoring, "evaluated", evaluate)
     step, store, log = turned()
     assert step == 3 and store.saved[-1] == 3 and store.scores == {} and (3, "val") not in log
 

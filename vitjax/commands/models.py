@@ -41,9 +41,10 @@ def architecture(model: Any) -> str:
     return " ".join([type(model).__name__, *parts])
 
 
-def parameters(trainable: int, frozen: int, classes: int) -> str:
-    """What a config says of its parameters."""
-    return f"{trainable:,} with {classes:,} classes{f', {frozen:,} more are frozen' if frozen else ''}"
+def parameters(trainable: int, frozen: int, classes: int, queries: int = 0) -> str:
+    """What a config says of its parameters; how many `queries` only where the data decide and it makes a difference."""
+    counted = f"{classes:,} classes{f' and {queries} queries' if queries else ''}"
+    return f"{trainable:,} with {counted}{f', {frozen:,} more are frozen' if frozen else ''}"
 
 
 def _class(config: Described) -> str:
