@@ -117,13 +117,9 @@ class OfQueries(NamedTuple):
 
 def _without_remat(model: Any) -> Any:
     """The model in which nothing is computed anew, so that what is sown comes once; parts inside it, too."""
-    parts = {name: getattr(model, name, None) for name in ("backbone", getattr(model, "inside", ""))}
-    changed: dict[str, Any] = {
-        name: _without_remat(part) for name, part in parts.items() if isinstance(part, nn.Module)
-    }
-    if getattr(model, "remat", False):
-        changed["remat"] = False
-    return model.clone(**changed) if changed else model
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model) if field.name != "parent"}
+    changed = {name: _without_remat(part) for name, part in fields.items() if isinstance(part, nn.Module)}
+    return model.clone(**changed, **({"remat": False} if fields.get("remat") else {}))
 
 
 def _masks(image: SeenImage, logits: np.ndarray, valid: np.ndarray, queries: np.ndarray | None) -> OfQueries:
