@@ -22,7 +22,7 @@ from vitjax.checkpoints.store import Store
 from vitjax.commands.main import main, train
 from vitjax.runs.initial import read_weights
 from vitjax.runs.run_folder import locked, read_run
-from vitjax.training import loop
+from vitjax.training import loop, scoring
 from vitjax.training.report import MetricsLog, read_metrics
 
 CONFIG = '''"""A detector of a few thousand parameters on eight scenes: two steps an epoch."""
@@ -189,7 +189,7 @@ class Killed(BaseException):
     """Stands for a kill at a certain place."""
 
 
-@pytest.mark.parametrize("owner, name", [(loop, "_evaluate"), (Store, "annotate")], ids=["evaluate", "annotate"])
+@pytest.mark.parametrize("owner, name", [(scoring, "evaluated"), (Store, "annotate")], ids=["evaluate", "annotate"])
 def test_a_run_that_ends_before_its_scores_are_kept_has_lost_nothing(owner, name, config, whole, tmp_path, monkeypatch):
     words = [config, "--workdir", str(tmp_path / "run")]
     once(monkeypatch, owner, name, Killed())
@@ -215,7 +215,7 @@ def test_scores_are_logged_once_also_where_a_run_ended_between_the_checkpoint_an
         patched.setattr(MetricsLog, "write", killed)
         train(words)
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_evaluate", lambda *_: pytest.fail("it was scored already"))
+        patched.setattr(scoring, "evaluated", lambda *_: pytest.fail("it was scored already"))
         assert train([*words, "--epochs", "1"]) == 0
     assert train(words) == 0
     assert_same_run(tmp_path / "run", whole)
@@ -235,8 +235,8 @@ def test_a_kill_during_the_evaluation_leaves_the_checkpoint(config, tmp_path):
         jax.config.update("jax_num_cpu_devices", 2)
         jax.config.update("jax_disable_most_optimizations", True)
         from vitjax.commands.main import train
-        from vitjax.training import loop
-        loop._evaluate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        from vitjax.training import scoring
+        scoring.evaluated = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         train(sys.argv[1:])
     """
     words = [config, "--workdir", str(tmp_path / "run")]
@@ -280,14 +280,14 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(
 
 
 def test_a_resumed_run_holds_no_state_beside_the_one_that_it_goes_on_from(config, tmp_path, monkeypatch):
-    held, evaluate = [], loop._evaluate
+    held, evaluate = [], scoring.evaluated
 
     def measured(run, state, signals):
         gc.collect()
         held.append(sum(array.nbytes for array in jax.live_arrays()))
         return evaluate(run, state, signals)
 
-    monkeypatch.setattr(loop, "_evaluate", measured)
+    monkeypatch.setattr(scoring, "evaluated", measured)
     gc.collect()
     before = sum(array.nbytes for array in jax.live_arrays())
     assert train([config, "--workdir", str(tmp_path / "run"), "--epochs", "1"]) == 0
