@@ -49,7 +49,7 @@ DATA = Digits(train_images=8, val_images=8)
 def experiment(name):
     if name == "masks":
         data = DigitMasks(train_images=8, val_images=8)
-        return MaskDetection(model=MaskDETR(DETR(SMALL, dropout=0.0, **THIN)), data=data, **SHARED)
+        return MaskDetection(model=MaskDETR(DETR(SMALL, dropout=0.0, **THIN), finer=1), data=data, **SHARED)
     if name == "deformable":
         model = DeformableDETR(SMALL, dropout=0.0, **LEVELS, **THIN)
         return Detection(model=model, data=DATA, loss=FocalSetLoss(), postprocess=TopDetections(), **SHARED)
