@@ -1,5 +1,9 @@
 """What a process does to be one of several; tests/scale starts some."""
 
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import jax
 import pytest
 
@@ -32,3 +36,21 @@ def test_an_exchange_that_another_host_has_left_is_told_from_an_error_of_this_on
     assert hosts._is_of_devices(ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer"))
     assert not hosts._is_of_devices(RuntimeError("the roof is leaking"))
     assert not hosts._is_of_devices(VitjaxError("the connection to the data is lost"))
+
+
+@pytest.mark.parametrize("since", [0.0, 100.0], ids=["it looked a moment ago", "it stood still itself"])
+def test_a_host_is_given_up_for_its_silence_and_not_for_that_of_the_one_that_listens(since, monkeypatch):
+    class Left(Exception):
+        pass
+
+    def leave(*_):
+        raise Left
+
+    beats = SimpleNamespace(key_value_dir_get=lambda _: [("vitjax/beat/1", "5")], key_value_set=lambda *_: None)
+    monkeypatch.setattr(hosts, "_client", lambda: beats)
+    monkeypatch.setattr(hosts, "name_of", lambda index: f"host {index}")
+    watch = object.__new__(hosts._Watch)
+    watch._leave, watch._looked = leave, time.monotonic() - since
+    watch._beats = {"vitjax/beat/1": ("5", time.monotonic() - 100)}
+    with nullcontext() if since else pytest.raises(Left):
+        watch._end_without_silent()

@@ -144,6 +144,7 @@ class _Watch(threading.Thread):
         self._me, self._hosts = jax.process_index(), jax.process_count()
         self._name = f"host {self._me} of {self._hosts} ({socket.gethostname()})"
         self._beats: dict[str, tuple[str, float]] = {}
+        self._looked = time.monotonic()
         _client().key_value_set(f"vitjax/name/{self._me}", socket.gethostname())
         self._first, self._address = name_of(0), str(coordination().coordinator_address)
         self._answer_abort()
@@ -152,6 +153,7 @@ class _Watch(threading.Thread):
     def stop(self) -> None:
         """Ends the watch: all hosts are at their end."""
         self._ended.set()
+        self.join(5 * _BEAT)
 
     def run(self) -> None:
         """Beats and looks, until it is stopped."""
@@ -193,6 +195,9 @@ class _Watch(threading.Thread):
 
     def _end_without_silent(self) -> None:
         now = time.monotonic()
+        if now - self._looked > 5 * _BEAT:  # this host stood still itself, as in reading a large json; so may others
+            self._beats.clear()
+        self._looked = now
         for key, beat in _client().key_value_dir_get("vitjax/beat/"):
             if self._beats.get(key, ("", 0.0))[0] != beat:
                 self._beats[key] = (beat, now)

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -69,3 +72,21 @@ def test_the_second_ctrl_c_ends_a_command_at_once_without_waiting(monkeypatch, c
         os.kill(os.getpid(), signal.SIGINT)
     assert signals == [signal.SIGINT] and ended == [130]
     assert capfd.readouterr().err == "stopped at once; the same command goes on from the last checkpoint\n"
+
+
+def test_a_program_that_ends_while_a_thread_compiles_waits_for_it():
+    script = """
+        import time, jax, jax.numpy as jnp
+        from vitjax.training.interruption import beside
+
+        def long(x):
+            for _ in range(100):
+                x = jnp.sin(jnp.sort(x @ x))
+            return x
+
+        jax.config.update("jax_enable_compilation_cache", False)
+        beside(jax.jit(long).lower(jnp.ones((64, 64))).compile)
+        time.sleep(0.2)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr.decode()

@@ -77,10 +77,12 @@ def test_a_host_that_cannot_make_a_step_says_so_and_has_its_own_error(turn):
 
 def test_the_step_that_takes_the_place_of_an_unreadable_one_is_the_same_on_all_hosts_or_none(turn):
     read = [part((4, 5), side=16)]
-    assert next(turn([read], [{"broken": [6, 7], "sizes": [[2, 16, 16, 3]]}])[3]) == read
-    for other in ({}, {"broken": [6, 7], "sizes": [[2, 8, 8, 3]]}):
+    same, other = {"sizes": [[2, 16, 16, 3]]}, {"sizes": [[2, 8, 8, 3]]}
+    for told in ({"broken": [6, 7], "other": True}, {}):  # {}: rows of this host were replaced by others of the step
+        assert next(turn([read], [told, same])[3]) == read
         with pytest.raises(DataError, match="some hosts can read no image"):
-            next(turn([read], [other])[3])
+            next(turn([read], [told, other])[3])
+    assert next(turn([[part()]], [{"broken": [6, 7], "other": True}, other])[3])[0].pixels.shape == (2, 8, 8, 3)
 
 
 def test_the_end_is_the_end(turn):

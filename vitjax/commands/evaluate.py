@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from vitjax.commands.arguments import ModelWord
+from vitjax.commands.hosts import HOSTS
 from vitjax.data.coco import CocoFolder
 
 _PRECISION = Literal["default", "high", "highest"] | None
@@ -96,6 +97,6 @@ def _evaluate_arguments(data: Any) -> type:
     arguments.__doc__ = (
         "Scores a model: COCO's twelve numbers, and AP of every class; of one with masks the same of masks, and "
         "panoptic quality where the data have segments; of a classifier top-1 and top-5 accuracy, overall and by "
-        "class; of a segmentation model mIoU, the IoU of every class, and the accuracy of pixels."
+        f"class; of a segmentation model mIoU, the IoU of every class, and the accuracy of pixels.\n\n{HOSTS}"
     )
     return arguments

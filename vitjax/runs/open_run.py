@@ -17,7 +17,7 @@ from vitjax.runs.identity import class_differences, differences
 from vitjax.runs.run_folder import checkpoints_of, is_run, locked, read_stored, write_run
 from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
 
-_START = ("init_from", "match_classes", "from_scratch")  # what a run that goes on takes from its first start
+OF_START = ("init_from", "match_classes", "from_scratch")  # what a run that goes on takes from its first start
 
 
 class AnotherRun(VitjaxError):
@@ -97,7 +97,7 @@ def _going_on(run: Path, experiment: Experiment) -> Experiment:
     if experiment.init_from or not (is_run(run) and steps_in(checkpoints_of(run))):
         return experiment
     stored: dict[str, Any] = read_stored(run).experiment
-    return dataclasses.replace(experiment, **{name: stored[name] for name in _START if name in stored})
+    return dataclasses.replace(experiment, **{name: stored[name] for name in OF_START if name in stored})
 
 
 def _require_readable(content: Any) -> None:

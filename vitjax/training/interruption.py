@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: noted while steps are made, and answered at once while something is compiled or scored."""
 
+import atexit
 import os
 import signal
 import threading
@@ -16,6 +17,12 @@ T = TypeVar("T")
 _LOOK = 0.2  # seconds between looks at the signals; a handler runs at once
 _owners: list[bool] = []
 _threads: list[threading.Thread] = []
+
+
+@atexit.register
+def _wait_for_threads() -> None:
+    for thread in _threads:  # an interpreter that ends while one compiles aborts; commands end by os._exit
+        thread.join()
 
 
 class Interrupted(KeyboardInterrupt):

@@ -62,7 +62,7 @@ def _written(experiment: Experiment, workdir: Path, config: Config | None, fill:
 def _train(
     experiment: Experiment, workdir: Path, config: Config | None, fill_memory: bool, company: Company
 ) -> Outcome:
-    from vitjax.training.verdict import keep_constant, report
+    from vitjax.training.verdict import is_reported, keep_constant, report
 
     began = time.monotonic()
     if company.first(lambda: not steps_in(checkpoints_of(workdir))):
@@ -102,21 +102,11 @@ def _train(
                 shown = company.for_first(run, run.whole(variables_of(state, experiment.optimizer)))
                 given = (*shown, workdir, outcome, time.monotonic() - began)
                 with going_on(unwritten, f"{workdir / 'report'}", "the same command writes it"):
-                    ended &= bool(company.first(lambda: _is_reported(signals, lambda: report(*given))))
+                    ended &= bool(company.first(lambda: is_reported(signals, lambda: report(*given))))
             else:
                 ended = ended and not signals
     stopped_by = signals[0] if signals and not ended else None
     return dataclasses.replace(outcome, stopped_by=stopped_by, unwritten=tuple(unwritten))
-
-
-def _is_reported(signals: Sequence[int], work: Callable[[], None]) -> bool:
-    """Whether the report was written, and not given up for a signal."""
-    try:
-        answering(signals, work)
-    except Interrupted:
-        print("stopped while the report was written; the same command writes it", flush=True)
-        return False
-    return True
 
 
 def _store(run: Prepared, workdir: Path) -> Store:
@@ -222,7 +212,7 @@ class _Turning:
         if (self.workdir / UNREADABLE).is_file():
             from vitjax.training.faults import require_readable, unreadable_records
 
-            watch.broken |= unreadable_records(self.workdir, source)
+            watch.broken |= {*(self.company.first(lambda: sorted(unreadable_records(self.workdir, source))) or ())}
             require_readable(self.workdir, source, len(watch.broken), self.run.experiment.max_unreadable)
         return watch
 
@@ -236,6 +226,8 @@ class _Turning:
             if state is not None:
                 self._save(step, state)
                 print(f"stopped at step {step:,} of {self.run.total_steps:,}; {GOES_ON}", flush=True)
+            with self._going_on(f"{CHECKPOINT} of step {step:,}"):
+                self.store.wait()  # for what this error tells other hosts ends them
             raise
         return parts
 

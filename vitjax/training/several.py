@@ -19,14 +19,13 @@ from vitjax.errors import FieldError, VitjaxError
 from vitjax.hosts import HostFailed, everybody_says, first_says, name_of
 from vitjax.inference.sweep import Sweep
 from vitjax.placement import data_mesh, place_state
-from vitjax.runs.open_run import OpenRun, open_run
+from vitjax.runs.open_run import OF_START, OpenRun, open_run
 from vitjax.structs import Batch
 from vitjax.training.company import Company
 from vitjax.training.prepare import Prepared
 
 T = TypeVar("T")
 
-_START = ("init_from", "match_classes", "from_scratch")  # what a run that goes on may take from its folder
 _LOGS = "*.jsonl"  # files of the run folder that later steps are decided by
 
 
@@ -61,7 +60,7 @@ class Hosts(Company):
         folder = run[0]
         if self._is_first:
             with open_run(*run, **options) as opened:
-                said = {name: getattr(opened.experiment, name) for name in _START}
+                said = {name: getattr(opened.experiment, name) for name in OF_START}
                 logs = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob(_LOGS))}
                 first_says(lambda: json.dumps({"answer": [said, logs]}))
                 yield opened
@@ -122,8 +121,8 @@ class Hosts(Company):
             new, self._told = self._own[self._told :], len(self._own)
             broken = super().broken(parts or [])
             said = _not_empty(signals=new, broken=broken, error=str(error) if error else "")
-            if broken and len(broken) == sum(len(part.records) for part in parts or []):  # another step took the place
-                said["sizes"] = [list(part.pixels.shape) for part in parts or []]
+            if broken and len(broken) == sum(len(part.records) for part in parts or []):
+                said["other"] = True  # rows of another step may have taken the place of all
             heard = everybody_says(said)
             for number in (number for said in heard.values() for number in said.get("signals", ())):
                 self._agreed += [number] * (number not in self._agreed)
@@ -132,11 +131,12 @@ class Hosts(Company):
                 raise error
             if failed := [(index, said["error"]) for index, said in heard.items() if "error" in said]:
                 raise HostFailed(f"{name_of(failed[0][0])}: error: {failed[0][1]}")
-            sizes = [said["sizes"] for said in heard.values() if "sizes" in said]
             if parts is None:
                 return
-            if sizes and (len(sizes) < jax.process_count() or any(size != sizes[0] for size in sizes)):
-                raise DataError("of a step some hosts can read no image, and others can: are the data on all of them?")
+            if any("other" in said for said in heard.values()):
+                sizes = everybody_says({"sizes": [list(part.pixels.shape) for part in parts]})
+                if any(said != sizes[0] for said in sizes.values()):
+                    raise DataError("of a step some hosts can read no image, others can: are the data on all of them?")
             yield parts
 
     def compile(self, programs: Iterable[Any]) -> None:

@@ -80,7 +80,8 @@ class Step:
         if len(parts) == 1:
             yield self._whole.lower(state, parts[0])
             return
-        call = operator.call if isinstance(jax.tree.leaves(parts)[0], Array) else _shapes
+        of_arrays = isinstance(jax.tree.leaves(parts)[0], Array)
+        call: Any = operator.call if of_arrays else lambda function, *given: function.eval_shape(*given)
         counts, gathered = self._counts(call, state, parts), call(self._nothing, state)
         for place, part in enumerate(parts):
             yield self._add.lower(gathered, state, part, np.int32(place), counts)
@@ -201,10 +202,6 @@ class _Pieces:
 def _key(state: TrainState) -> Array:
     """The random numbers of the step."""
     return jax.random.fold_in(state.key, state.step)
-
-
-def _shapes(function: Any, *given: Any) -> Any:
-    return function.eval_shape(*given)  # of the compiled function, which knows where its answers are placed
 
 
 def _sum(one: PyTree, other: PyTree) -> Any:

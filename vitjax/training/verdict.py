@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from vitjax.runs.judgement import (
 )
 from vitjax.training.curves import plot_curves, write_arrays, write_summary
 from vitjax.training.faults import summary
+from vitjax.training.interruption import Interrupted, answering
 from vitjax.training.prepare import Prepared
 from vitjax.training.watch import NOT_FINITE, UNREADABLE
 
@@ -134,3 +135,13 @@ def _read(read: Callable[[Path], dict[str, Any] | None], workdir: Path) -> dict[
         return read(workdir)
     except VitjaxError:
         return None
+
+
+def is_reported(signals: Sequence[int], work: Callable[[], None]) -> bool:
+    """Whether the report was written, and not given up for a signal."""
+    try:
+        answering(signals, work)
+    except Interrupted:
+        print("stopped while the report was written; the same command writes it", flush=True)
+        return False
+    return True
