@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vitjax.ops.convolution import conv_general_dilated, patch_convolution
+from vitjax.ops.convolution import conv_general_dilated, last_axis_product, patch_convolution
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NONE, ONE = [(0, 0), (0, 0)], [(1, 1), (1, 1)]
@@ -69,3 +69,13 @@ def test_large_strided_kernels_on_pixels_are_the_same_as_kernels_on_patches(side
         found = patch_convolution(*arguments, **layout)
         wanted = lax.conv_general_dilated(*arguments, **layout)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (2, 3), (2, 3, 4), (2, 0)])
+def test_a_product_over_the_last_axis_is_the_contraction_and_its_gradients(leading):
+    x, kernel = drawn(*leading, 6), drawn(6, 4)
+    found, back = jax.vjp(last_axis_product, x, kernel)
+    expected, backward = jax.vjp(lambda a, b: jnp.einsum("...i,io->...o", a, b), x, kernel)
+    assert found.shape == (*leading, 4)
+    for ours, theirs in zip((found, *back(found)), (expected, *backward(expected)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)

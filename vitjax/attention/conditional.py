@@ -10,6 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
+from vitjax.layers.dropout import Dropout
+from vitjax.layers.linear import Dense
 from vitjax.ops.initializers import torch_bias
 
 
@@ -49,7 +51,7 @@ class ConditionalAttention(nn.Module):
 
         def project(x: Array, name: str) -> Array:
             xavier, bias = nn.initializers.xavier_uniform(), torch_bias(channels)
-            dense = nn.Dense(channels, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=name)
+            dense = Dense(channels, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=name)
             return dense(x).reshape(*x.shape[:2], self.heads, -1)
 
         q, k, v = project(query, "query_content"), project(key, "key_content"), project(key, "value")
@@ -60,7 +62,7 @@ class ConditionalAttention(nn.Module):
             q = jnp.concatenate([q, project(spatial, "query_spatial")], axis=-1)
             k = jnp.concatenate([k, located], axis=-1)
         mixed = self._mixed(q, k, v, valid, train=train).reshape(query.shape)
-        return nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
+        return Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
 
     def _mixed(self, q: Array, k: Array, v: Array, valid: Array | None, *, train: bool) -> Array:
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32) / math.sqrt(q.shape[-1])
@@ -68,5 +70,5 @@ class ConditionalAttention(nn.Module):
             scores = jnp.where(valid[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow("intermediates", "weights", weights)
-        weights = nn.Dropout(self.dropout)(weights, deterministic=not train)
+        weights = Dropout(self.dropout)(weights, train=train)
         return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)

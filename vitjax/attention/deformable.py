@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.ops.sampling import Shapes, deformable_sampling
 
 
@@ -53,11 +54,11 @@ class DeformableAttention(nn.Module):
                 f"and references on {reference.shape[2]} levels."
             )
         xavier = nn.initializers.xavier_uniform()
-        values = nn.Dense(channels, dtype=self.dtype, kernel_init=xavier, name="value")(value)
+        values = Dense(channels, dtype=self.dtype, kernel_init=xavier, name="value")(value)
         values = jnp.where(valid[..., None], values, 0).reshape(batch, -1, self.heads, channels // self.heads)
 
         grid = (batch, queries, self.heads, self.levels, self.points)
-        dense = partial(nn.Dense, dtype=jnp.float32, kernel_init=nn.initializers.zeros)
+        dense = partial(Dense, dtype=jnp.float32, kernel_init=nn.initializers.zeros)
         star = partial(_star, heads=self.heads, levels=self.levels, points=self.points)
         offsets = dense(math.prod(grid[2:]) * 2, bias_init=star, name="sampling_offsets")(query).reshape(*grid, 2)
         scores = dense(math.prod(grid[2:]), name="attention_weights")(query)
@@ -67,7 +68,7 @@ class DeformableAttention(nn.Module):
         self.sow("intermediates", "locations", locations)
         self.sow("intermediates", "weights", weights)
         gathered = deformable_sampling(values, shapes, locations, weights).reshape(batch, queries, channels)
-        return nn.Dense(channels, dtype=self.dtype, kernel_init=xavier, name="out")(gathered)
+        return Dense(channels, dtype=self.dtype, kernel_init=xavier, name="out")(gathered)
 
 
 def _locations(reference: Array, offsets: Array, shapes: Shapes) -> Array:

@@ -11,6 +11,7 @@ from flax import struct
 from jax import Array, lax
 from jaxtyping import Float
 
+from vitjax.layers.linear import Dense
 from vitjax.ops.padded_maps import extents
 from vitjax.ops.policy_gradient import categorical_log_prob, gaussian_log_prob, straight_through_gumbel
 from vitjax.structs import Images
@@ -112,7 +113,7 @@ class LocationPolicy(nn.Module):
         What is drawn outside the image is moved to its edge after its probability is told.
         """
         start = nn.initializers.normal(0.01)
-        mean = (1 + jnp.tanh(nn.Dense(2, kernel_init=start, name="mean")(state.astype(jnp.float32)))) / 2
+        mean = (1 + jnp.tanh(Dense(2, kernel_init=start, name="mean")(state.astype(jnp.float32)))) / 2
         drawn = mean
         if sample:
             drawn = mean + self.deviation * jax.random.normal(self.make_rng("dropout"), mean.shape)
@@ -136,8 +137,8 @@ class CellPolicy(nn.Module):
     ) -> Choice:
         """The middle of a cell drawn with the random numbers called 'dropout', or that of the likeliest cell."""
         _, rows, columns, _ = seen.shape
-        scores = nn.Dense(1, name="score")(seen.astype(jnp.float32)).reshape(len(state), -1)
-        logits = scores + nn.Dense(rows * columns, name="visit")(state.astype(jnp.float32))
+        scores = Dense(1, name="score")(seen.astype(jnp.float32)).reshape(len(state), -1)
+        logits = scores + Dense(rows * columns, name="visit")(state.astype(jnp.float32))
         if sample:
             chosen = straight_through_gumbel(self.make_rng("dropout"), logits, self.temperature)
         else:

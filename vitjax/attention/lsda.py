@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 
 from vitjax.attention.relative_position import DynamicPositionBias, RelativePositionBias
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.ops.groups import Grid
 
 PositionBias = Literal["dynamic", "table"]
@@ -51,8 +52,8 @@ class LongShortDistanceAttention(nn.Module):
         if channels % self.heads:
             raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
 
-        def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)
+        def dense(features: int, name: str) -> Dense:
+            return Dense(features, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)
 
         fused = dense(3 * channels, "qkv")(grid.cut(x))
         q, k, v = rearrange(fused, "b g n (three h d) -> three b g h n d", three=3, h=self.heads)

@@ -10,6 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
+from vitjax.layers.dropout import Dropout
+from vitjax.layers.linear import Dense
 from vitjax.ops.initializers import fused_qkv_kernel
 
 Pairs = Bool[Array, "*batch queries keys"]
@@ -49,7 +51,7 @@ class MultiHeadAttention(nn.Module):
                 raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {size} channels.")
 
         def split(x: Array, name: str, features: int) -> Array:
-            project = nn.Dense(features, dtype=self.dtype, kernel_init=fused_qkv_kernel, name=name)
+            project = Dense(features, dtype=self.dtype, kernel_init=fused_qkv_kernel, name=name)
             return project(x).reshape(*x.shape[:2], self.heads, -1)
 
         q, k, v = split(query, "query", channels), split(key, "key", channels), split(value, "value", width)
@@ -63,7 +65,7 @@ class MultiHeadAttention(nn.Module):
         else:
             mixed = jax.nn.dot_product_attention(q, k, v, mask=mask)
         mixed = mixed.reshape(*query.shape[:2], width)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
+        return Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
 
     def _explicit(self, q: Array, k: Array, v: Array, mask: Array | None, *, train: bool) -> Array:
         """Attention with the weights at hand, for dropout and for a look at them."""
@@ -71,5 +73,5 @@ class MultiHeadAttention(nn.Module):
         scores = scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow("intermediates", "weights", weights)
-        weights = nn.Dropout(self.dropout)(weights, deterministic=not train)
+        weights = Dropout(self.dropout)(weights, train=train)
         return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)

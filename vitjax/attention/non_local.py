@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from vitjax.attention.self_attention import mix, pair_scores, softmax_over_keys
 from vitjax.errors import FieldError
-from vitjax.layers.linear import linear
+from vitjax.layers.linear import Dense, linear
 from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
@@ -113,7 +113,7 @@ class NonLocal(nn.Module):
         """Output layer and norm; the places lie in a row of a map, since the norms take maps."""
         learned = self.norm == "batch"
         zeros = nn.initializers.zeros
-        output = nn.Dense(
+        output = Dense(
             features,
             kernel_init=torch_kernel if learned else zeros,
             bias_init=torch_bias(mixed.shape[-1]) if learned else zeros,

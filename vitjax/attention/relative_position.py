@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.ops.groups import Size
 
 
@@ -44,8 +45,8 @@ class DynamicPositionBias(nn.Module):
     def __call__(self, offsets: Float[Array, "offsets 2"]) -> Float[Array, "offsets heads"]:
         """The bias of every offset, in float32."""
 
-        def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, kernel_init=nn.initializers.normal(0.02), name=name)
+        def dense(features: int, name: str) -> Dense:
+            return Dense(features, kernel_init=nn.initializers.normal(0.02), name=name)
 
         x = dense(self.hidden, "project")(offsets)
         for i in range(3):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.layers.linear import Dense
 from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import clear
 
@@ -62,4 +63,4 @@ class SelfAttention(nn.Module):
         return clear(mixed, valid)
 
     def _project(self, x: Array, features: int, name: str) -> Array:
-        return nn.Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)(x)
+        return Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)(x)

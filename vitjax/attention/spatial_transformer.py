@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.ops.affine import Convention, affine_grid, sample
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import Map, Valid, clear
@@ -105,7 +106,7 @@ class SpatialTransformer(nn.Module):
             x = clear(x, valid)  # a window beyond the rim may reach back into the image
         seen = cell_means(x.astype(jnp.float32), valid, self.cells).reshape(len(x), -1)
         bias = torch_bias(seen.shape[-1])
-        hidden = nn.relu(nn.Dense(self.hidden, kernel_init=torch_kernel, bias_init=bias, name="hidden")(seen))
+        hidden = nn.relu(Dense(self.hidden, kernel_init=torch_kernel, bias_init=bias, name="hidden")(seen))
         identity = nn.initializers.constant(jnp.array(IDENTITY))
-        last = nn.Dense(6, kernel_init=nn.initializers.zeros, bias_init=identity, name="last")
+        last = Dense(6, kernel_init=nn.initializers.zeros, bias_init=identity, name="last")
         return last(hidden).reshape(-1, 2, 3)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import Map, Valid, clear
 
@@ -44,5 +45,5 @@ class SqueezeExcitation(nn.Module):
         gated = x * gate.astype(x.dtype)[:, None, None]
         return clear(gated, valid)
 
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)
+    def _dense(self, features: int, name: str) -> Dense:
+        return Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)

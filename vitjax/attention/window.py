@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from vitjax.attention.relative_position import RelativePositionBias
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.ops.groups import Size
 from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.windows import Windows
@@ -69,7 +70,7 @@ class WindowAttention(nn.Module):
         weights = jax.nn.softmax(scores if mask is None else _masked(scores, mask), axis=-1)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)
         initializer = nn.initializers.zeros if self.starts_at_zero else nn.initializers.normal(0.02)
-        return nn.Dense(channels, kernel_init=initializer, dtype=self.dtype, name="output")(mixed), weights
+        return Dense(channels, kernel_init=initializer, dtype=self.dtype, name="output")(mixed), weights
 
     def _check(self, tokens: int, channels: int) -> None:
         if self.heads < 1:
@@ -84,7 +85,7 @@ class WindowAttention(nn.Module):
 
     def _projected(self, x: Array) -> list[Array]:
         channels = x.shape[-1]
-        dense = partial(nn.Dense, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype)
+        dense = partial(Dense, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype)
         if self.projection == "fused":
             return jnp.split(dense(3 * channels, name="qkv")(x), 3, axis=-1)
         return [dense(channels, name=name)(x) for name in ("query", "key", "value")]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.structs import Images, Padding
 
 
@@ -54,4 +55,4 @@ class Classifier(nn.Module):
         where = feature.valid[..., None] if self.padding == "exact" else None
         pooled = x.mean((1, 2), where=where)
         self.sow("intermediates", "pooled", pooled)
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.02), name="head")(pooled)
+        return Dense(self.num_classes, kernel_init=nn.initializers.normal(0.02), name="head")(pooled)

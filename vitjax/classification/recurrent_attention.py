@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from vitjax.attention.hard import CellPolicy, Choice, GlimpseSensor, LocationPolicy, overview
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.structs import Images
 
 
@@ -84,14 +85,14 @@ class RecurrentAttention(nn.Module):
                 "yourself."
             )
         seen = CoarseView(self.channels, self.dtype, name="coarse_view")(overview(images, self.overview))
-        where = nn.relu(nn.Dense(self.channels, dtype=self.dtype, name="start")(seen.reshape(len(seen), -1)))
+        where = nn.relu(Dense(self.channels, dtype=self.dtype, name="start")(seen.reshape(len(seen), -1)))
         what = jnp.zeros_like(where)
         look = self._look(images, seen, sample=train)
         glimpse = Glimpse(self.channels, self.dtype, name="glimpse")
         gather, remember = (nn.GRUCell(self.channels, dtype=self.dtype, name=name) for name in ("what", "where"))
         head, baseline = (
-            nn.Dense(self.num_classes, name="head"),
-            nn.Dense(1, kernel_init=nn.initializers.zeros, name="baseline"),
+            Dense(self.num_classes, name="head"),
+            Dense(1, kernel_init=nn.initializers.zeros, name="baseline"),
         )
         known: list[tuple[Array, ...]] = []
         for _ in range(self.glimpses):
@@ -166,7 +167,7 @@ class Glimpse(nn.Module):
         self, patches: Float[Array, "batch size size patches"], locations: Float[Array, "batch 2"]
     ) -> Float[Array, "batch channels"]:
         """The sum of both, with a bias each."""
-        dense = partial(nn.Dense, self.channels, dtype=self.dtype)
+        dense = partial(Dense, self.channels, dtype=self.dtype)
         x = patches
         for i, channels in enumerate((self.channels // 8, self.channels // 4), start=1):
             x = nn.relu(nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"conv_{i}")(x))

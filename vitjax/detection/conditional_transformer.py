@@ -1,6 +1,7 @@
 """What Conditional DETR and DAB-DETR have in common: fields, layers and the encoder. Source: Meng et al. 2021."""
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -15,7 +16,9 @@ from vitjax.attention.multi_head import MultiHeadAttention
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.transformer import Queries, Tokens, Valid, layer_norm
 from vitjax.errors import FieldError
+from vitjax.layers.dropout import Dropout
 from vitjax.layers.feed_forward import FeedForward
+from vitjax.layers.linear import Dense
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.structs import Feature, Images, Inner, Padding, Predictions
@@ -133,7 +136,7 @@ class ConditionalLayer(nn.Module):
 
     def added(self, name: str, x: Array, change: Array, *, train: bool) -> Array:
         """The tokens with a change by the sublayer of this name, normalised; for a compact method."""
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = partial(Dropout(self.dropout), train=train)
         return layer_norm(f"{name}_norm", self.dtype)(x + drop(change))
 
     def fed_forward(self, x: Array, *, train: bool) -> Array:
@@ -214,7 +217,7 @@ class TwoLayers(nn.Module):
         for i, features in enumerate((self.hidden, self.outputs)):
             xavier, bias = nn.initializers.xavier_uniform(), torch_bias(x.shape[-1])
             x = nn.relu(x) if i else x
-            x = nn.Dense(features, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=f"layer_{i}")(x)
+            x = Dense(features, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=f"layer_{i}")(x)
         return x
 
 
@@ -229,9 +232,9 @@ class PReLUFeedForward(nn.Module):
     def __call__(self, x: Float[Array, "*batch channels"], *, train: bool) -> Float[Array, "*batch channels"]:
         """`x` through both layers, with as many channels as before."""
         xavier, inputs = nn.initializers.xavier_uniform(), x.shape[-1]
-        h = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=xavier, bias_init=torch_bias(inputs), name="expand")(x)
+        h = Dense(self.hidden, dtype=self.dtype, kernel_init=xavier, bias_init=torch_bias(inputs), name="expand")(x)
         slope = self.param("slope", nn.initializers.constant(0.25), (1,))
         h = jnp.where(h >= 0, h, slope.astype(h.dtype) * h)
-        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        h = Dropout(self.dropout)(h, train=train)
         bias = torch_bias(self.hidden)
-        return nn.Dense(inputs, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name="contract")(h)
+        return Dense(inputs, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name="contract")(h)

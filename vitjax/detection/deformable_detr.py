@@ -17,6 +17,7 @@ from vitjax.detection.levels import encode, keep, sizes_of
 from vitjax.detection.proposals import Proposals, QueriesValid
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
+from vitjax.layers.linear import Dense
 from vitjax.ops.initializers import torch_kernel
 from vitjax.structs import ANSWER, Images, Inner, Padding, Predictions, PredictionSet
 
@@ -123,7 +124,7 @@ class DeformableDETR(nn.Module):
         bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
 
         def classify(name: str) -> nn.Module:
-            return nn.Dense(self.num_classes or 0, kernel_init=torch_kernel, bias_init=bias, name=f"class_head{name}")
+            return Dense(self.num_classes or 0, kernel_init=torch_kernel, bias_init=bias, name=f"class_head{name}")
 
         def locate(name: str, start: tuple[float, ...]) -> nn.Module:
             return Perceptron(self.channels, 4, start=start, name=f"box_head{name}")
@@ -150,7 +151,7 @@ class DeformableDETR(nn.Module):
         embedding = self.param(
             "query_embedding", nn.initializers.normal(1.0), (self.num_queries or 0, 2 * self.channels)
         )
-        point = nn.Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
+        point = Dense(2, kernel_init=nn.initializers.xavier_uniform(), name="reference_points")
         reference = jax.nn.sigmoid(point(embedding[:, : self.channels]))
         batch = memory.tokens.shape[0]
         reference, embedding = (jnp.broadcast_to(x, (batch, *x.shape)) for x in (reference, embedding))

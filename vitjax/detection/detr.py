@@ -13,6 +13,7 @@ from vitjax.backbones.resnet import ResNet
 from vitjax.detection.transformer import Decoder, Encoder
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
+from vitjax.layers.linear import Dense
 from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
@@ -114,7 +115,7 @@ class DETR(nn.Module):
         return position.astype(self.dtype)
 
     def _heads(self, queries: Float[Array, "layers batch queries channels"], classes: int) -> Predictions:
-        classify = nn.Dense(classes, kernel_init=torch_kernel, bias_init=torch_bias(self.channels), name="class_head")
+        classify = Dense(classes, kernel_init=torch_kernel, bias_init=torch_bias(self.channels), name="class_head")
         locate = Perceptron(self.channels, 4, name="box_head")
         queries = queries.astype(jnp.float32)
         return Predictions({ANSWER: PredictionSet(classify(queries), jax.nn.sigmoid(locate(queries)))})

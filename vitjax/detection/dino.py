@@ -24,6 +24,7 @@ from vitjax.detection.proposals import QueriesValid, proposing
 from vitjax.detection.transformer import Queries
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
+from vitjax.layers.linear import Dense
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine_of_boxes
@@ -264,14 +265,14 @@ class QueryPosition(nn.Module):
         for i in range(2):
             xavier, bias = nn.initializers.xavier_uniform(), torch_bias(x.shape[-1])
             x = nn.relu(x) if i else x
-            x = nn.Dense(self.channels, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=f"layer_{i}")(x)
+            x = Dense(self.channels, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=f"layer_{i}")(x)
         return x
 
 
-def class_head_of(classes: int) -> nn.Dense:
+def class_head_of(classes: int) -> Dense:
     """A class head, for a compact method; every class starts with a probability of `PRIOR`."""
     bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
-    return nn.Dense(classes, kernel_init=torch_kernel, bias_init=bias, name="class_head")
+    return Dense(classes, kernel_init=torch_kernel, bias_init=bias, name="class_head")
 
 
 def box_head_of(channels: int) -> Perceptron:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from vitjax.detection.deformable_encoder import Memory, token_places
 from vitjax.detection.levels import keep
 from vitjax.detection.transformer import layer_norm
+from vitjax.layers.linear import Dense
 from vitjax.ops.boxes import inverse_sigmoid
 from vitjax.ops.initializers import torch_bias
 from vitjax.ops.positions import sine_of_boxes
@@ -55,7 +56,7 @@ class Proposals(nn.Module):
         chosen = lax.stop_gradient(jnp.take_along_axis(boxes, best[..., None], axis=1))
         position = sine_of_boxes(chosen, channels // 2)
         bias = torch_bias(position.shape[-1])
-        project = nn.Dense(2 * channels, kernel_init=_XAVIER, bias_init=bias, name="query_projection")
+        project = Dense(2 * channels, kernel_init=_XAVIER, bias_init=bias, name="query_projection")
         embedding = layer_norm("query_norm", None)(project(position))
         counts, queries_valid = None, None
         if leave_out is not None:
@@ -70,7 +71,7 @@ def proposing(memory: Memory) -> tuple[Float[Array, "batch tokens channels"], Fl
     """
     channels = memory.tokens.shape[-1]
     tokens, anchors = candidates(memory)
-    project = nn.Dense(channels, kernel_init=_XAVIER, bias_init=torch_bias(channels), name="projection")
+    project = Dense(channels, kernel_init=_XAVIER, bias_init=torch_bias(channels), name="projection")
     return layer_norm("norm", None)(project(tokens)), anchors
 
 

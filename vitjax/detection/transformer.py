@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.attention.multi_head import MultiHeadAttention
+from vitjax.layers.dropout import Dropout
 from vitjax.layers.feed_forward import FeedForward
 
 Tokens = Float[Array, "batch tokens channels"]
@@ -30,7 +31,7 @@ class TransformerLayer(nn.Module):
     def through(self, x: Array, attentions: Sublayers, *, train: bool) -> Array:
         """The tokens after the attentions, by name, and the feed-forward network; for a compact method."""
         feed_forward = FeedForward(self.feed_forward, self.dropout, self.dtype, name="feed_forward")
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = partial(Dropout(self.dropout), train=train)
         sublayers: Sublayers = {**attentions, "feed_forward": partial(feed_forward, train=train)}
         for name, sublayer in sublayers.items():
             norm = layer_norm(f"{name}_norm", self.dtype)

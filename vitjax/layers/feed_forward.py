@@ -8,6 +8,9 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from vitjax.layers.dropout import Dropout
+from vitjax.layers.linear import Dense
+from vitjax.ops.activations import gelu
 from vitjax.ops.initializers import torch_bias, torch_kernel
 
 
@@ -22,9 +25,9 @@ class FeedForward(nn.Module):
     def __call__(self, x: Float[Array, "*batch channels"], *, train: bool) -> Float[Array, "*batch channels"]:
         """`x` through both layers, with as many channels as before."""
         channels = x.shape[-1]
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         h = nn.relu(dense(self.hidden, bias_init=torch_bias(channels), name="expand")(x))
-        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        h = Dropout(self.dropout)(h, train=train)
         return dense(channels, bias_init=torch_bias(self.hidden), name="contract")(h)
 
 
@@ -49,7 +52,7 @@ class Perceptron(nn.Module):
             kernel, bias = torch_kernel, torch_bias(x.shape[-1])
             if last and self.start is not None:
                 kernel, bias = nn.initializers.zeros, lambda *_: jnp.array(self.start)
-            x = nn.Dense(features, dtype=self.dtype, kernel_init=kernel, bias_init=bias, name=f"layer_{i}")(x)
+            x = Dense(features, dtype=self.dtype, kernel_init=kernel, bias_init=bias, name=f"layer_{i}")(x)
             x = x if last else nn.relu(x)
         return x
 
@@ -63,5 +66,5 @@ class GeluFeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
         """`x` through both layers, with as many channels as before."""
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
-        return dense(x.shape[-1], name="contract")(nn.gelu(dense(self.hidden, name="expand")(x), approximate=False))
+        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
+        return dense(x.shape[-1], name="contract")(gelu(dense(self.hidden, name="expand")(x)))

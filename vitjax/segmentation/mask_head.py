@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from vitjax.errors import FieldError
+from vitjax.layers.linear import Dense
 from vitjax.layers.norms import MaskedGroupNorm
 from vitjax.ops.convolution_in_parts import convolution_in_parts
 from vitjax.ops.masks import Map, Valid, clear, nearest_rows
@@ -46,7 +47,7 @@ class MaskAttention(nn.Module):
         channels = queries.shape[-1]
         if channels % self.heads:
             raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
-        project = functools.partial(nn.Dense, channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        project = functools.partial(Dense, channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         q = rearrange(project(name="query")(queries), "b q (n c) -> b q n c", n=self.heads)
         k = rearrange(project(name="key")(memory), "b h w (n c) -> b h w n c", n=self.heads)
         q = q / math.sqrt(channels // self.heads)

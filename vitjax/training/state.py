@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
+from jax.extend.core import Var, jaxpr_as_fun
 
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.runs.optimizer import AdamW
@@ -34,9 +35,10 @@ class TrainState:
 def initial_variables(
     model: nn.Module, seed: int, side: int = 64, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Freshly drawn variables; their shapes do not depend on the image size, so a small one is traced.
+    """Freshly drawn variables, with `only` those of some paths.
 
-    With `only` those of some paths, for which a program is compiled that makes no others.
+    Their shapes do not depend on the image size, so a small one is traced. No program of the whole is compiled: what
+    draws the variables is picked out of the trace, and runs operation by operation, each compiled once for its shape.
     """
     images = Images(jnp.zeros((1, side, side, 3)), jnp.ones((1, side, side), bool))
     key = jax.random.key(seed)
@@ -47,7 +49,14 @@ def initial_variables(
             return variables
         return unflatten({path: leaf for path, leaf in flatten(variables).items() if path in only})
 
-    return jax.jit(draw)()
+    traced, shapes = jax.make_jaxpr(draw, return_shape=True)()
+    wanted, kept = set(traced.jaxpr.outvars), []
+    for equation in reversed(traced.eqns):
+        if wanted.intersection(equation.outvars):
+            wanted.update(value for value in equation.invars if isinstance(value, Var))
+            kept.append(equation)
+    needed = traced.replace(jaxpr=traced.jaxpr.replace(eqns=kept[::-1]))
+    return jax.tree.unflatten(jax.tree.structure(shapes), jaxpr_as_fun(needed)())
 
 
 def initial_state(
