@@ -5,7 +5,8 @@ import jax
 import numpy as np
 from quick import drawn
 
-from vitjax.layers.feed_forward import FeedForward, GeluFeedForward, Perceptron
+from vitjax.layers.feed_forward import FeedForward, Perceptron
+from vitjax.layers.gelu_feed_forward import GeluFeedForward
 
 CHANNELS = 8
 X = np.random.default_rng(0).normal(size=(3, 5, CHANNELS)).astype(np.float32)

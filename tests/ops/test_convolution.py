@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vitjax.ops.convolution import conv_general_dilated, last_axis_product, patch_convolution
+from vitjax.ops.convolution import conv_general_dilated, last_axis_product
+from vitjax.ops.patch_convolution import patch_convolution
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NONE, ONE = [(0, 0), (0, 0)], [(1, 1), (1, 1)]

@@ -10,8 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
-from vitjax.layers.dropout import Dropout
-from vitjax.layers.linear import Dense
+from vitjax.layers.linear import Dense, Dropout
 from vitjax.ops.initializers import torch_bias
 
 

@@ -52,7 +52,7 @@ class LongShortDistanceAttention(nn.Module):
         if channels % self.heads:
             raise FieldError(f"attention needs channels divisible by heads={self.heads}; got {channels} channels.")
 
-        def dense(features: int, name: str) -> Dense:
+        def dense(features: int, name: str) -> nn.Dense:
             return Dense(features, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)
 
         fused = dense(3 * channels, "qkv")(grid.cut(x))

@@ -45,7 +45,7 @@ class DynamicPositionBias(nn.Module):
     def __call__(self, offsets: Float[Array, "offsets 2"]) -> Float[Array, "offsets heads"]:
         """The bias of every offset, in float32."""
 
-        def dense(features: int, name: str) -> Dense:
+        def dense(features: int, name: str) -> nn.Dense:
             return Dense(features, kernel_init=nn.initializers.normal(0.02), name=name)
 
         x = dense(self.hidden, "project")(offsets)

@@ -45,5 +45,5 @@ class SqueezeExcitation(nn.Module):
         gated = x * gate.astype(x.dtype)[:, None, None]
         return clear(gated, valid)
 
-    def _dense(self, features: int, name: str) -> Dense:
+    def _dense(self, features: int, name: str) -> nn.Dense:
         return Dense(features, use_bias=False, kernel_init=torch_kernel, dtype=self.dtype, name=name)

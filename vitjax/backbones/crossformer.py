@@ -16,7 +16,7 @@ from vitjax.attention.lsda import LongShortDistanceAttention, PositionBias
 from vitjax.errors import FieldError
 from vitjax.layers.cross_scale_embedding import CrossScaleEmbedding
 from vitjax.layers.drop_path import DropPath
-from vitjax.layers.feed_forward import GeluFeedForward
+from vitjax.layers.gelu_feed_forward import GeluFeedForward
 from vitjax.ops.groups import Grouping
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear, resize_valid

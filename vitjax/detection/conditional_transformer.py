@@ -16,9 +16,8 @@ from vitjax.attention.multi_head import MultiHeadAttention
 from vitjax.backbones.resnet import ResNet
 from vitjax.detection.transformer import Queries, Tokens, Valid, layer_norm
 from vitjax.errors import FieldError
-from vitjax.layers.dropout import Dropout
 from vitjax.layers.feed_forward import FeedForward
-from vitjax.layers.linear import Dense
+from vitjax.layers.linear import Dense, Dropout
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.structs import Feature, Images, Inner, Padding, Predictions

@@ -269,7 +269,7 @@ class QueryPosition(nn.Module):
         return x
 
 
-def class_head_of(classes: int) -> Dense:
+def class_head_of(classes: int) -> nn.Dense:
     """A class head, for a compact method; every class starts with a probability of `PRIOR`."""
     bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
     return Dense(classes, kernel_init=torch_kernel, bias_init=bias, name="class_head")

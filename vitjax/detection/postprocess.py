@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 
 from vitjax.errors import FieldError
 from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.ops.suppression import unsuppressed
 from vitjax.structs import Detections
 
 Logits = Float[Array, "batch queries classes"]
@@ -74,6 +73,8 @@ class TopDetections:
         scores, pairs = lax.top_k(jax.nn.sigmoid(logits).reshape(batch, -1), min(self.k, queries * classes))
         if self.nms is None:
             return scores, pairs
+        from vitjax.ops.suppression import unsuppressed  # which no training of the published recipes needs
+
         corners = xyxy_from_cxcywh(_chosen(boxes, pairs, logits))
         kept = jax.vmap(partial(unsuppressed, overlap=self.nms))(corners, pairs % classes)
         scores = jnp.where(kept, scores, 0)

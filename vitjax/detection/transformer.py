@@ -10,8 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.attention.multi_head import MultiHeadAttention
-from vitjax.layers.dropout import Dropout
 from vitjax.layers.feed_forward import FeedForward
+from vitjax.layers.linear import Dropout
 
 Tokens = Float[Array, "batch tokens channels"]
 Queries = Float[Array, "batch queries channels"]

@@ -3,8 +3,8 @@ from .conv_norm import convolution as convolution
 from .cross_scale_embedding import CrossScaleEmbedding as CrossScaleEmbedding
 from .drop_path import DropPath as DropPath
 from .feed_forward import FeedForward as FeedForward
-from .feed_forward import GeluFeedForward as GeluFeedForward
 from .feed_forward import Perceptron as Perceptron
+from .gelu_feed_forward import GeluFeedForward as GeluFeedForward
 from .norms import FrozenBatchNorm as FrozenBatchNorm
 from .norms import MaskedBatchNorm as MaskedBatchNorm
 from .norms import MaskedGroupNorm as MaskedGroupNorm

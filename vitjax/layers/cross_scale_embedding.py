@@ -9,9 +9,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
-from vitjax.ops.convolution import patch_convolution
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
+from vitjax.ops.patch_convolution import patch_convolution
 
 
 def shares(channels: int, kernels: int) -> tuple[int, ...]:

@@ -8,9 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from vitjax.layers.dropout import Dropout
-from vitjax.layers.linear import Dense
-from vitjax.ops.activations import gelu
+from vitjax.layers.linear import Dense, Dropout
 from vitjax.ops.initializers import torch_bias, torch_kernel
 
 
@@ -55,16 +53,3 @@ class Perceptron(nn.Module):
             x = Dense(features, dtype=self.dtype, kernel_init=kernel, bias_init=bias, name=f"layer_{i}")(x)
             x = x if last else nn.relu(x)
         return x
-
-
-class GeluFeedForward(nn.Module):
-    """Exact GELU network of one hidden layer, as vision transformers have it (Dosovitskiy et al. 2021)."""
-
-    hidden: int
-    dtype: DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
-        """`x` through both layers, with as many channels as before."""
-        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
-        return dense(x.shape[-1], name="contract")(gelu(dense(self.hidden, name="expand")(x)))

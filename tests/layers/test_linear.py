@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitjax.layers.dropout import Dropout
+from vitjax.layers.linear import Dropout
 
 
 def dropped(x, rate=0.1, key=0, train=True):

@@ -1,0 +1,24 @@
+"""The feed-forward network of vision transformers."""
+
+from functools import partial
+
+import flax.linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from vitjax.layers.linear import Dense
+from vitjax.ops.activations import gelu
+
+
+class GeluFeedForward(nn.Module):
+    """Exact GELU network of one hidden layer, as vision transformers have it (Dosovitskiy et al. 2021)."""
+
+    hidden: int
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """`x` through both layers, with as many channels as before."""
+        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
+        return dense(x.shape[-1], name="contract")(gelu(dense(self.hidden, name="expand")(x)))
