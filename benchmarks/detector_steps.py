@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from vitjax.batch import Batch, Targets
 from vitjax.placement import data_mesh, place_batch, place_state
 from vitjax.runs.configs import load_config
-from vitjax.training.state import initial_state, initial_variables
+from vitjax.training.first_weights import first_variables
+from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step
 
 DEFAULTS = ("deformable_detr_resnet50_two_stage_coco", "dino_resnet50_4scale_coco")
@@ -47,7 +48,7 @@ def training(name: str, shape: tuple[int, int, int], objects: int) -> Callable[[
     model = experiment.model.clone(num_classes=experiment.model.num_classes or 10)
     experiment = dataclasses.replace(experiment, model=model)
     mesh, optimizer = data_mesh(), experiment.optimizer.for_batch_size(experiment.batch_size)
-    variables = initial_variables(model, seed=0)
+    variables = first_variables(model, seed=0)
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, 1000, 100)
     step = make_train_step(experiment.objective(mesh), optimizer, transformation, mesh)

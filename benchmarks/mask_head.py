@@ -23,7 +23,8 @@ from vitjax.placement import data_mesh, place_batch, place_state
 from vitjax.runs.configs import load_config
 from vitjax.segmentation import MaskDETR
 from vitjax.structs import ANSWER
-from vitjax.training.state import initial_state, initial_variables
+from vitjax.training.first_weights import first_variables
+from vitjax.training.state import initial_state
 from vitjax.training.steps import Step, make_train_step
 
 
@@ -56,7 +57,7 @@ def training(name: str, kind: type, shape: tuple[int, int, int], objects: int, j
     model = kind(**kept, max_masks=experiment.model.num_queries)
     recipe = dataclasses.replace(experiment.optimizer, frozen=()) if joint else experiment.optimizer
     mesh, optimizer = data_mesh(), recipe.for_batch_size(experiment.batch_size)
-    variables = initial_variables(model, seed=0)
+    variables = first_variables(model, seed=0)
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, 1000, 100)
     objective = dataclasses.replace(experiment, model=model).objective(mesh)

@@ -18,7 +18,7 @@ import numpy as np
 from vitjax.batch import Batch, Targets
 from vitjax.placement import data_mesh, divided, replicated
 from vitjax.runs.configs import load_config, override
-from vitjax.training.state import initial_state, initial_variables
+from vitjax.training.state import init, initial_state
 from vitjax.training.steps import make_train_step
 
 _CLASSES = 91  # where a config takes them from the data
@@ -56,7 +56,7 @@ def planned(experiment: Any, devices: int, size: tuple[int, int], objects: int) 
     size = size if cut is None else (cut, cut)
     rows = math.ceil(experiment.batch_size / experiment.micro_batches / devices)
     optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
-    variables = jax.eval_shape(lambda: initial_variables(model, experiment.seed))
+    variables = jax.eval_shape(lambda: init(model, experiment.seed))
     transformation = optimizer.transformation(optimizer.partition(variables["params"])[0], 1000, 100)
     kept: Any = {"average": experiment.average is not None}
     state = jax.eval_shape(lambda given: initial_state(given, optimizer, transformation, 0, **kept), variables)

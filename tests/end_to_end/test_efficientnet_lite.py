@@ -30,9 +30,9 @@ from vitjax.runs.configs import load_config
 from vitjax.runs.initial import initialize_from
 from vitjax.runs.optimizer import AdamW
 from vitjax.runs.read_model import read_model
-from vitjax.structs import Images
 from vitjax.tasks.detection import detection_objective
 from vitjax.tasks.load import predictor_of
+from vitjax.training.first_weights import first_variables
 from vitjax.training.state import initial_state
 from vitjax.training.steps import make_train_step
 
@@ -137,8 +137,7 @@ def detections():
 
 
 def test_a_detector_trains_from_the_published_backbone(file):
-    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    start = jax.jit(lambda: DETECTOR.init(jax.random.key(0), images, train=False))
+    start = first_variables(DETECTOR, seed=0)
     frozen = ("^backbone/stem", "^backbone/stage_[12]/")
     variables, notes = initialize_from(NAME, start, frozen=lambda path: path.startswith("backbone/st"))
     assert any("head" in line and "not used" in line for line in notes)
@@ -163,7 +162,5 @@ def test_a_detector_trains_from_the_published_backbone(file):
 def test_the_config_for_ones_own_folder_starts_from_it():
     experiment = load_config("efficientnet_lite0_finetune").experiment
     assert experiment.init_from == NAME and experiment.model.backbone.head
-    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    model = experiment.model.clone(num_classes=2)
-    _, notes = initialize_from(NAME, jax.jit(lambda: model.init(jax.random.key(0), images, train=False)))
+    _, notes = initialize_from(NAME, first_variables(experiment.model.clone(num_classes=2), seed=0))
     assert notes[0].startswith("245 of 247 arrays are taken")

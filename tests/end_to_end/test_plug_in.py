@@ -21,7 +21,7 @@ from vitjax.export.convert import write_run_folder
 from vitjax.families.model_file import ModelFile
 from vitjax.runs.initial import initialize_from
 from vitjax.structs import Images
-from vitjax.training.state import initial_variables
+from vitjax.training.first_weights import first_variables
 
 BACKBONE = ResNet(depth=18, width=4, stage_blocks=(1, 1))
 PLAIN = DETR(
@@ -64,6 +64,6 @@ BACKBONES = {
 def test_a_detector_with_new_attention_starts_with_the_predictions_of_its_checkpoint(checkpoint, name):
     path, wanted = checkpoint
     model = PLAIN.clone(backbone=BACKBONES[name])
-    loaded, notes = initialize_from(str(path), initial_variables(model, seed=1))
+    loaded, notes = initialize_from(str(path), first_variables(model, seed=1))
     assert "new" in "".join(notes)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), predict(model, loaded), wanted)

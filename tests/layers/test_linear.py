@@ -12,7 +12,7 @@ def dropped(x, rate=0.1, key=0, train=True):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_a_share_of_the_numbers_is_zero_and_the_others_keep_the_mean(rate):
-    x = jnp.ones((301, 301))  # an odd length: one number has no neighbour to share its bits with
+    x = jnp.ones((301, 301))
     found = np.asarray(dropped(x, rate))
     assert abs((found == 0).mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / x.size)
     np.testing.assert_allclose(found[found > 0], 1 / (1 - rate), rtol=1e-4)
@@ -20,7 +20,7 @@ def test_a_share_of_the_numbers_is_zero_and_the_others_keep_the_mean(rate):
     assert np.abs(columns).max() < 6 * np.sqrt(rate * (1 - rate) / 301)
 
 
-def test_neighbours_that_share_their_bits_do_not_share_their_fate():
+def test_neighbours_do_not_share_their_fate():
     zero = np.asarray(dropped(jnp.ones((400, 512)), 0.5)) == 0
     both = (zero[:, 0::2] & zero[:, 1::2]).mean()
     assert abs(both - 0.25) < 0.01

@@ -14,7 +14,6 @@ from vitjax.detection.transformer import Decoder, Encoder
 from vitjax.errors import FieldError
 from vitjax.layers.feed_forward import Perceptron
 from vitjax.layers.linear import Dense
-from vitjax.layers.positions import LearnedPosition
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.positions import sine
@@ -108,6 +107,8 @@ class DETR(nn.Module):
 
     def _positions(self, feature: Feature) -> Float[Array, "batch height width channels"]:
         if self.position == "learned":
+            from vitjax.layers.positions import LearnedPosition
+
             position = LearnedPosition(self.channels, name="position")(feature.valid)
         else:
             position = sine(feature.valid, self.channels)

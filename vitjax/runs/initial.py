@@ -72,7 +72,7 @@ def _published(file: TensorFile, masks: bool) -> Weights:
 
 def initialize_from(
     source: str | Path,
-    variables: dict[str, Any] | Callable[[], dict[str, Any]],
+    variables: dict[str, Any],
     *,
     classes: Classes | None = None,
     frozen: Callable[[str], bool] | None = None,
@@ -81,11 +81,11 @@ def initialize_from(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """`variables` with everything replaced that `source` holds and that fits, and a table of what did and what did not.
 
-    A function that gives them is called once the weights are known to fit; or `some`, which gives those of some paths,
-    is asked for what they lack. Heads and queries are made to fit as `adapt` does it; with `classes`, those of the new
-    model, class heads are taken by the names of the classes. Batch norms that are frozen on one side and learn on the
-    other are taken over too. `frozen` tells of the path of a parameter whether it keeps its first values, which then
-    must be in the weights. Of a model with masks `inside` is its detector: weights may be of either.
+    They may be shapes alone: `some`, which gives those of some paths, is asked for what the weights lack. Heads and
+    queries are made to fit as `adapt` does it; with `classes`, those of the new model, class heads are taken by the
+    names of the classes. Batch norms that are frozen on one side and learn on the other are taken over too. `frozen`
+    tells of the path of a parameter whether it keeps its first values, which then must be in the weights. Of a model
+    with masks `inside` is its detector: weights may be of either.
 
     Raises:
         DataError: nothing fits, the backbone is another, a value is not finite, a frozen parameter would stay random,
@@ -94,7 +94,7 @@ def initialize_from(
     weights = read_weights(source, masks=inside is not None)
     if classes is not None and not (weights.classes and any(weights.classes.names)):
         raise DataError(f"{source} does not tell what its classes are called, so they cannot be matched by name.")
-    every = flatten(jax.eval_shape(variables) if callable(variables) else variables)
+    every = flatten(variables)
     places = {_outside(path, inside): path for path in every}
     wanted = {path: every[place] for path, place in places.items()}
     given = {_outside(path, inside): leaf for path, leaf in flatten(weights.variables).items()}
@@ -103,23 +103,13 @@ def initialize_from(
     if any(name in wanted and wanted[name].shape == array.shape for name, array in given.items()):
         require_backbone(source, given, wanted)
     lacking = {places[path] for path in not_whole(given, wanted, by_name=classes is not None)}
-    drawn = {_outside(path, inside): leaf for path, leaf in _drawn(variables, some, lacking).items()}
-    adapted = adapt(given, wanted | drawn, old=weights.classes, new=classes)
+    drawn = flatten(some(lacking)) if some and lacking else {}
+    first = wanted | {_outside(path, inside): leaf for path, leaf in drawn.items()}
+    adapted = adapt(given, first, old=weights.classes, new=classes)
     _require_taken(source, adapted, places, frozen)
     arrays = {places[path]: jax.numpy.asarray(array) for path, array in adapted.arrays.items()}
     told = f"{len(adapted.taken)} of {len(wanted)} arrays are taken from {source}"
     return unflatten(arrays), (*weights.notes, told, *_on_norms(names), *adapted.table(wanted))
-
-
-def _drawn(
-    variables: dict[str, Any] | Callable[[], dict[str, Any]],
-    some: Callable[[Collection[str]], dict[str, Any]] | None,
-    lacking: Collection[str],
-) -> dict[str, Any]:
-    """First values of the paths that weights lack, or of all; none where the variables are no function."""
-    if some is not None:
-        return flatten(some(lacking)) if lacking else {}
-    return flatten(variables()) if callable(variables) else {}
 
 
 def _on_norms(names: Mapping[str, str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from vitjax.runs.experiment import Experiment, fitted, require_score
 from vitjax.runs.numbers import require_class_weights
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Batch
-from vitjax.training.state import TrainState, initial_state, initial_variables
+from vitjax.training.state import TrainState, init, initial_state
 from vitjax.training.steps import Step, divided_rows, make_train_step
 
 
@@ -139,7 +139,7 @@ def prepare(experiment: Experiment, sources: tuple[Source, Source] | None = None
     plan = experiment.plan(train_source)
     total_steps = max(1, round(experiment.epochs * plan.steps_per_epoch), experiment.least_steps)
     optimizer = experiment.optimizer.for_batch_size(experiment.batch_size)
-    variables = jax.eval_shape(lambda: initial_variables(experiment.model, experiment.seed))
+    variables = jax.eval_shape(lambda: init(experiment.model, experiment.seed))
     trainable, _ = optimizer.partition(variables["params"])
     transformation = optimizer.transformation(trainable, total_steps, plan.steps_per_epoch)
     shapes = _shapes(experiment, variables, optimizer, transformation, mesh)
@@ -190,8 +190,9 @@ def _shapes(
 def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables before the first step, and notes on where they come from."""
     from vitjax.runs.start import notes_on_start, require_start  # which a run that goes on does without
+    from vitjax.training.first_weights import first_variables
 
-    draw = functools.partial(initial_variables, experiment.model, experiment.seed)
+    draw = functools.partial(first_variables, experiment.model, experiment.seed)
     if not experiment.init_from:
         require_start(experiment)
         return draw(), notes_on_start(experiment)
@@ -199,7 +200,7 @@ def _first_variables(experiment: Experiment, classes: Classes) -> tuple[dict[str
 
     variables, notes = initialize_from(
         experiment.init_from,
-        draw,
+        jax.eval_shape(lambda: init(experiment.model, experiment.seed)),
         classes=classes if experiment.match_classes else None,
         frozen=None if experiment.from_scratch else lambda path: experiment.optimizer.multiplier(path) == 0,
         some=lambda paths: draw(only=paths),

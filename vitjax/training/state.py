@@ -1,6 +1,5 @@
 """The state of a training run: a pytree that a step maps to the next."""
 
-from collections.abc import Collection
 from typing import Any
 
 import flax.linen as nn
@@ -9,9 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
-from jax.extend.core import Var, jaxpr_as_fun
 
-from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.runs.optimizer import AdamW
 from vitjax.structs import Images
 
@@ -32,31 +29,11 @@ class TrainState:
     average: Any = None
 
 
-def initial_variables(
-    model: nn.Module, seed: int, side: int = 64, only: Collection[str] | None = None
-) -> dict[str, Any]:
-    """Freshly drawn variables, with `only` those of some paths.
-
-    Their shapes do not depend on the image size, so a small one is traced. No program of the whole is compiled: what
-    draws the variables is picked out of the trace, and runs operation by operation, each compiled once for its shape.
-    """
-    images = Images(jnp.zeros((1, side, side, 3)), jnp.ones((1, side, side), bool))
-    key = jax.random.key(seed)
-
-    def draw() -> dict[str, Any]:
-        variables: Any = model.init(key, images, train=False)
-        if only is None:
-            return variables
-        return unflatten({path: leaf for path, leaf in flatten(variables).items() if path in only})
-
-    traced, shapes = jax.make_jaxpr(draw, return_shape=True)()
-    wanted, kept = set(traced.jaxpr.outvars), []
-    for equation in reversed(traced.eqns):
-        if wanted.intersection(equation.outvars):
-            wanted.update(value for value in equation.invars if isinstance(value, Var))
-            kept.append(equation)
-    needed = traced.replace(jaxpr=traced.jaxpr.replace(eqns=kept[::-1]))
-    return jax.tree.unflatten(jax.tree.structure(shapes), jaxpr_as_fun(needed)())
+def init(model: nn.Module, seed: int) -> dict[str, Any]:
+    """`model.init` on an image of 64 pixels; the shapes of variables do not depend on it."""
+    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
+    variables: Any = model.init(jax.random.key(seed), images, train=False)
+    return variables
 
 
 def initial_state(

@@ -7,7 +7,8 @@ import pytest
 from vitjax.checkpoints.paths import flatten
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.structs import Images
-from vitjax.training.state import initial_variables
+from vitjax.training import first_weights
+from vitjax.training.first_weights import first_variables
 
 
 class Model(nn.Module):
@@ -31,7 +32,7 @@ def whole(seed: int) -> dict:
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_first_variables_are_those_of_init_as_one_program(seed):
-    expected, found = whole(seed), flatten(initial_variables(Model(), seed))
+    expected, found = whole(seed), flatten(first_variables(Model(), seed))
     assert found.keys() == expected.keys() and "constants/unit" in found
     for path, leaf in found.items():
         assert leaf.dtype == expected[path].dtype
@@ -40,8 +41,22 @@ def test_first_variables_are_those_of_init_as_one_program(seed):
 
 
 def test_some_of_them_are_drawn_without_the_others_and_are_the_same():
-    everything = flatten(initial_variables(Model(), 0))
-    some = flatten(initial_variables(Model(), 0, only={"params/layer_1/bias", "params/table"}))
+    everything = flatten(first_variables(Model(), 0))
+    some = flatten(first_variables(Model(), 0, only={"params/layer_1/bias", "params/table"}))
     assert some.keys() == {"params/layer_1/bias", "params/table"}
     for path, leaf in some.items():
         np.testing.assert_array_equal(leaf, everything[path])
+
+
+def test_random_numbers_come_in_chunks_of_one_program_for_each_distribution(monkeypatch):
+    expected = flatten(first_variables(Model(), 3))
+    drawn = []
+    in_chunks = first_weights._in_chunks
+    monkeypatch.setattr(first_weights, "_in_chunks", lambda name, *given: drawn.append(name) or in_chunks(name, *given))
+    monkeypatch.setattr(first_weights, "CHUNK", 7)
+    first_weights._chunk.cache_clear()
+    found = flatten(first_variables(Model(), 3))
+    first_weights._chunk.cache_clear()
+    assert sorted(drawn) == ["_normal"] * 2 + ["_uniform"] * 5  # and one normal that is truncated, which JAX runs
+    for path, leaf in found.items():
+        np.testing.assert_array_equal(leaf, expected[path], err_msg=path)

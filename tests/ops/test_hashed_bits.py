@@ -1,0 +1,50 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vitjax.ops.hashed_bits import hashed_bits
+
+KEYS = [jax.random.fold_in(jax.random.key(seed), layer) for seed, layer in itertools.product(range(2), range(6))]
+SHAPE = (64, 1024)
+BITS = np.stack([np.asarray(jax.jit(hashed_bits, static_argnums=1)(key, SHAPE)) for key in KEYS])
+SIGMA = 0.5 / np.sqrt(BITS[0].size)  # of the mean of so many bits
+
+
+def ones(bits):
+    return np.unpackbits(np.ascontiguousarray(bits).view(np.uint8)).reshape(-1, 32)
+
+
+def test_every_bit_is_as_often_one_as_zero():
+    for bits in BITS:
+        assert np.abs(ones(bits).mean(0) - 0.5).max() < 5 * SIGMA
+
+
+def test_neither_neighbours_nor_rows_nor_keys_agree_more_than_by_chance():
+    pairs = [(bits[:, 1:], bits[:, :-1]) for bits in BITS]
+    pairs += [(bits[1:], bits[:-1]) for bits in BITS]
+    pairs += list(itertools.combinations(BITS, 2))
+    for one, other in pairs:
+        assert np.abs(ones(one ^ other).mean(0) - 0.5).max() < 6 * SIGMA
+
+
+def test_numbers_fill_their_range_evenly():
+    for bits in BITS:
+        counts = np.bincount((bits >> 24).ravel(), minlength=256)
+        expected = bits.size / 256
+        assert ((counts - expected) ** 2 / expected).sum() < 255 + 6 * np.sqrt(2 * 255)
+
+
+def test_a_place_has_its_bits_whatever_the_shape_and_however_it_is_divided():
+    key = KEYS[0]
+    np.testing.assert_array_equal(hashed_bits(key, (65536,)), BITS[0].ravel())
+    placed = NamedSharding(Mesh(jax.devices()[:2], "d"), PartitionSpec("d"))
+    divided = jax.jit(lambda x: x + hashed_bits(key, SHAPE), out_shardings=placed)
+    np.testing.assert_array_equal(divided(jax.device_put(jnp.zeros(SHAPE, jnp.uint32), placed)), BITS[0])
+    assert hashed_bits(key, (3, 0)).shape == (3, 0) and hashed_bits(key, ()).shape == ()
+
+
+def test_keys_of_other_generators_do_too():
+    assert len(np.unique(hashed_bits(jax.random.key(0, impl="rbg"), (1000,)))) > 990
