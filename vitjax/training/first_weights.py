@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.extend import random
-from jax.extend.core import ClosedJaxpr, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
 from vitjax.checkpoints.paths import flatten, unflatten
 from vitjax.training.state import init
@@ -35,33 +35,39 @@ def first_variables(model: nn.Module, seed: int, only: Collection[str] | None = 
         return unflatten({path: leaf for path, leaf in flatten(variables).items() if path in only})
 
     traced, shapes = jax.make_jaxpr(draw, return_shape=True)()
-    return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, _run(traced)))
+    known = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
+    return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, _run(traced.jaxpr, known)))
 
 
-def _run(traced: ClosedJaxpr) -> list[Any]:
-    """What the traced function returns, by the operations alone that this needs, one by one."""
-    wanted, needed = {value for value in traced.jaxpr.outvars if isinstance(value, Var)}, []
-    for equation in reversed(traced.eqns):
+def _run(program: Jaxpr, known: dict[Any, Any], results: Collection[Any] | None = None) -> list[Any]:
+    """Results of a program from values that are known, by the operations alone that these results need, one by one."""
+    results = program.outvars if results is None else results
+    wanted, needed = {value for value in results if isinstance(value, Var)}, []
+    for equation in reversed(program.eqns):
         if wanted.intersection(equation.outvars):
             wanted.update(value for value in equation.invars if isinstance(value, Var))
-            needed.append(equation)
-    known: dict[Any, Any] = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
-    for equation in reversed(needed):
-        given = [known[value] if isinstance(value, Var) else value.val for value in equation.invars]
-        known.update(zip(equation.outvars, _outcome(equation, given, traced), strict=True))
-    return [known[value] if isinstance(value, Var) else value.val for value in traced.jaxpr.outvars]
+            needed.append((equation, [value for value in equation.outvars if value in wanted]))
+    known = dict(known)
+    for equation, outputs in reversed(needed):
+        known.update(zip(outputs, _outcome(program, equation, known, outputs), strict=True))
+    return [known[value] if isinstance(value, Var) else value.val for value in results]
 
 
-def _outcome(equation: Any, given: list[Any], traced: ClosedJaxpr) -> list[Any]:
+def _outcome(program: Jaxpr, equation: JaxprEqn, known: dict[Any, Any], outputs: list[Var]) -> list[Any]:
     """What an operation gives: drawn in chunks, by NumPy where it is a product, else as JAX runs it."""
-    name, (shape, *_) = equation.params.get("name"), [value.aval for value in equation.outvars]
-    if name in _DISTRIBUTIONS and shape.dtype == jnp.float32 and _is_threefry(given[0]):
-        return [_in_chunks(name, shape, *given)]
+    name, aval = equation.params.get("name"), equation.outvars[0].aval
+    given = [known[value] if isinstance(value, Var) else value.val for value in equation.invars]
+    if name in _DISTRIBUTIONS and aval.dtype == jnp.float32 and _is_threefry(given[0]):
+        return [_in_chunks(name, aval, *given)]
     if equation.primitive.name == "mul" and isinstance(given[0], np.ndarray):
         return [given[0] * np.asarray(given[1])]
-    named = {value: array for value, array in zip(equation.invars, given, strict=True) if isinstance(value, Var)}
-    alone = traced.jaxpr.replace(constvars=(), invars=[*named], outvars=equation.outvars, eqns=[equation])
-    return jaxpr_as_fun(traced.replace(jaxpr=alone, consts=()))(*named.values())
+    if equation.primitive.name in ("checkpoint", "remat2"):  # a layer that is computed anew for its gradients
+        inside = equation.params["jaxpr"]
+        places = [equation.outvars.index(value) for value in outputs]
+        return _run(inside, dict(zip(inside.invars, given, strict=True)), [inside.outvars[place] for place in places])
+    named = {value: known[value] for value in equation.invars if isinstance(value, Var)}
+    alone = program.replace(constvars=(), invars=[*named], outvars=outputs, eqns=[equation])
+    return jaxpr_as_fun(ClosedJaxpr(alone, ()))(*named.values())
 
 
 def _in_chunks(name: str, shape: Any, key: Array, *bounds: Any) -> np.ndarray:
