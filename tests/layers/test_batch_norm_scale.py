@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitjax.layers.norms import MaskedBatchNorm
+from vitjax.layers.masked_norms import MaskedBatchNorm
 
 generator = np.random.default_rng(0)
 IMAGE = jnp.asarray(generator.normal(3, 2, (2, 4, 5, 6)), jnp.float32)

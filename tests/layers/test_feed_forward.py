@@ -1,8 +1,11 @@
 import functools
 import math
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from quick import drawn
 
 from vitjax.layers.feed_forward import FeedForward, Perceptron
@@ -68,3 +71,33 @@ def test_the_gelu_network_takes_the_exact_gelu():
     hidden = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
     wanted = hidden @ contract["kernel"] + contract["bias"]
     np.testing.assert_allclose(jax.jit(GeluFeedForward(16).apply)(variables, X), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rate", "train"), [(0.0, True), (0.3, False), (0.3, True)])
+def test_gradients_are_those_of_the_network_written_out(rate, train):
+    model, x = (
+        FeedForward(hidden=12, dropout=rate),
+        jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 6)), jnp.float32),
+    )
+    variables = drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False)))
+
+    def answer(params, x):
+        return model.apply({"params": params}, x, train=train, rngs={"dropout": jax.random.key(1)})
+
+    def written_out(params, x, left):
+        h = nn.relu(x @ params["expand"]["kernel"] + params["expand"]["bias"]) * left
+        return h @ params["contract"]["kernel"] + params["contract"]["bias"]
+
+    found, back = jax.vjp(answer, variables["params"], x)
+    # Which numbers are left out shows in the gradient of a contraction that adds up.
+    probe = jax.tree.map(lambda leaf: leaf, variables["params"])
+    probe["expand"] = {"kernel": jnp.zeros((6, 12)), "bias": jnp.ones(12)}
+    probe["contract"] = {"kernel": jnp.eye(12, 6), "bias": jnp.zeros(6)}
+    first = answer(probe, x)
+    probe["contract"] = {"kernel": jnp.eye(12, 6, -6), "bias": jnp.zeros(6)}
+    left = jnp.concatenate([first, answer(probe, x)], -1)
+    assert (rate > 0 and train) == bool((left == 0).any())
+    wanted, backward = jax.vjp(lambda params, x: written_out(params, x, left), variables["params"], x)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(back(found)), jax.tree.leaves(backward(found)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

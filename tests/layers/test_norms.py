@@ -1,3 +1,5 @@
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -5,7 +7,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm, MaskedGroupNorm
+from vitjax.layers.masked_norms import MaskedBatchNorm, MaskedGroupNorm
+from vitjax.layers.norms import FrozenBatchNorm, LayerNorm
 
 generator = np.random.default_rng(0)
 IMAGE = jnp.asarray(generator.normal(3, 2, (2, 5, 6, 8)), jnp.float32)
@@ -103,3 +106,28 @@ def test_all_norms_keep_the_dtype_of_their_input():
     assert MaskedBatchNorm().apply(LEARNING, image, EVERYWHERE, train=False).dtype == jnp.bfloat16
     output, statistics = trained(image, EVERYWHERE)
     assert output.dtype == jnp.bfloat16 and {leaf.dtype for leaf in statistics.values()} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_layer_norm_is_flax_s_in_value_and_gradients(dtype):
+    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (2, 5, 24)), dtype)
+    params = {"scale": jnp.linspace(-1, 2, 24), "bias": jnp.linspace(1, -1, 24)}
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=x.shape), jnp.float32)
+    both = (LayerNorm(dtype=dtype), nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype))
+
+    def told(norm, params, x):
+        y = norm.apply({"params": params}, x)
+        return (y.astype(jnp.float32) * weights).sum(), y
+
+    (found, wanted) = (jax.grad(partial(told, norm), (0, 1), has_aux=True)(params, x) for norm in both)
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.05
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(*(np.float32(array) for array in (ours, theirs)), rtol=tolerance, atol=tolerance)
+
+
+def test_layer_norm_of_equal_numbers_is_its_bias_and_has_finite_gradients():
+    norm, x = LayerNorm(), jnp.full((3, 4), 7.0)
+    params = {"scale": jnp.ones(4), "bias": jnp.arange(4.0)}
+    np.testing.assert_array_equal(norm.apply({"params": params}, x), jnp.broadcast_to(jnp.arange(4.0), (3, 4)))
+    assert np.isfinite(jax.grad(lambda x: norm.apply({"params": params}, x).prod())(x)).all()

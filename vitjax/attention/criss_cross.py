@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from vitjax.attention.linear import linear
 from vitjax.errors import FieldError
-from vitjax.layers.linear import linear
 from vitjax.ops.masks import Map, Valid, clear
 
 

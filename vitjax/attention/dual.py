@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from vitjax.attention.linear import linear
 from vitjax.attention.self_attention import mix, pair_scores, softmax_over_keys
-from vitjax.layers.linear import linear
 from vitjax.ops.masks import Map, Valid, clear
 
 

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from vitjax.attention.linear import linear
 from vitjax.attention.self_attention import mix, pair_scores, softmax_over_keys
 from vitjax.errors import FieldError
-from vitjax.layers.linear import Dense, linear
-from vitjax.layers.norms import FrozenBatchNorm, MaskedBatchNorm
+from vitjax.layers.linear import Dense
+from vitjax.layers.masked_norms import MaskedBatchNorm
+from vitjax.layers.norms import FrozenBatchNorm
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
+from vitjax.layers.norms import LayerNorm
 from vitjax.ops.groups import Size
 
 
@@ -51,7 +52,7 @@ class DynamicPositionBias(nn.Module):
         x = dense(self.hidden, "project")(offsets)
         for i in range(3):
             last = i == 2
-            y = nn.relu(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=f"norm_{i}")(x))
+            y = nn.relu(LayerNorm(name=f"norm_{i}")(x))
             y = dense(self.heads if last else self.hidden, f"layer_{i}")(y)
             x = x + y if self.residual and not last else y
         return x

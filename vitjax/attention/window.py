@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.relative_position import RelativePositionBias
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
+from vitjax.layers.norms import LayerNorm
 from vitjax.ops.groups import Size
 from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.windows import Windows
@@ -135,7 +136,7 @@ class WindowSelfAttention(nn.Module):
         if self.window < 1:
             raise FieldError(f"windows are at least one pixel wide; got window={self.window}.")
         windows = Windows(x.shape[1], x.shape[2], self.window, self.window // 2 if self.shift else 0)
-        y = windows.cut(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x))
+        y = windows.cut(LayerNorm(name="norm")(x))
         attention = WindowAttention(
             self.heads, (self.window,) * 2, self.projection, starts_at_zero=True, dtype=self.dtype, name="windows"
         )

@@ -17,6 +17,7 @@ from vitjax.errors import FieldError
 from vitjax.layers.cross_scale_embedding import CrossScaleEmbedding
 from vitjax.layers.drop_path import DropPath
 from vitjax.layers.gelu_feed_forward import GeluFeedForward
+from vitjax.layers.norms import LayerNorm
 from vitjax.ops.groups import Grouping
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear, resize_valid
@@ -28,8 +29,8 @@ Valid = Bool[Array, "batch height width"]
 STRIDE = 4  # of the first stage's tokens; every further stage halves the resolution
 
 
-def _norm(dtype: DTypeLike | None, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+def _norm(dtype: DTypeLike | None, name: str) -> LayerNorm:
+    return LayerNorm(dtype=dtype, name=name)
 
 
 def drop_paths(depths: tuple[int, ...], last: float) -> tuple[tuple[float, ...], ...]:

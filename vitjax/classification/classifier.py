@@ -11,6 +11,7 @@ from jaxtyping import Float
 from vitjax.backbones.crossformer import CrossFormer
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
+from vitjax.layers.norms import LayerNorm
 from vitjax.structs import Images, Padding
 
 
@@ -51,7 +52,7 @@ class Classifier(nn.Module):
         feature = self.backbone(images, padding=self.padding, train=train)[-1]
         x = feature.values.astype(jnp.float32)
         if self.norm:
-            x = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x)
+            x = LayerNorm(name="norm")(x)
         where = feature.valid[..., None] if self.padding == "exact" else None
         pooled = x.mean((1, 2), where=where)
         self.sow("intermediates", "pooled", pooled)

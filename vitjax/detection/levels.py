@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vitjax.detection.deformable_encoder import DeformableEncoder, Memory
 from vitjax.errors import FieldError
-from vitjax.layers.norms import MaskedGroupNorm
+from vitjax.layers.masked_norms import MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.masks import resize_valid, valid_ratio
 from vitjax.ops.positions import sine

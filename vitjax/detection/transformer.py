@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.multi_head import MultiHeadAttention
 from vitjax.layers.feed_forward import FeedForward
 from vitjax.layers.linear import Dropout
+from vitjax.layers.norms import LayerNorm
 
 Tokens = Float[Array, "batch tokens channels"]
 Queries = Float[Array, "batch queries channels"]
@@ -43,9 +44,9 @@ class TransformerLayer(nn.Module):
         return MultiHeadAttention(self.heads, self.dropout, self.dtype, name=name)
 
 
-def layer_norm(name: str, dtype: DTypeLike | None) -> nn.LayerNorm:
+def layer_norm(name: str, dtype: DTypeLike | None) -> LayerNorm:
     """The norm over channels, as torch has it."""
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+    return LayerNorm(dtype=dtype, name=name)
 
 
 class EncoderLayer(TransformerLayer):

@@ -5,7 +5,8 @@ from .drop_path import DropPath as DropPath
 from .feed_forward import FeedForward as FeedForward
 from .feed_forward import Perceptron as Perceptron
 from .gelu_feed_forward import GeluFeedForward as GeluFeedForward
+from .masked_norms import MaskedBatchNorm as MaskedBatchNorm
+from .masked_norms import MaskedGroupNorm as MaskedGroupNorm
 from .norms import FrozenBatchNorm as FrozenBatchNorm
-from .norms import MaskedBatchNorm as MaskedBatchNorm
-from .norms import MaskedGroupNorm as MaskedGroupNorm
+from .norms import LayerNorm as LayerNorm
 from .positions import LearnedPosition as LearnedPosition

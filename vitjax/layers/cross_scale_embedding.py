@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
+from vitjax.layers.norms import LayerNorm
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import clear
 from vitjax.ops.patch_convolution import patch_convolution
@@ -41,7 +42,7 @@ class CrossScaleEmbedding(nn.Module):
         """
         if any(kernel < self.stride or (kernel - self.stride) % 2 for kernel in self.kernels):
             raise FieldError(f"kernels must be the stride {self.stride} or larger by an even number: {self.kernels}.")
-        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")
+        norm = LayerNorm(dtype=self.dtype, name="norm")
         x = norm(x) if self.norm == "before" else x
         if valid is not None:  # zeros at the bottom and the right up to whole patches
             height, width = (-side % self.stride for side in x.shape[1:3])

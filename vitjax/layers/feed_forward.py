@@ -1,6 +1,7 @@
 """The two-layer feed-forward network of a transformer, and the small perceptron of a head."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from vitjax.layers.linear import Dense, Dropout
+from vitjax.layers.linear import Dense, rectified_product
 from vitjax.ops.initializers import torch_bias, torch_kernel
 
 
@@ -24,9 +25,13 @@ class FeedForward(nn.Module):
         """`x` through both layers, with as many channels as before."""
         channels = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        h = nn.relu(dense(self.hidden, bias_init=torch_bias(channels), name="expand")(x))
-        h = Dropout(self.dropout)(h, train=train)
-        return dense(channels, bias_init=torch_bias(self.hidden), name="contract")(h)
+        h = dense(self.hidden, bias_init=torch_bias(channels), name="expand")(x)
+        key = self.make_rng("dropout") if train and self.dropout > 0 else None
+
+        def product(h: Array, kernel: Array, *_: Any, **__: Any) -> Array:  # as `nn.Dense` calls it
+            return rectified_product(self.dropout, key, h, kernel)
+
+        return dense(channels, bias_init=torch_bias(self.hidden), name="contract", dot_general=product)(h)
 
 
 class Perceptron(nn.Module):

@@ -1,24 +1,20 @@
 """Linear layers over the last axis, and the dropout between them."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Key
 
 from vitjax.ops.convolution import last_axis_product
-from vitjax.ops.hashed_bits import hashed_bits
-from vitjax.ops.initializers import torch_bias, torch_kernel
+from vitjax.ops.residuals import after, hashed_bits
 
 Dense = partial(nn.Dense, dot_general=last_axis_product)
 """`nn.Dense`, computed as one product of matrices whatever the leading axes are."""
-
-
-def linear(features: int, inputs: int, *, dtype: str, name: str) -> nn.Dense:
-    """A linear layer over the last axis, which has `inputs` entries; kernel and bias start as torch draws them."""
-    return Dense(features, kernel_init=torch_kernel, bias_init=torch_bias(inputs), dtype=dtype, name=name)
 
 
 class Dropout(nn.Module):
@@ -36,7 +32,38 @@ class Dropout(nn.Module):
         """`x`, in training with zeros and the others larger; the mean stays."""
         if not train or self.rate == 0:
             return x
-        if self.rate == 1:
-            return jnp.zeros_like(x)
-        zeros = min(round(self.rate * 2**32), 2**32 - 1)
-        return jnp.where(hashed_bits(self.make_rng("dropout"), x.shape) < np.uint32(zeros), 0, x / (1 - self.rate))
+        left_out, scale = dropped(self.make_rng("dropout"), x.shape, self.rate)
+        return jnp.where(left_out, 0, x * scale)
+
+
+def dropped(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> tuple[Bool[Array, "*shape"], float]:
+    """Which numbers become zero, with a probability above 0, and what to multiply the others with."""
+    zeros = max(round(rate * 2**32), 1)
+    return hashed_bits(key, shape) <= np.uint32(zeros - 1), 1 / max(1 - rate, 2**-32)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def rectified_product(rate: float, key: Key[Array, ""] | None, x: Array, kernel: Array) -> Array:
+    """max(x, 0), with a key after dropout of that rate, times a kernel [in, out]; x alone is kept for the gradients."""
+    return last_axis_product(_rectified(rate, key, x), kernel)
+
+
+def _product_forward(rate: float, key: Any, x: Array, kernel: Array) -> tuple[Array, tuple[Any, ...]]:
+    return rectified_product(rate, key, x, kernel), (key, x, kernel)
+
+
+def _product_backward(rate: float, kept: tuple[Any, ...], cotangent: Array) -> tuple[None, Array, Array]:
+    key, x, kernel = kept
+    rectified, through = jax.vjp(partial(_rectified, rate, key), after(x, cotangent))
+    by_rectified, by_kernel = jax.vjp(last_axis_product, rectified, kernel)[1](cotangent)
+    return None, *through(by_rectified), by_kernel
+
+
+def _rectified(rate: float, key: Any, x: Array) -> Array:
+    if key is None:
+        return nn.relu(x)
+    left_out, scale = dropped(key, x.shape, rate)
+    return jnp.where(left_out, 0, nn.relu(x) * scale)
+
+
+rectified_product.defvjp(_product_forward, _product_backward)

@@ -1,15 +1,17 @@
-"""Normalisation layers that know about padding or do not learn."""
+"""Normalisation layers: what does not learn, what is for tokens, and a norm of a kind by its name."""
 
 import math
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from vitjax.errors import FieldError
 from vitjax.ops.masks import Map, Valid
+from vitjax.ops.residuals import after
 
 Norm = Literal["frozen_batch", "batch", "group"]
 
@@ -34,70 +36,50 @@ class FrozenBatchNorm(nn.Module):
         return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
 
 
-class MaskedBatchNorm(nn.Module):
-    """Batch norm whose statistics in training are those of the valid pixels of the whole batch, in float32.
+class LayerNorm(nn.Module):
+    """Layer norm over channels, as torch has it: `nn.LayerNorm` that keeps its input alone for the gradients.
 
-    The running mean and variance live in the collection `batch_stats`, which training makes mutable. On a batch that is
-    divided among devices the sums under jit go over all of them.
-
-    With `magnitude` the normalised pixels are multiplied with |scale| + epsilon, so that scales of either sign do the
-    same and none can vanish; the gradient goes through the size.
-
-    Source: Ioffe and Szegedy 2015; as torch has it, the running variance is the unbiased one. Rota Bulo et al. 2018,
-    InPlaceABN, for the size (reference: mapillary/inplace_abn @ b50bfe9).
+    Source: Ba et al. 2016.
     """
 
-    momentum: float = 0.1
-    """Share of a batch in the running statistics."""
-    epsilon: float = 1e-5
-    """Added to the variance, and with `magnitude` to the size of the scale."""
-    start: float = 1.0
-    """What every scale is before training."""
-    magnitude: bool = False
-    """Multiply with |scale| + epsilon in place of scale."""
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Map, valid: Valid, *, train: bool) -> Map:
-        """`x` normalised by the batch in training and by the running statistics else, scaled and shifted."""
-        shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.constant(self.start), shape)
-        scale = jnp.abs(scale) + self.epsilon if self.magnitude else scale
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        mean, var = running_mean.value, running_var.value
-        wide = x.astype(jnp.float32)
-        if train:
-            count = jnp.maximum(valid.sum(), 1)
-            mean = wide.sum((0, 1, 2), where=valid[..., None]) / count
-            var = jnp.square(wide - mean).sum((0, 1, 2), where=valid[..., None]) / count
-            if not self.is_initializing():
-                unbiased = var * count / jnp.maximum(count - 1, 1)
-                running_mean.value += self.momentum * (mean - running_mean.value)
-                running_var.value += self.momentum * (unbiased - running_var.value)
-        return ((wide - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias).astype(x.dtype)
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """`x` with mean 0 and variance 1 in each place, scaled and shifted; computed in float32 at least."""
+        scale = jnp.asarray(self.param("scale", nn.initializers.ones, (x.shape[-1],)))
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, (x.shape[-1],)))
+        return _layer_norm(x, scale, bias).astype(self.dtype or jnp.result_type(x, scale))
 
 
-class MaskedGroupNorm(nn.Module):
-    """Group norm whose statistics are taken over valid pixels only, in float32 (Wu and He 2018)."""
+@jax.custom_vjp
+def _layer_norm(x: Array, scale: Array, bias: Array) -> Array:
+    centred, factor = _standard(x)
+    return centred * (factor * scale) + bias
 
-    groups: int = 32
-    epsilon: float = 1e-5
 
-    @nn.compact
-    def __call__(self, x: Map, valid: Valid) -> Map:
-        """`x` with zero mean and unit variance per image and group over its valid pixels, scaled and shifted."""
-        channels = x.shape[-1]
-        if channels % self.groups:
-            raise FieldError(f"group norm needs channels divisible by groups={self.groups}; got {channels} channels.")
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
-        where = valid[..., None, None]
-        mean = grouped.mean((1, 2, 4), where=where, keepdims=True)
-        var = grouped.var((1, 2, 4), where=where, keepdims=True)
-        normalized = ((grouped - mean) * lax.rsqrt(var + self.epsilon)).reshape(x.shape)
-        return (normalized * scale + bias).astype(x.dtype)
+def _standard(x: Array) -> tuple[Array, Array]:
+    """`x` less its mean, and what brings its variance to 1."""
+    centred = x - x.mean(-1, keepdims=True, dtype=jnp.result_type(x, jnp.float32))
+    return centred, lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+
+
+def _layer_norm_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _layer_norm(x, scale, bias), (x, scale)
+
+
+def _layer_norm_backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array, Array]:
+    x, scale = kept
+    x, scale = after(x, cotangent), after(scale, cotangent)
+    centred, factor = _standard(x)
+    normal, by_normal = centred * factor, cotangent * scale
+    along = by_normal.mean(-1, keepdims=True) + normal * (by_normal * normal).mean(-1, keepdims=True)
+    places = tuple(range(x.ndim - 1))
+    by_x = (factor * (by_normal - along)).astype(x.dtype)
+    return by_x, (cotangent * normal).sum(places).astype(scale.dtype), cotangent.sum(places).astype(scale.dtype)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 def normalize(
@@ -117,6 +99,8 @@ def normalize(
     """
     if norm == "frozen_batch":
         return FrozenBatchNorm(epsilon, name=name)(x)
+    from vitjax.layers.masked_norms import MaskedBatchNorm, MaskedGroupNorm
+
     valid = jnp.ones(x.shape[:3], bool) if valid is None else valid
     if norm == "batch":
         return MaskedBatchNorm(magnitude=magnitude, epsilon=epsilon, name=name)(x, valid, train=train)

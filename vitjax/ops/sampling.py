@@ -17,6 +17,8 @@ from einops import rearrange
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from vitjax.ops.residuals import after
+
 Shapes = tuple[tuple[int, int], ...]
 Value = Float[Array, "batch tokens heads channels"]
 Locations = Float[Array, "batch queries heads levels points 2"]
@@ -97,6 +99,7 @@ def gathered_gradients(
 
 def scanned(shapes: Shapes, value: Value, locations: Locations, weights: Weights) -> Out:
     """The samples by a scan that adds one point of all queries at a time and stores nothing large, for CPUs."""
+    value = after(value, locations)  # a decoder's layers have the same values, and would lay all out at once
     rows, samples = jnp.concatenate(_bordered(shapes, value, locations), 1), located(shapes, value, locations, weights)
 
     def add(total: Array, sample: tuple[Array, Samples]) -> tuple[Array, None]:
@@ -113,6 +116,7 @@ def scanned_gradients(
     shapes: Shapes, value: Value, locations: Locations, weights: Weights, cotangent: Out
 ) -> tuple[Value, Locations, Weights]:
     """The gradients of `scanned` to value, locations and weights."""
+    value, locations, weights = (after(x, cotangent) for x in (value, locations, weights))
     rows = jnp.concatenate(_bordered(shapes, value, locations), 1)
     samples = located(shapes, value, locations, weights)
     cotangent = rearrange(cotangent.astype(rows.dtype), "b q m c -> (b m) q c")
@@ -136,14 +140,16 @@ def scanned_gradients(
 def _scan_gradients(steps: Array, rows: Array, samples: Samples, cotangent: Array) -> tuple[Array, Array]:
     """The gradient to the rows, and the products of cotangent and corners [samples maps queries 4]."""
 
-    def add(total: Array, sample: tuple[Array, Samples]) -> tuple[Array, Array]:
-        step, here = sample
+    def add(place: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        total, products = sums
+        step, here = steps[place], Samples(*(field[place] for field in samples))
         index = here.corner[..., None] + jnp.stack(_offsets(step))
         updates = jnp.stack(_shares(here), -1)[..., None] * cotangent[..., None, :]
-        products = jnp.einsum("nqkc,nqc->nqk", _rows(rows, index), cotangent, precision="highest")
-        return _with_rows_added(total, index, updates), products
+        found = jnp.einsum("nqkc,nqc->nqk", _rows(rows, index), cotangent, precision="highest")
+        return _with_rows_added(total, index, updates), products.at[place].set(found)
 
-    return lax.scan(add, jnp.zeros_like(rows), (steps, samples))
+    sums = jnp.zeros_like(rows), jnp.zeros((*samples.corner.shape, 4), rows.dtype)
+    return lax.fori_loop(0, len(steps), add, tuple(after(x, cotangent) for x in sums)) if len(steps) else sums
 
 
 def _chained(shapes: Shapes, samples: Samples, products: Array) -> tuple[Array, Array, Array]:

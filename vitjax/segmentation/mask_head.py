@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
-from vitjax.layers.norms import MaskedGroupNorm
+from vitjax.layers.masked_norms import MaskedGroupNorm
 from vitjax.ops.convolution_in_parts import convolution_in_parts
 from vitjax.ops.masks import Map, Valid, clear, nearest_rows
 from vitjax.structs import Feature

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from vitjax.layers.linear import linear
+from vitjax.attention.linear import linear
 from vitjax.ops.masks import Map, Valid, clear
 
 

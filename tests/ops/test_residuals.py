@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vitjax.ops.hashed_bits import hashed_bits
+from vitjax.ops.residuals import after, hashed_bits
 
 KEYS = [jax.random.fold_in(jax.random.key(seed), layer) for seed, layer in itertools.product(range(2), range(6))]
 SHAPE = (64, 1024)
@@ -48,3 +48,11 @@ def test_a_place_has_its_bits_whatever_the_shape_and_however_it_is_divided():
 
 def test_keys_of_other_generators_do_too():
     assert len(np.unique(hashed_bits(jax.random.key(0, impl="rbg"), (1000,)))) > 990
+
+
+def test_what_comes_after_is_what_it_was():
+    x, other = jnp.array([1.5, -0.0, np.inf], jnp.bfloat16), jnp.array([[np.nan, 2.0]])
+    np.testing.assert_array_equal(after(x, other), x)
+    np.testing.assert_array_equal(after(x, -np.inf * other[:, 1:]), x)
+    np.testing.assert_array_equal(after(x, other[:, :0]), x)
+    assert after(x, other).dtype == x.dtype
