@@ -55,7 +55,8 @@ def _run(program: Jaxpr, known: dict[Any, Any], results: Collection[Any] | None 
 
 def _outcome(program: Jaxpr, equation: JaxprEqn, known: dict[Any, Any], outputs: list[Var]) -> list[Any]:
     """What an operation gives: drawn in chunks, by NumPy where it is a product, else as JAX runs it."""
-    name, aval = equation.params.get("name"), equation.outvars[0].aval
+    name: Any = equation.params.get("name")
+    aval: Any = equation.outvars[0].aval
     given = [known[value] if isinstance(value, Var) else value.val for value in equation.invars]
     if name in _DISTRIBUTIONS and aval.dtype == jnp.float32 and _is_threefry(given[0]):
         return [_in_chunks(name, aval, *given)]
@@ -87,7 +88,7 @@ def _chunk(name: str) -> Callable[..., Array]:
 
     def numbers(words: Array, start: Array, *bounds: Array) -> Array:
         key = jax.random.wrap_key_data(jnp.append(words, start), impl=_further_on())
-        given = dict(zip(("minval", "maxval"), bounds, strict=False))
+        given: Any = dict(zip(("minval", "maxval"), bounds, strict=False))
         return draw(key, (CHUNK,), jnp.float32, **given)
 
     return jax.jit(numbers)
@@ -110,4 +111,4 @@ def _further_on() -> Any:
 
 
 def _is_threefry(key: Array) -> bool:
-    return str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    return str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
