@@ -102,7 +102,24 @@ def train():
         state, metrics = steps[devices](place_state(state_of(step=step)[0], mesh), [place_batch(batch_of(seed), mesh)])
         return SimpleNamespace(state=state, metrics={name: float(value) for name, value in metrics.items()})
 
+    run.steps, run.meshes = steps, meshes
     yield run
+
+
+def test_a_step_asks_the_host_for_nothing_and_is_compiled_once_for_a_size(train):
+    train(2)
+    mesh, step = train.meshes[2], train.steps[2]
+    state, batches = place_state(state_of()[0], mesh), [[place_batch(batch_of(seed), mesh)] for seed in range(3)]
+    (program,) = step.lowered(state, batches[0])
+    assert not re.search("callback|infeed|outfeed|SendToHost|RecvFromHost", program.as_text())
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
+    with jax.transfer_guard("disallow"):
+        for batch in batches:
+            state, _ = step(state, batch)
+    assert not [name for name in compiled if "compile" in name]
+    jax.jit(lambda x: x + 3)(1.0)  # which is told, so what is counted is what is compiled
+    assert [name for name in compiled if "compile" in name]
 
 
 def test_one_step_is_the_same_on_one_device_and_on_two(train):
