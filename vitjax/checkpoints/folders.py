@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -42,12 +43,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """The entries of a state by path, the paths of its parts without leaves, and what was said of it when saved."""
+    """The entries of a state by path, the paths of its parts without leaves, and what was said of it when saved.
+
+    `step` is where it belongs, None where an earlier version has not said it.
+    """
 
     entries: dict[str, Entry]
     empty: list[str]
     metrics: dict[str, float]
     notes: dict[str, Any]
+    step: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record with its own checksum. Raises a TypeError for notes that JSON cannot hold."""
@@ -59,13 +64,13 @@ class Record:
         """The record that `to_json` gave.
 
         Raises:
-            ValueError, KeyError or TypeError: the content is anything else.
+            ValueError, KeyError, TypeError or AttributeError: the content is anything else.
         """
         fields = content["record"]
         if zlib.crc32(json.dumps(fields, sort_keys=True).encode()) != content["crc32"]:
             raise ValueError("its content does not have its checksum")
         entries = {path: Entry(**entry | {"shape": tuple(entry["shape"])}) for path, entry in fields["entries"].items()}
-        return cls(entries, fields["empty"], fields["metrics"], fields["notes"])
+        return cls(entries, *(fields[name] for name in ("empty", "metrics", "notes")), fields.get("step"))
 
     def under(self, key: str) -> dict[str, Entry]:
         """The entries at `key` and below it, by their paths from there; all of them where the key is empty."""
@@ -102,15 +107,20 @@ def read_record(directory: Path, step: int) -> Record:
 
     Raises:
         CheckpointError: there is no such step.
-        CorruptCheckpoint: its record is missing or is not as it was written.
+        CorruptCheckpoint: its record is missing, is not as it was written, or is that of another step.
     """
     folder = directory / str(step)
     if not folder.is_dir():
         raise CheckpointError(f"there is no step {step} in {directory}; the steps there are {steps_in(directory)}")
     try:
-        return Record.from_json(json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not (folder / RECORD).is_file():  # of a pipe there would be no end
+            raise FileNotFoundError("it is no file, or there is none")
+        record = Record.from_json(json.loads((folder / RECORD).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptCheckpoint(f"{folder / RECORD} cannot be read: {error}") from error
+    if record.step not in (None, step):
+        raise CorruptCheckpoint(f"{folder} holds what was saved as step {record.step}")
+    return record
 
 
 def write_record(directory: Path, step: int, record: Record) -> None:
@@ -127,4 +137,4 @@ def set_aside(directory: Path, steps: Iterable[int]) -> None:
     for step in steps:
         names = (directory / f"{step}.damaged{count or ''}" for count in itertools.count())
         if (folder := directory / str(step)).is_dir():
-            folder.rename(next(name for name in names if not name.exists()))
+            folder.rename(next(name for name in names if not os.path.lexists(name)))

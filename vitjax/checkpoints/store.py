@@ -128,7 +128,7 @@ class Store:
                     f"{self.directory} holds steps later than {step}, which is to be saved: {later}; "
                     "give another folder, or remove them to go on from here."
                 )
-            record, arrays = recorded(state, metrics, notes)
+            record, arrays = recorded(step, state, metrics, notes)
             self._metrics_of_run[step] = record.metrics
             args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record.to_json()))
             manager.save(step, args=args, force=True)
