@@ -1,5 +1,6 @@
 """What several hosts agree on, with what the others say given."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -9,8 +10,11 @@ from vitjax.checkpoints.folders import CorruptCheckpoint
 from vitjax.checkpoints.store import NoRoom
 from vitjax.checkpoints.writing import disk_fault
 from vitjax.data.errors import DataError
+from vitjax.data.source import Classes
 from vitjax.hosts import HostFailed
+from vitjax.runs.open_run import OpenRun
 from vitjax.structs import Batch, Targets
+from vitjax.tasks.detection import Detection
 from vitjax.training import several
 
 TARGETS = Targets(np.zeros((2, 1, 4), np.float32), np.zeros((2, 1), np.int32), np.zeros((2, 1), bool))
@@ -88,6 +92,16 @@ def test_the_step_that_takes_the_place_of_an_unreadable_one_is_the_same_on_all_h
 def test_the_end_is_the_end(turn):
     *_, steps = turn([[part()]], [{}, {}])
     assert len(list(steps)) == 1
+
+
+def test_a_log_with_a_damaged_byte_reaches_the_other_hosts(tmp_path, monkeypatch):
+    opened, told = OpenRun(tmp_path, Detection(), Classes((), ()), None), []
+    monkeypatch.setattr(several, "open_run", lambda *_: contextlib.nullcontext(opened))
+    monkeypatch.setattr(several, "first_says", lambda said: told.append(said()))
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "split\xff": "train"}\n')
+    with several.Hosts().open(tmp_path) as given:
+        assert given is opened
+    assert json.loads(told[0])["answer"][1] == {"metrics.jsonl": '{"step": 1, "split\ufffd": "train"}\n'}
 
 
 @pytest.mark.parametrize("error", [NoRoom("No space left on device"), OSError(28, "No space left on device")])

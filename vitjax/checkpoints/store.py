@@ -32,9 +32,9 @@ from vitjax.checkpoints.folders import (
     steps_in,
     write_record,
 )
-from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
+from vitjax.checkpoints.leaves import altered, as_saved, by_path, described, like_leaf, recorded
 from vitjax.checkpoints.quiet import without_stragglers
-from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault
+from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault, flush_files
 from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
@@ -268,16 +268,14 @@ class Store:
             handler = ocp.PyTreeCheckpointHandler(**_alone())
             with without_stragglers(), ocp.Checkpointer(handler, **_alone()) as reader:
                 read = reader.restore(folder / "arrays", args=args) if item else {}
+            arrays = {
+                path: read[names[path]] if names[path] in item else np.zeros(entry.shape, entry.dtype)
+                for path, entry in entries.items()
+            }
         except Exception as error:
             reason = str(error).split(" [tensorstore_spec")[0]
             raise CorruptCheckpoint(f"{folder} cannot be read: {reason}") from error
-        arrays = {
-            path: read[names[path]] if names[path] in read else np.zeros(entry.shape, entry.dtype)
-            for path, entry in entries.items()
-        }
-        found = zip(entries.items(), checksums(arrays.values()), strict=True)
-        damaged = [names[path] for (path, entry), crc32 in found if entry.crc32 not in (None, crc32)]
-        if damaged:
+        if damaged := [names[path] for path in altered(arrays, entries)]:
             raise CorruptCheckpoint(f"{folder} is damaged: not the bytes that were saved in {', '.join(damaged)}")
         return arrays
 
@@ -306,6 +304,8 @@ class Store:
             policy, alone = {"preservation_policy": _Retention(self._kept), "cleanup_tmp_directories": True}, _alone()
             options = ocp.CheckpointManagerOptions(create=False, **policy, **alone)
             arrays, record = ocp.PyTreeCheckpointHandler(**alone), ocp.JsonCheckpointHandler(RECORD.name, **alone)
+            # The last that Orbax asks: until all of a checkpoint is on the disk, those before it stay.
+            record.finalize = lambda folder: flush_files(Path(folder).parent)  # type: ignore[method-assign]
             handlers = {"arrays": arrays, "record": record}
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
         elif self._damaged:

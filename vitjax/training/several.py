@@ -61,7 +61,7 @@ class Hosts(Company):
         if self._is_first:
             with open_run(*run, **options) as opened:
                 said = {name: getattr(opened.experiment, name) for name in OF_START}
-                logs = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob(_LOGS))}
+                logs = {path.name: path.read_text("utf-8", "replace") for path in sorted(folder.glob(_LOGS))}
                 first_says(lambda: json.dumps({"answer": [said, logs]}))
                 yield opened
             return
