@@ -38,6 +38,32 @@ def test_an_exchange_that_another_host_has_left_is_told_from_an_error_of_this_on
     assert not hosts._is_of_devices(VitjaxError("the connection to the data is lost"))
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_words_that_one_host_alone_refuses_end_all(alone, monkeypatch):
+    """The others would wait for it without end: it lives, and says nothing."""
+
+    class Failed(Exception):
+        pass
+
+    def refuse():
+        raise SystemExit(2)
+
+    def wait(name, _):
+        if alone and name == "vitjax/refused":
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out.")
+
+    def fail(error):
+        raise Failed(str(error))
+
+    monkeypatch.setattr(hosts, "_meet", lambda *_: None)
+    monkeypatch.setattr(hosts, "_client", lambda: SimpleNamespace(wait_at_barrier=wait))
+    monkeypatch.setattr(hosts, "_Watch", lambda _: SimpleNamespace(fail=fail, stop=lambda: None))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: None)
+    with pytest.raises(Failed, match="must be the same on all hosts") if alone else nullcontext(2) as code:
+        assert hosts.together("a:1", 2, 0, refuse) == code
+
+
 def test_what_the_first_host_says_may_take_longer_to_come_than_signals_wait(monkeypatch):
     """13 MB of metrics.jsonl take more than the second after which Python is given a turn."""
     kept = {}
