@@ -1,6 +1,7 @@
 """The store: what comes back is what was saved, what stays is the latest and the best, and damage is never silent."""
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -451,6 +452,8 @@ DAMAGE = {
     "empty folder": lambda folder: [shutil.rmtree(folder), folder.mkdir()],
     "no record": lambda folder: (folder / "record" / "record.json").unlink(),
     "cut record": lambda folder: (folder / "record" / "record.json").write_text('{"crc32": 1, "rec'),
+    "pipe for a record": lambda folder: [(folder / RECORD).unlink(), os.mkfifo(folder / RECORD)],
+    "nested record": lambda folder: (folder / RECORD).write_text("[" * 100_000),
     "another record": lambda folder: (folder / "record" / "record.json").write_text("[]"),
     "changed record": damage_record,
     "no arrays": lambda folder: shutil.rmtree(folder / "arrays"),
@@ -479,6 +482,15 @@ def test_a_damaged_latest_step_is_passed_over_with_a_warning_and_the_run_goes_on
         assert store.save(3, states[3])
         assert store.steps() == (3,)
     assert (tmp_path / "2.damaged").is_dir()
+
+
+def test_a_damaged_step_is_set_aside_beside_whatever_has_the_name(tmp_path):
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2.damaged").symlink_to("nowhere")
+    with Store(tmp_path) as store:
+        assert store.save(2, {"x": 1})
+        assert store.restore_latest({"x": 0}) == (2, {"x": 1})
+    assert (tmp_path / "2.damaged1").is_dir()
 
 
 def test_steps_that_have_changed_places_are_passed_over(tmp_path):
