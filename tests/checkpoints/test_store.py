@@ -484,6 +484,30 @@ def test_a_damaged_latest_step_is_passed_over_with_a_warning_and_the_run_goes_on
     assert (tmp_path / "2.damaged").is_dir()
 
 
+@pytest.mark.parametrize("put", [lambda path: path.symlink_to("nowhere"), lambda path: path.write_text("x")])
+def test_what_has_the_name_of_a_step_and_is_no_folder_is_set_aside(tmp_path, put):
+    with Store(tmp_path) as store:
+        store.save(1, {"x": 1})
+    put(tmp_path / "2")
+    with Store(tmp_path) as store:
+        assert store.restore_latest({"x": 0}) == (1, {"x": 1})
+        assert store.save(2, {"x": 2}) and store.steps() == (2,)
+    assert os.path.lexists(tmp_path / "2.damaged")
+
+
+def test_a_step_that_lies_elsewhere_and_is_linked_stays(tmp_path):
+    with Store(tmp_path / "run") as store:
+        store.save(1, {"x": 1})
+    (tmp_path / "run" / "1").rename(tmp_path / "1")
+    (tmp_path / "run" / "1").symlink_to(tmp_path / "1")
+    with Store(tmp_path / "run") as store:
+        assert store.restore_latest({"x": 0}) == (1, {"x": 1})
+        for step in (2, 3):
+            store.save(step, {"x": step})
+            store.annotate(step, {"AP": step / 10})
+        assert store.steps() == (1, 3) and store.restore(1, {"x": 0}) == {"x": 1}
+
+
 def test_a_damaged_step_is_set_aside_beside_whatever_has_the_name(tmp_path):
     (tmp_path / "2").mkdir()
     (tmp_path / "2.damaged").symlink_to("nowhere")

@@ -70,7 +70,7 @@ class Record:
         if zlib.crc32(json.dumps(fields, sort_keys=True).encode()) != content["crc32"]:
             raise ValueError("its content does not have its checksum")
         entries = {path: Entry(**entry | {"shape": tuple(entry["shape"])}) for path, entry in fields["entries"].items()}
-        return cls(entries, *(fields[name] for name in ("empty", "metrics", "notes")), fields.get("step"))
+        return cls(entries, fields["empty"], fields["metrics"], fields["notes"], fields.get("step"))
 
     def under(self, key: str) -> dict[str, Entry]:
         """The entries at `key` and below it, by their paths from there; all of them where the key is empty."""
@@ -89,11 +89,14 @@ def differences(saved: Mapping[str, Entry], wanted: Mapping[str, Entry], most: i
     return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
 
 
-def steps_in(directory: Path) -> list[int]:
-    """The steps that have a folder, complete or not, ascending; none where the directory is not there."""
+def steps_in(directory: Path, *, whatever: bool = False) -> list[int]:
+    """The steps that have a folder, complete or not, ascending; none where the directory is not there.
+
+    With `whatever` also those whose name a file has, or a link to nowhere.
+    """
     if not directory.is_dir():
         return []
-    names = (path.name for path in directory.iterdir() if path.is_dir())
+    names = (path.name for path in directory.iterdir() if whatever or path.is_dir())
     return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
 
@@ -133,8 +136,11 @@ def write_record(directory: Path, step: int, record: Record) -> None:
 
 
 def set_aside(directory: Path, steps: Iterable[int]) -> None:
-    """Renames the folders of steps to '<step>.damaged', with a number behind it where the name is taken."""
+    """Renames the folders of steps, or whatever has their name, to '<step>.damaged'.
+
+    A number is put behind it where the name is taken.
+    """
     for step in steps:
         names = (directory / f"{step}.damaged{count or ''}" for count in itertools.count())
-        if (folder := directory / str(step)).is_dir():
+        if os.path.lexists(folder := directory / str(step)):
             folder.rename(next(name for name in names if not os.path.lexists(name)))

@@ -50,9 +50,10 @@ class NoRoom(CheckpointError):
 class Store:
     """The checkpoints in one folder: the latest `keep_last`, the best `keep_best` by `metric` and all of `keep`.
 
-    A metric that is missing or not finite is never best. Nothing is written before the first `save`, which also clears
-    away what a killed run left half written. Of several processes each has a store of its own, and only one may write
-    into a folder. Use it in a `with` block: a process that ends without `close` loses the checkpoint it is writing.
+    What is linked there from elsewhere stays, too. A metric that is missing or not finite is never best. Nothing is
+    written before the first `save`, which also clears away what a killed run left half written. Of several processes
+    each has a store of its own, and only one may write into a folder. Use it in a `with` block: a process that ends
+    without `close` loses the checkpoint it is writing.
     """
 
     def __init__(
@@ -293,12 +294,14 @@ class Store:
 
     def _kept(self, steps: Sequence[int]) -> set[int]:
         best = self._ranked(steps)[-self._keep_best :] if self._keep_best else []
-        return {*sorted(steps)[-self._keep_last :], *best, *self._keep.intersection(steps)}
+        linked = (step for step in steps if (self.directory / str(step)).is_symlink())  # those are the user's
+        return {*sorted(steps)[-self._keep_last :], *best, *self._keep.intersection(steps), *linked}
 
     def _writer(self) -> ocp.CheckpointManager:
         """Orbax's manager, of a folder in which every step can be read as far as is known."""
         if self._manager is None:
-            self._damaged |= {step for step in steps_in(self.directory) if not is_complete(self.directory, step)}
+            there = steps_in(self.directory, whatever=True)
+            self._damaged |= {step for step in there if not is_complete(self.directory, step)}
             self._set_damaged_aside()
             self.directory.mkdir(parents=True, exist_ok=True)
             policy, alone = {"preservation_policy": _Retention(self._kept), "cleanup_tmp_directories": True}, _alone()
