@@ -99,11 +99,6 @@ def make_link(path, number):
     path.symlink_to(("/nowhere", path.parent, "/dev/null", path)[number % 4])
 
 
-def make_pipe(path, _):
-    delete(path, 0)
-    os.mkfifo(path)
-
-
 def swap(path, number):
     """Puts what has the same place in another step there, and the other way round; or links to it, or copies it."""
     root = next(parent for parent in path.parents if parent.name == "checkpoints")
@@ -129,7 +124,7 @@ DAMAGE = st.tuples(st.sampled_from(sorted(DAMAGES)), st.integers(0, 2**20), st.i
 
 def places(folder):
     """Whatever there is in a folder of checkpoints, the newest steps first."""
-    return sorted((path for path in folder.rglob("*")), key=lambda path: str(path), reverse=True)
+    return sorted(folder.rglob("*"), key=str, reverse=True)
 
 
 def is_restored_or_told(saved, damages):
@@ -140,10 +135,12 @@ def is_restored_or_told(saved, damages):
         for name, place, number in damages:
             if there := places(folder):
                 DAMAGES[name](there[place % len(there)], number)
+        newest = folder / str(STEPS[-1])
+        is_there = newest.is_dir()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             found = restored(folder)
-        assert found == STEPS[-1] or told or not (folder / str(STEPS[-1])).is_dir()
+        assert found == STEPS[-1] or told or not is_there
     return True
 
 
