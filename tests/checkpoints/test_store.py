@@ -19,10 +19,10 @@ import pytest
 from flax import struct
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from vitjax.checkpoints.damage import altered, flush_files
 from vitjax.checkpoints.folders import RECORD, Entry, read_record
-from vitjax.checkpoints.leaves import altered, checksums
+from vitjax.checkpoints.leaves import checksums
 from vitjax.checkpoints.store import CheckpointError, CorruptCheckpoint, Store
-from vitjax.checkpoints.writing import flush_files
 
 
 class Moments(NamedTuple):
@@ -560,7 +560,7 @@ def test_an_earlier_step_goes_only_when_the_next_one_is_on_the_disk(tmp_path, mo
         flushed.append(((tmp_path / "1").is_dir(), {"record.json", "manifest.ocdbt", "_METADATA"} <= there))
         flush_files(folder)
 
-    monkeypatch.setattr("vitjax.checkpoints.store.flush_files", noted)
+    monkeypatch.setattr("vitjax.checkpoints.damage.flush_files", noted)
     with Store(tmp_path, keep_last=1, keep_best=0) as store:
         store.save(1, random_arrays(1))
         store.save(2, random_arrays(2))

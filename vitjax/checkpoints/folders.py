@@ -1,10 +1,7 @@
 """The folders of checkpoints on disk, named after their steps, and the record of the saved state in each."""
 
-import itertools
 import json
-import os
 import zlib
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -43,16 +40,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """The entries of a state by path, the paths of its parts without leaves, and what was said of it when saved.
-
-    `step` is where it belongs, None where an earlier version has not said it.
-    """
+    """The entries of a state by path, the paths of its parts without leaves, and what was said of it when saved."""
 
     entries: dict[str, Entry]
     empty: list[str]
     metrics: dict[str, float]
     notes: dict[str, Any]
-    step: int | None = None
+    step: int | None = None  # that earlier versions have not said
 
     def to_json(self) -> dict[str, Any]:
         """The record with its own checksum. Raises a TypeError for notes that JSON cannot hold."""
@@ -77,16 +71,6 @@ class Record:
         root = f"{key}/" if key else ""
         below = {path.removeprefix(root): entry for path, entry in self.entries.items() if path.startswith(root)}
         return {"": self.entries[key]} if key in self.entries else below
-
-
-def differences(saved: Mapping[str, Entry], wanted: Mapping[str, Entry], most: int = 20) -> list[str]:
-    """One line for each path at which the two do not have the same shape and dtype; beyond `most` how many more."""
-    lines = []
-    for path in sorted(saved.keys() | wanted.keys()):
-        mine, yours = (str(entries.get(path, "nothing")) for entries in (saved, wanted))
-        if mine != yours:
-            lines.append(f"{path or 'the leaf'}: {mine} in the checkpoint, {yours} wanted")
-    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
 
 
 def steps_in(directory: Path, *, whatever: bool = False) -> list[int]:
@@ -133,14 +117,3 @@ def write_record(directory: Path, step: int, record: Record) -> None:
         OSError: it cannot be written; it then is as it was.
     """
     replace_text(directory / str(step) / RECORD, json.dumps(record.to_json()))
-
-
-def set_aside(directory: Path, steps: Iterable[int]) -> None:
-    """Renames the folders of steps, or whatever has their name, to '<step>.damaged'.
-
-    A number is put behind it where the name is taken.
-    """
-    for step in steps:
-        names = (directory / f"{step}.damaged{count or ''}" for count in itertools.count())
-        if os.path.lexists(folder := directory / str(step)):
-            folder.rename(next(name for name in names if not os.path.lexists(name)))

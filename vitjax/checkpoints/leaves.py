@@ -64,18 +64,6 @@ def checksums(arrays: Iterable[np.ndarray]) -> list[int]:
         return list(pool.map(_checksum, arrays))
 
 
-def altered(arrays: Mapping[str, np.ndarray], entries: Mapping[str, Entry]) -> list[str]:
-    """The paths at which an array has not the shape, dtype or bytes that are on record of it."""
-
-    def kind(array: np.ndarray, entry: Entry) -> bool:
-        if entry.key:  # the data of a key has an axis more
-            return array.shape[: len(entry.shape)] == entry.shape
-        return (array.shape, array.dtype.name) == (entry.shape, entry.dtype)
-
-    found = zip(entries.items(), checksums(arrays[path] for path in entries), strict=True)
-    return [path for (path, entry), crc32 in found if entry.crc32 not in (None, crc32) or not kind(arrays[path], entry)]
-
-
 def as_saved(array: np.ndarray, entry: Entry) -> np.ndarray | jax.Array:
     """A host array as the leaf that it was: the array itself, or a random key."""
     return jax.random.wrap_key_data(jnp.asarray(array), impl=entry.key) if entry.key else array

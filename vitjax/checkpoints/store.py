@@ -25,16 +25,14 @@ from vitjax.checkpoints.folders import (
     CheckpointError,
     CorruptCheckpoint,
     Entry,
-    differences,
     is_complete,
     read_record,
-    set_aside,
     steps_in,
     write_record,
 )
-from vitjax.checkpoints.leaves import altered, as_saved, by_path, described, like_leaf, recorded
+from vitjax.checkpoints.leaves import as_saved, by_path, described, like_leaf, recorded
 from vitjax.checkpoints.quiet import without_stragglers
-from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault, flush_files
+from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault
 from vitjax.errors import FieldError
 from vitjax.structs import PyTree
 
@@ -238,6 +236,8 @@ class Store:
             leaves = {path: as_saved(arrays[path], entry) for path, entry in entries.items()}
             return leaves[""] if "" in leaves else traverse_util.unflatten_dict(leaves, sep="/")
         wanted = by_path(like)
+        from vitjax.checkpoints.damage import differences
+
         if lines := differences(entries, {path: described(leaf) for path, leaf in wanted.items()}):
             within = f" at {key!r}" if key else ""
             raise CheckpointError("\n  ".join([f"{folder} does not fit what is asked for{within}:", *lines]))
@@ -276,6 +276,8 @@ class Store:
         except Exception as error:
             reason = str(error).split(" [tensorstore_spec")[0]
             raise CorruptCheckpoint(f"{folder} cannot be read: {reason}") from error
+        from vitjax.checkpoints.damage import altered
+
         if damaged := [names[path] for path in altered(arrays, entries)]:
             raise CorruptCheckpoint(f"{folder} is damaged: not the bytes that were saved in {', '.join(damaged)}")
         return arrays
@@ -302,6 +304,8 @@ class Store:
         if self._manager is None:
             there = steps_in(self.directory, whatever=True)
             self._damaged |= {step for step in there if not is_complete(self.directory, step)}
+            from vitjax.checkpoints.damage import flush_files
+
             self._set_damaged_aside()
             self.directory.mkdir(parents=True, exist_ok=True)
             policy, alone = {"preservation_policy": _Retention(self._kept), "cleanup_tmp_directories": True}, _alone()
@@ -318,6 +322,8 @@ class Store:
 
     def _set_damaged_aside(self) -> None:
         """Takes them out of the way: Orbax would count them as the latest, and delete good ones for them."""
+        from vitjax.checkpoints.damage import set_aside
+
         set_aside(self.directory, self._damaged)
         self._damaged = set()
 

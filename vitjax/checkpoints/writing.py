@@ -92,14 +92,6 @@ def _is_about_the_disk(error: OSError, folder: Path) -> bool:
     return False
 
 
-def flush_files(folder: Path) -> None:
-    """Returns when all files in a folder are on the disk, and not only on their way there. Raises an OSError."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
 class AppendedFile:
     """A file that grows by whole records: of one that cannot be written nothing stays."""
 

@@ -85,8 +85,6 @@ def write_run(run: Path, experiment: Experiment, classes: Classes, config: Confi
 def locked(run: Path) -> Iterator[None]:
     """Holds the run folder for this process; the file stays, for to remove it could remove the lock of another one.
 
-    Where the file system knows no locks, as Lustre may, that is said, and the run goes on without.
-
     Raises:
         RunInUse: another process holds it.
     """
@@ -99,7 +97,7 @@ def locked(run: Path) -> Iterator[None]:
             raise RunInUse(
                 f"{run} is being trained by {holder}; wait for it, end it, or give another --workdir."
             ) from error
-        except OSError as error:
+        except OSError as error:  # the file system knows no locks, as Lustre may
             told = f"{run} cannot be locked: {error.strerror}; let no second run train into it"
             print(f"warning: {told}", file=sys.stderr, flush=True)
         file.truncate(0)

@@ -146,23 +146,16 @@ def _read(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(_record(json.loads(line)))
+            values = {name: math.nan if value is None else value for name, value in json.loads(line).items()}
+            if not isinstance(values["step"], int) or not isinstance(values["split"], str):
+                raise TypeError
+            records.append(values | {name: value + 0 for name, value in values.items() if name != "split"})
         except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
             if number == len(lines):
                 break
             wish = "delete the line or the file"
             raise VitjaxError(f"{path}, line {number}, is no record with a step; {wish}.") from error
     return records
-
-
-def _record(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the log, with NaN for null. Of others a ValueError, TypeError or such."""
-    values = {name: math.nan if value is None else value for name, value in line.items()}
-    if not isinstance(values["step"], int) or not isinstance(values["split"], str):
-        raise ValueError("no step of a split")
-    if not all(isinstance(value, int | float) for name, value in values.items() if name != "split"):
-        raise ValueError("no numbers")
-    return values
 
 
 class Progress:
