@@ -38,6 +38,49 @@ def test_an_exchange_that_another_host_has_left_is_told_from_an_error_of_this_on
     assert not hosts._is_of_devices(VitjaxError("the connection to the data is lost"))
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_words_that_one_host_alone_refuses_end_all(alone, monkeypatch):
+    """The others would wait for it without end: it lives, and says nothing."""
+
+    class Failed(Exception):
+        pass
+
+    def refuse():
+        raise SystemExit(2)
+
+    def wait(name, _):
+        if alone and name == "vitjax/refused":
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out.")
+
+    def fail(error):
+        raise Failed(str(error))
+
+    monkeypatch.setattr(hosts, "_meet", lambda *_: None)
+    monkeypatch.setattr(hosts, "_client", lambda: SimpleNamespace(wait_at_barrier=wait))
+    monkeypatch.setattr(hosts, "_Watch", lambda _: SimpleNamespace(fail=fail, stop=lambda: None))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: None)
+    with pytest.raises(Failed, match="must be the same on all hosts") if alone else nullcontext(2) as code:
+        assert hosts.together("a:1", 2, 0, refuse) == code
+
+
+def test_what_the_first_host_says_may_take_longer_to_come_than_signals_wait(monkeypatch):
+    """13 MB of metrics.jsonl take more than the second after which Python is given a turn."""
+    kept = {}
+
+    def get(key, milliseconds):
+        if key in kept and milliseconds >= 10 * len(kept[key]):
+            return kept[key]
+        raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: GetKeyValue() timed out")
+
+    store = SimpleNamespace(key_value_set=kept.__setitem__, blocking_key_value_get=get)
+    monkeypatch.setattr(hosts, "_client", lambda: store)
+    monkeypatch.setattr(hosts, "_TALKS", iter((0, 0)))
+    assert hosts.first_says(lambda: "x" * 200) == "x" * 200
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert hosts.first_says(lambda: "y") == "x" * 200
+
+
 @pytest.mark.parametrize("since", [0.0, 100.0], ids=["it looked a moment ago", "it stood still itself"])
 def test_a_host_is_given_up_for_its_silence_and_not_for_that_of_the_one_that_listens(since, monkeypatch):
     class Left(Exception):

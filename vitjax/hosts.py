@@ -29,6 +29,7 @@ _BEAT = 1.0  # seconds between signs of life, and between looks at those of othe
 _SILENCE = 30.0  # seconds without one after which a host is given up
 _HEARTBEAT = 45  # of JAX's own, which ends a process without a word; so ours must be earlier
 _MEETING = 600  # seconds in which all hosts must be there
+_REFUSING = 20_000  # milliseconds between the hosts that read the same command line
 _TELLING = 3.0  # seconds that host 0, which the others ask, stays after its end is told
 _TALKS = itertools.count()
 _OF_DEVICES = ("gloo", "nccl", "socket closed", "connection", "unavailable", "cancelled", "deadline")
@@ -61,12 +62,25 @@ def together(coordinator: str | None, count: int | None, index: int | None, work
             code = work()
         except SystemExit as stop:  # of --help, or of a word that no host knows
             code = stop.code if isinstance(stop.code, int) else 1
+            if code and not _all_refuse():
+                watch.fail(
+                    FieldError("its command line is refused, and not that of all; it must be the same on all hosts.")
+                )
         except BaseException as error:
             watch.fail(error)
         _client().wait_at_barrier("vitjax/end", LONG)
         watch.stop()
     jax.distributed.shutdown()
     return code
+
+
+def _all_refuse() -> bool:
+    """Whether all hosts have words that no command knows, and not this one alone, for which the others would wait."""
+    try:
+        _client().wait_at_barrier("vitjax/refused", _REFUSING)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _meet(*given: Any) -> None:
@@ -121,11 +135,13 @@ def first_says(said: Callable[[], str]) -> str:
     key, client = f"vitjax/first/{next(_TALKS)}", _client()
     if jax.process_index() == 0:
         text = said()
-        client.key_value_set(key, text)
+        client.key_value_set(f"{key}/text", text)
+        client.key_value_set(key, "said")
         return text
-    while True:  # in pieces, between which Python answers signals
+    while True:  # in pieces, between which Python answers signals; what may be long is asked for once it is there
         try:
-            return client.blocking_key_value_get(key, 1000)
+            client.blocking_key_value_get(key, 1000)
+            return client.blocking_key_value_get(f"{key}/text", LONG)
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise

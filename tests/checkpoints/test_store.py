@@ -1,9 +1,11 @@
 """The store: what comes back is what was saved, what stays is the latest and the best, and damage is never silent."""
 
 import json
+import os
 import re
 import shutil
 import warnings
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,9 @@ import pytest
 from flax import struct
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from vitjax.checkpoints.damage import altered, flush_files
+from vitjax.checkpoints.folders import RECORD, Entry, read_record
+from vitjax.checkpoints.leaves import checksums
 from vitjax.checkpoints.store import CheckpointError, CorruptCheckpoint, Store
 
 
@@ -447,6 +452,8 @@ DAMAGE = {
     "empty folder": lambda folder: [shutil.rmtree(folder), folder.mkdir()],
     "no record": lambda folder: (folder / "record" / "record.json").unlink(),
     "cut record": lambda folder: (folder / "record" / "record.json").write_text('{"crc32": 1, "rec'),
+    "pipe for a record": lambda folder: [(folder / RECORD).unlink(), os.mkfifo(folder / RECORD)],
+    "nested record": lambda folder: (folder / RECORD).write_text("[" * 100_000),
     "another record": lambda folder: (folder / "record" / "record.json").write_text("[]"),
     "changed record": damage_record,
     "no arrays": lambda folder: shutil.rmtree(folder / "arrays"),
@@ -475,6 +482,90 @@ def test_a_damaged_latest_step_is_passed_over_with_a_warning_and_the_run_goes_on
         assert store.save(3, states[3])
         assert store.steps() == (3,)
     assert (tmp_path / "2.damaged").is_dir()
+
+
+@pytest.mark.parametrize("put", [lambda path: path.symlink_to("nowhere"), lambda path: path.write_text("x")])
+def test_what_has_the_name_of_a_step_and_is_no_folder_is_set_aside(tmp_path, put):
+    with Store(tmp_path) as store:
+        store.save(1, {"x": 1})
+    put(tmp_path / "2")
+    with Store(tmp_path) as store:
+        assert store.restore_latest({"x": 0}) == (1, {"x": 1})
+        assert store.save(2, {"x": 2}) and store.steps() == (2,)
+    assert os.path.lexists(tmp_path / "2.damaged")
+
+
+def test_a_step_that_lies_elsewhere_and_is_linked_stays(tmp_path):
+    with Store(tmp_path / "run") as store:
+        store.save(1, {"x": 1})
+    (tmp_path / "run" / "1").rename(tmp_path / "1")
+    (tmp_path / "run" / "1").symlink_to(tmp_path / "1")
+    with Store(tmp_path / "run") as store:
+        assert store.restore_latest({"x": 0}) == (1, {"x": 1})
+        for step in (2, 3):
+            store.save(step, {"x": step})
+            store.annotate(step, {"AP": step / 10})
+        assert store.steps() == (1, 3) and store.restore(1, {"x": 0}) == {"x": 1}
+
+
+def test_a_damaged_step_is_set_aside_beside_whatever_has_the_name(tmp_path):
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2.damaged").symlink_to("nowhere")
+    with Store(tmp_path) as store:
+        assert store.save(2, {"x": 1})
+        assert store.restore_latest({"x": 0}) == (2, {"x": 1})
+    assert (tmp_path / "2.damaged1").is_dir()
+
+
+def test_steps_that_have_changed_places_are_passed_over(tmp_path):
+    states = {step: random_arrays(step) for step in (1, 2, 3)}
+    with Store(tmp_path, keep_last=3) as store:
+        for step, state in states.items():
+            store.save(step, state)
+    (tmp_path / "2").rename(tmp_path / "beside")
+    (tmp_path / "3").rename(tmp_path / "2")
+    (tmp_path / "beside").rename(tmp_path / "3")
+    with Store(tmp_path) as store, pytest.warns(UserWarning, match=r"[23] holds what was saved as step [32]"):
+        step, state = store.restore_latest(states[1])
+    assert step == 1
+    assert_same(state, states[1])
+
+
+def test_a_record_that_does_not_say_its_step_is_read(tmp_path):
+    with Store(tmp_path) as store:
+        store.save(1, {"x": 5})
+    record = read_record(tmp_path, 1)
+    assert record.step == 1
+    content = record.to_json()
+    del content["record"]["step"]
+    content["crc32"] = zlib.crc32(json.dumps(content["record"], sort_keys=True).encode())
+    (tmp_path / "1" / RECORD).write_text(json.dumps(content))
+    with Store(tmp_path) as store:
+        assert store.restore_latest({"x": 0}) == (1, {"x": 5})
+
+
+@pytest.mark.parametrize("found", [np.zeros((3, 2), np.float32), np.zeros((2, 3), np.int32), np.zeros(6, np.float32)])
+def test_the_same_bytes_in_another_shape_are_not_what_was_saved(found):
+    wanted = np.zeros((2, 3), np.float32)
+    for crc32 in (checksums([wanted])[0], None):
+        entries = {"a": Entry((2, 3), "float32", crc32), "b": Entry((2, 3), "float32", crc32)}
+        assert altered({"a": wanted, "b": found}, entries) == ["b"]
+
+
+def test_an_earlier_step_goes_only_when_the_next_one_is_on_the_disk(tmp_path, monkeypatch):
+    flushed = []
+
+    def noted(folder):
+        there = {path.name for path in folder.rglob("*") if path.is_file()}
+        flushed.append(((tmp_path / "1").is_dir(), {"record.json", "manifest.ocdbt", "_METADATA"} <= there))
+        flush_files(folder)
+
+    monkeypatch.setattr("vitjax.checkpoints.damage.flush_files", noted)
+    with Store(tmp_path, keep_last=1, keep_best=0) as store:
+        store.save(1, random_arrays(1))
+        store.save(2, random_arrays(2))
+        assert store.steps() == (2,)
+    assert flushed == [(False, True), (True, True)]
 
 
 def test_an_incomplete_step_is_not_listed(tmp_path):

@@ -65,6 +65,18 @@ def test_a_cost_that_is_not_finite_spoils_no_other_match():
         np.testing.assert_allclose(cost[chosen, np.arange(6)].sum(dtype=np.float64), optimum, rtol=0, atol=0.1)
 
 
+def test_a_price_beyond_a_million_spoils_no_other_match():
+    """With -7e7 in a float32 sum, prices of 3 and of 0 were one."""
+    costs, valids = problems(COSTS["random"])
+    huge = costs.copy()
+    huge[:, 0, 1], huge[:, 5, 2], huge[:, :, 3] = -6.7e7, 3e38, 1e30
+    found = np.asarray(solve(huge, valids))
+    for cost, valid, queries in zip(np.clip(huge, -1e6, 1e6), valids, found, strict=True):
+        chosen = queries[valid]
+        optimum = cost[:, valid][linear_sum_assignment(cost[:, valid])].sum(dtype=np.float64)
+        np.testing.assert_allclose(cost[chosen, valid].sum(dtype=np.float64), optimum, rtol=0, atol=0.5)
+
+
 def drawn(layers=2, images=3, queries=6, classes=5, objects=4):
     generator = np.random.default_rng(3)
     logits = generator.normal(size=(layers, images, queries, classes))

@@ -91,14 +91,25 @@ def public(value, locations, weights):
 positions = jax.jit(partial(located, SHAPES))
 
 
+STRANGE_PLACES = st.lists(st.tuples(st.integers(0, 71), st.sampled_from(STRANGE)), max_size=8)
+MANY_SHAPES = [
+    *(((1, 1),), ((1, 9),), ((9, 1),), ((1, 1), (1, 1), (1, 1), (1, 1)), ((2, 1), (1, 2)), ((1, 3), (3, 1), (2, 2))),
+    *(((1, 1), (7, 8)), ((8, 8), (4, 4), (2, 2), (1, 1)), ((5, 1), (1, 1)), ((3, 3),), ((1, 4), (6, 5), (1, 1))),
+]
+
+
+def are_those_of_loops(formulation, shapes, seed, strange):
+    inputs = drawn(seed, shapes)
+    for place, number in strange:
+        inputs[1].ravel()[place % inputs[1].size] = number
+    assert_close(computed(formulation, shapes, *inputs), oracle(shapes, *inputs))
+
+
 @every
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.lists(st.tuples(st.integers(0, 71), st.sampled_from(STRANGE)), max_size=8))
+@given(st.integers(0, 2**32 - 1), STRANGE_PLACES)
 def test_samples_and_gradients_are_those_of_loops_in_float64(formulation, seed, strange):
-    inputs = drawn(seed)
-    for place, number in strange:
-        inputs[1].ravel()[place] = number
-    assert_close(computed(formulation, SHAPES, *inputs), oracle(SHAPES, *inputs))
+    are_those_of_loops(formulation, SHAPES, seed, strange)
 
 
 @every
@@ -111,6 +122,22 @@ def test_levels_points_and_channels_may_be_any(formulation, shapes, sizes):
     names = ("batch", "queries", "heads", "points", "channels")
     inputs = drawn(0, shapes, **dict(zip(names, sizes, strict=True)))
     assert_close(computed(formulation, shapes, *inputs), oracle(shapes, *inputs))
+
+
+@every
+@pytest.mark.parametrize("shapes", [((1, 6), (5, 1), (1, 1))], ids=str)
+@settings(deadline=None, max_examples=10, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), strange=STRANGE_PLACES)
+def test_levels_of_one_row_column_or_pixel_are_sampled(formulation, shapes, seed, strange):
+    are_those_of_loops(formulation, shapes, seed, strange)
+
+
+@pytest.mark.long
+@every
+@settings(deadline=None, max_examples=2_000)
+@given(seed=st.integers(0, 2**32 - 1), strange=STRANGE_PLACES, shapes=st.sampled_from(MANY_SHAPES))
+def test_many_levels_are_sampled(formulation, shapes, seed, strange):
+    are_those_of_loops(formulation, shapes, seed, strange)
 
 
 @every

@@ -1,7 +1,9 @@
 import contextlib
 import dataclasses
+import errno
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 
@@ -291,3 +293,13 @@ def test_a_part_that_could_not_be_read_again_is_refused_before_the_first_step(tm
         with open_run(tmp_path / "run", odd, CLASSES):
             pass
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_system_without_locks_is_told_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    def unknown(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with locked(tmp_path):
+        assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on")
+    assert "cannot be locked: Function not implemented; let no second run" in capsys.readouterr().err

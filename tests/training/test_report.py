@@ -129,7 +129,15 @@ def test_a_whole_record_without_line_end_is_kept(tmp_path):
     assert [record["loss"] for record in lines_of(tmp_path)] == [None, 2.0]
 
 
-@pytest.mark.parametrize("line", ["no json", "[1]", '{"split": "train"}'], ids=["text", "list", "no step"])
+STRANGE = {
+    "text": "no json", "list": "[1]", "nested": "[" * 100_000, "no step": '{"split": "train"}',
+    "no split": '{"step": 1}', "null": '{"step": null, "split": "train"}',
+    "infinite": '{"step": 1e999, "split": "train"}',
+    "words": '{"step": 1, "split": "train", "loss": "low"}', "lists": '{"step": 1, "split": [], "loss": 1}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", STRANGE.values(), ids=STRANGE)
 def test_a_line_in_the_middle_that_is_no_record_is_named(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1, "split": "train"}}\n{line}\n{{"step": 2, "split": "val"}}\n')
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2, is no record"):

@@ -1,5 +1,7 @@
 """What several hosts agree on, with what the others say given."""
 
+import contextlib
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +11,13 @@ from vitjax.checkpoints.folders import CorruptCheckpoint
 from vitjax.checkpoints.store import NoRoom
 from vitjax.checkpoints.writing import disk_fault
 from vitjax.data.errors import DataError
+from vitjax.data.source import Classes
+from vitjax.errors import FieldError
 from vitjax.hosts import HostFailed
+from vitjax.runs.open_run import OpenRun
+from vitjax.runs.serialize import to_json
 from vitjax.structs import Batch, Targets
+from vitjax.tasks.detection import Detection
 from vitjax.training import several
 
 TARGETS = Targets(np.zeros((2, 1, 4), np.float32), np.zeros((2, 1), np.int32), np.zeros((2, 1), bool))
@@ -88,6 +95,29 @@ def test_the_step_that_takes_the_place_of_an_unreadable_one_is_the_same_on_all_h
 def test_the_end_is_the_end(turn):
     *_, steps = turn([[part()]], [{}, {}])
     assert len(list(steps)) == 1
+
+
+def test_a_log_with_a_damaged_byte_reaches_the_other_hosts(tmp_path, monkeypatch):
+    opened, told = OpenRun(tmp_path, Detection(), Classes((), ()), None), []
+    monkeypatch.setattr(several, "open_run", lambda *_: contextlib.nullcontext(opened))
+    monkeypatch.setattr(several, "first_says", lambda said: told.append(said()))
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "split\xff": "train"}\n')
+    with several.Hosts().open(tmp_path) as given:
+        assert given is opened
+    assert json.loads(told[0])["answer"][1] == {"metrics.jsonl": '{"step": 1, "split\ufffd": "train"}\n'}
+
+
+@pytest.mark.parametrize("fields, line", [({}, None), ({"seed": 5}, "seed: 0 there, 5 now"), ({"workers": 9}, None)])
+def test_a_host_with_another_experiment_than_the_first_is_told(tmp_path, monkeypatch, fields, line):
+    first, mine = Detection(), dataclasses.replace(Detection(), workdir="/elsewhere", **fields)
+    answer = json.dumps({"answer": [to_json(first), {}]})
+    opened = OpenRun(tmp_path, mine, Classes((), ()), None)
+    monkeypatch.setattr(several, "open_run", lambda *_: contextlib.nullcontext(opened))
+    monkeypatch.setattr(several, "first_says", lambda _: answer)
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    with pytest.raises(FieldError, match=line) if line else contextlib.nullcontext():
+        with several.Hosts().open(tmp_path) as given:
+            assert given.experiment == mine
 
 
 @pytest.mark.parametrize("error", [NoRoom("No space left on device"), OSError(28, "No space left on device")])

@@ -1,9 +1,7 @@
 """The folders of checkpoints on disk, named after their steps, and the record of the saved state in each."""
 
-import itertools
 import json
 import zlib
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -48,6 +46,7 @@ class Record:
     empty: list[str]
     metrics: dict[str, float]
     notes: dict[str, Any]
+    step: int | None = None  # that earlier versions have not said
 
     def to_json(self) -> dict[str, Any]:
         """The record with its own checksum. Raises a TypeError for notes that JSON cannot hold."""
@@ -59,13 +58,13 @@ class Record:
         """The record that `to_json` gave.
 
         Raises:
-            ValueError, KeyError or TypeError: the content is anything else.
+            ValueError, KeyError, TypeError or AttributeError: the content is anything else.
         """
         fields = content["record"]
         if zlib.crc32(json.dumps(fields, sort_keys=True).encode()) != content["crc32"]:
             raise ValueError("its content does not have its checksum")
         entries = {path: Entry(**entry | {"shape": tuple(entry["shape"])}) for path, entry in fields["entries"].items()}
-        return cls(entries, fields["empty"], fields["metrics"], fields["notes"])
+        return cls(entries, fields["empty"], fields["metrics"], fields["notes"], fields.get("step"))
 
     def under(self, key: str) -> dict[str, Entry]:
         """The entries at `key` and below it, by their paths from there; all of them where the key is empty."""
@@ -74,21 +73,14 @@ class Record:
         return {"": self.entries[key]} if key in self.entries else below
 
 
-def differences(saved: Mapping[str, Entry], wanted: Mapping[str, Entry], most: int = 20) -> list[str]:
-    """One line for each path at which the two do not have the same shape and dtype; beyond `most` how many more."""
-    lines = []
-    for path in sorted(saved.keys() | wanted.keys()):
-        mine, yours = (str(entries.get(path, "nothing")) for entries in (saved, wanted))
-        if mine != yours:
-            lines.append(f"{path or 'the leaf'}: {mine} in the checkpoint, {yours} wanted")
-    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
+def steps_in(directory: Path, *, whatever: bool = False) -> list[int]:
+    """The steps that have a folder, complete or not, ascending; none where the directory is not there.
 
-
-def steps_in(directory: Path) -> list[int]:
-    """The steps that have a folder, complete or not, ascending; none where the directory is not there."""
+    With `whatever` also those whose name a file has, or a link to nowhere.
+    """
     if not directory.is_dir():
         return []
-    names = (path.name for path in directory.iterdir() if path.is_dir())
+    names = (path.name for path in directory.iterdir() if whatever or path.is_dir())
     return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
 
@@ -102,15 +94,20 @@ def read_record(directory: Path, step: int) -> Record:
 
     Raises:
         CheckpointError: there is no such step.
-        CorruptCheckpoint: its record is missing or is not as it was written.
+        CorruptCheckpoint: its record is missing, is not as it was written, or is that of another step.
     """
     folder = directory / str(step)
     if not folder.is_dir():
         raise CheckpointError(f"there is no step {step} in {directory}; the steps there are {steps_in(directory)}")
     try:
-        return Record.from_json(json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not (folder / RECORD).is_file():  # of a pipe there would be no end
+            raise FileNotFoundError("it is no file, or there is none")
+        record = Record.from_json(json.loads((folder / RECORD).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptCheckpoint(f"{folder / RECORD} cannot be read: {error}") from error
+    if record.step not in (None, step):
+        raise CorruptCheckpoint(f"{folder} holds what was saved as step {record.step}")
+    return record
 
 
 def write_record(directory: Path, step: int, record: Record) -> None:
@@ -120,11 +117,3 @@ def write_record(directory: Path, step: int, record: Record) -> None:
         OSError: it cannot be written; it then is as it was.
     """
     replace_text(directory / str(step) / RECORD, json.dumps(record.to_json()))
-
-
-def set_aside(directory: Path, steps: Iterable[int]) -> None:
-    """Renames the folders of steps to '<step>.damaged', with a number behind it where the name is taken."""
-    for step in steps:
-        names = (directory / f"{step}.damaged{count or ''}" for count in itertools.count())
-        if (folder := directory / str(step)).is_dir():
-            folder.rename(next(name for name in names if not name.exists()))

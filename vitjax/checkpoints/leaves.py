@@ -34,7 +34,7 @@ def described(leaf: Any) -> Entry:
 
 
 def recorded(
-    state: PyTree, metrics: Mapping[str, Any], notes: Mapping[str, Any]
+    step: int, state: PyTree, metrics: Mapping[str, Any], notes: Mapping[str, Any]
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """The record of a state, and its leaves as NumPy arrays, which may share memory with it; of random keys the data.
 
@@ -54,7 +54,7 @@ def recorded(
         key = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
         entries[path] = replace(described(leaf), crc32=crc32, key=key)
     scores = {name: float(value) for name, value in metrics.items()}
-    record = Record(entries, empty_paths(state), scores, dict(notes))
+    record = Record(entries, empty_paths(state), scores, dict(notes), step)
     return record, {path: array for path, array in arrays.items() if array.size}
 
 

@@ -25,14 +25,12 @@ from vitjax.checkpoints.folders import (
     CheckpointError,
     CorruptCheckpoint,
     Entry,
-    differences,
     is_complete,
     read_record,
-    set_aside,
     steps_in,
     write_record,
 )
-from vitjax.checkpoints.leaves import as_saved, by_path, checksums, described, like_leaf, recorded
+from vitjax.checkpoints.leaves import as_saved, by_path, described, like_leaf, recorded
 from vitjax.checkpoints.quiet import without_stragglers
 from vitjax.checkpoints.writing import NOT_WRITTEN, disk_fault
 from vitjax.errors import FieldError
@@ -50,9 +48,10 @@ class NoRoom(CheckpointError):
 class Store:
     """The checkpoints in one folder: the latest `keep_last`, the best `keep_best` by `metric` and all of `keep`.
 
-    A metric that is missing or not finite is never best. Nothing is written before the first `save`, which also clears
-    away what a killed run left half written. Of several processes each has a store of its own, and only one may write
-    into a folder. Use it in a `with` block: a process that ends without `close` loses the checkpoint it is writing.
+    What is linked there from elsewhere stays, too. A metric that is missing or not finite is never best. Nothing is
+    written before the first `save`, which also clears away what a killed run left half written. Of several processes
+    each has a store of its own, and only one may write into a folder. Use it in a `with` block: a process that ends
+    without `close` loses the checkpoint it is writing.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class Store:
                     f"{self.directory} holds steps later than {step}, which is to be saved: {later}; "
                     "give another folder, or remove them to go on from here."
                 )
-            record, arrays = recorded(state, metrics, notes)
+            record, arrays = recorded(step, state, metrics, notes)
             self._metrics_of_run[step] = record.metrics
             args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record.to_json()))
             manager.save(step, args=args, force=True)
@@ -237,6 +236,8 @@ class Store:
             leaves = {path: as_saved(arrays[path], entry) for path, entry in entries.items()}
             return leaves[""] if "" in leaves else traverse_util.unflatten_dict(leaves, sep="/")
         wanted = by_path(like)
+        from vitjax.checkpoints.damage import differences
+
         if lines := differences(entries, {path: described(leaf) for path, leaf in wanted.items()}):
             within = f" at {key!r}" if key else ""
             raise CheckpointError("\n  ".join([f"{folder} does not fit what is asked for{within}:", *lines]))
@@ -268,16 +269,16 @@ class Store:
             handler = ocp.PyTreeCheckpointHandler(**_alone())
             with without_stragglers(), ocp.Checkpointer(handler, **_alone()) as reader:
                 read = reader.restore(folder / "arrays", args=args) if item else {}
+            arrays = {
+                path: read[names[path]] if names[path] in item else np.zeros(entry.shape, entry.dtype)
+                for path, entry in entries.items()
+            }
         except Exception as error:
             reason = str(error).split(" [tensorstore_spec")[0]
             raise CorruptCheckpoint(f"{folder} cannot be read: {reason}") from error
-        arrays = {
-            path: read[names[path]] if names[path] in read else np.zeros(entry.shape, entry.dtype)
-            for path, entry in entries.items()
-        }
-        found = zip(entries.items(), checksums(arrays.values()), strict=True)
-        damaged = [names[path] for (path, entry), crc32 in found if entry.crc32 not in (None, crc32)]
-        if damaged:
+        from vitjax.checkpoints.damage import altered
+
+        if damaged := [names[path] for path in altered(arrays, entries)]:
             raise CorruptCheckpoint(f"{folder} is damaged: not the bytes that were saved in {', '.join(damaged)}")
         return arrays
 
@@ -295,17 +296,23 @@ class Store:
 
     def _kept(self, steps: Sequence[int]) -> set[int]:
         best = self._ranked(steps)[-self._keep_best :] if self._keep_best else []
-        return {*sorted(steps)[-self._keep_last :], *best, *self._keep.intersection(steps)}
+        linked = (step for step in steps if (self.directory / str(step)).is_symlink())  # those are the user's
+        return {*sorted(steps)[-self._keep_last :], *best, *self._keep.intersection(steps), *linked}
 
     def _writer(self) -> ocp.CheckpointManager:
         """Orbax's manager, of a folder in which every step can be read as far as is known."""
         if self._manager is None:
-            self._damaged |= {step for step in steps_in(self.directory) if not is_complete(self.directory, step)}
+            there = steps_in(self.directory, whatever=True)
+            self._damaged |= {step for step in there if not is_complete(self.directory, step)}
+            from vitjax.checkpoints.damage import flush_files
+
             self._set_damaged_aside()
             self.directory.mkdir(parents=True, exist_ok=True)
             policy, alone = {"preservation_policy": _Retention(self._kept), "cleanup_tmp_directories": True}, _alone()
             options = ocp.CheckpointManagerOptions(create=False, **policy, **alone)
             arrays, record = ocp.PyTreeCheckpointHandler(**alone), ocp.JsonCheckpointHandler(RECORD.name, **alone)
+            # The last that Orbax asks: until all of a checkpoint is on the disk, those before it stay.
+            record.finalize = lambda folder: flush_files(Path(folder).parent)  # type: ignore[method-assign]
             handlers = {"arrays": arrays, "record": record}
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
         elif self._damaged:
@@ -315,6 +322,8 @@ class Store:
 
     def _set_damaged_aside(self) -> None:
         """Takes them out of the way: Orbax would count them as the latest, and delete good ones for them."""
+        from vitjax.checkpoints.damage import set_aside
+
         set_aside(self.directory, self._damaged)
         self._damaged = set()
 

@@ -81,6 +81,7 @@ class FocalCost(Cost):
 
 
 NEVER = 1e9  # a price that nothing is worth; the solver wants finite ones
+DEAR = 1e6  # the most that a pair costs: of larger prices float32 sums would lose the others, or overflow
 
 
 def assign(
@@ -89,10 +90,10 @@ def assign(
     """The query of each valid object in the cheapest matching of as many as there are queries; -1 for the others.
 
     `counts` tells the queries that may be taken, None is all of them. A cost that is not finite counts as very
-    expensive: the loss will not be finite either and training stops there, not here.
+    expensive: the loss will not be finite either and training stops there, not here. Nothing counts for more than that.
     """
     queries, objects = cost.shape
-    prices = jnp.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).T
+    prices = jnp.clip(jnp.nan_to_num(cost, nan=DEAR), -DEAR, DEAR).T
     valid_first = jnp.argsort(~valid)
     if counts is not None or objects > queries:
         counts = jnp.ones(queries, bool) if counts is None else counts

@@ -97,6 +97,9 @@ def locked(run: Path) -> Iterator[None]:
             raise RunInUse(
                 f"{run} is being trained by {holder}; wait for it, end it, or give another --workdir."
             ) from error
+        except OSError as error:  # the file system knows no locks, as Lustre may
+            told = f"{run} cannot be locked: {error.strerror}; let no second run train into it"
+            print(f"warning: {told}", file=sys.stderr, flush=True)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

@@ -225,7 +225,7 @@ def _entries(path: Path) -> Collection[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         entries += [entry] if isinstance(entry, dict) else []
     return entries

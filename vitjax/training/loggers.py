@@ -97,7 +97,7 @@ def _known(path: Path) -> dict[str, str]:
     """The ids of runs that are kept; none where the file is not there or damaged, for then others are begun."""
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         known = {}
     return {name: id_ for name, id_ in known.items() if isinstance(id_, str)} if isinstance(known, dict) else {}
 

@@ -146,10 +146,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-            values = {name: math.nan if value is None else value for name, value in record.items()}
-            records.append(values | {"step": int(record["step"])})
-        except (ValueError, AttributeError, LookupError) as error:
+            values = {name: math.nan if value is None else value for name, value in json.loads(line).items()}
+            if not isinstance(values["step"], int) or not isinstance(values["split"], str):
+                raise TypeError
+            records.append(values | {name: value + 0 for name, value in values.items() if name != "split"})
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
             if number == len(lines):
                 break
             wish = "delete the line or the file"

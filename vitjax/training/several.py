@@ -19,13 +19,17 @@ from vitjax.errors import FieldError, VitjaxError
 from vitjax.hosts import HostFailed, everybody_says, first_says, name_of
 from vitjax.inference.sweep import Sweep
 from vitjax.placement import data_mesh, place_state
+from vitjax.runs.identity import changed_fields
 from vitjax.runs.open_run import OF_START, OpenRun, open_run
+from vitjax.runs.serialize import to_json
 from vitjax.structs import Batch
 from vitjax.training.company import Company
 from vitjax.training.prepare import Prepared
 
 T = TypeVar("T")
 
+_OF_A_HOST = {"workdir", "workers", "data.root", "data.data_dir", *OF_START}
+"""Fields that may differ from host to host."""
 _LOGS = "*.jsonl"  # files of the run folder that later steps are decided by
 
 
@@ -56,19 +60,25 @@ class Hosts(Company):
 
     @contextmanager
     def open(self, *run: Any, **options: Any) -> Iterator[OpenRun]:
-        """The run folder, which the first host holds; what is logged in it is copied into those of the others."""
+        """The run folder, which the first host holds; what is logged in it is copied into those of the others.
+
+        Raises:
+            FieldError: this host has another experiment than the first, as where a word was mistyped on one of them.
+        """
         folder = run[0]
         if self._is_first:
             with open_run(*run, **options) as opened:
-                said = {name: getattr(opened.experiment, name) for name in OF_START}
-                logs = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob(_LOGS))}
+                said = to_json(opened.experiment)
+                logs = {path.name: path.read_text("utf-8", "replace") for path in sorted(folder.glob(_LOGS))}
                 first_says(lambda: json.dumps({"answer": [said, logs]}))
                 yield opened
             return
-        said, logs = _answer(first_says(str))
+        first, logs = _answer(first_says(str))
         for name, text in logs.items():
             (folder / name).write_text(text, encoding="utf-8")
         with open_run(*run, **options) as opened:
+            _require_same(first, opened.experiment)
+            said = {name: first[name] for name in OF_START}
             yield dataclasses.replace(opened, experiment=dataclasses.replace(opened.experiment, **said))
 
     def first(self, work: Callable[[], T]) -> T | None:
@@ -210,6 +220,13 @@ class _SharedStore:
 
     def _ask(self, work: Callable[[], Any]) -> Any:
         return self._hosts.first(work)
+
+
+def _require_same(first: dict[str, Any], experiment: Any) -> None:
+    mine = json.loads(json.dumps(to_json(experiment)))
+    lines = [line for line in changed_fields(first, mine) if line.partition(":")[0] not in _OF_A_HOST]
+    if lines:
+        raise FieldError("\n  ".join(["the command line must be the same on all hosts; host 0 has another:", *lines]))
 
 
 def _nothing(leaf: jax.ShapeDtypeStruct) -> Any:

@@ -125,8 +125,10 @@ def _showing(task: Any, workdir: Path, step: int) -> Any:
 def _scored_baseline(workdir: Path) -> Baseline | None:
     """What the constant answer scores on the evaluation split, None where there is nothing to score."""
     content = _read(read_baseline, workdir) or {}
-    scores = {name: score for name, score in (content.get("scores") or {}).items() if score is not None}
-    return Baseline(content["answer"], scores) if scores else None
+    answer, found = content.get("answer"), content.get("scores")
+    named = found.items() if isinstance(found, dict) else ()
+    scores = {name: score for name, score in named if isinstance(score, int | float)}
+    return Baseline(answer, scores) if scores and isinstance(answer, str) else None
 
 
 def _read(read: Callable[[Path], dict[str, Any] | None], workdir: Path) -> dict[str, Any] | None:

@@ -144,7 +144,7 @@ def test_weights_are_read_from_other_layouts_too(layout, detr, folder):
 def test_a_list_of_parts_leads_nowhere_else(folder):
     (folder / "model.safetensors").unlink()
     index = folder / "model.safetensors.index.json"
-    for weight_map in ({"a": "../secret.safetensors"}, {}):
+    for weight_map in ({"a": "../secret.safetensors"}, {}, ["a"], "a", None):
         index.write_text(json.dumps({"weight_map": weight_map}))
         with pytest.raises(DataError, match="should have a weight_map to files beside it"):
             read_folder(folder)

@@ -109,7 +109,8 @@ def _read_weights(folder: Path) -> Arrays:
         raise DataError(f"{folder} has none of {' and '.join(WEIGHTS)}.")
     parts = [file]
     if file.suffix == ".json":
-        names = sorted(set(_read_json(file).get("weight_map", {}).values()))
+        listed = _read_json(file).get("weight_map")
+        names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
         # A list of parts is somebody else's; it must not lead out of the folder.
         if not names or any(Path(name).name != name for name in names):
             raise DataError(f"{file} should have a weight_map to files beside it; it has {names[:3]}.")
@@ -123,7 +124,7 @@ def _read_weights(folder: Path) -> Arrays:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} should hold settings by name; it holds a {type(content).__name__}.")
