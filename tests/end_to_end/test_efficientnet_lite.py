@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from efficientnet_oracle import Published, timm_names
 from PIL import Image
+from quick import drawn
 
 from vitjax.backbones.efficientnet_lite import efficientnet_lite0
 from vitjax.batch import Batch, Targets
@@ -136,10 +137,15 @@ def detections():
     )
 
 
-def test_a_detector_trains_from_the_published_backbone(file):
+def drawn_of(model):
+    """What gives a model's first variables, drawn by NumPy: nothing of the model is compiled for them."""
     images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    start = jax.jit(lambda: DETECTOR.init(jax.random.key(0), images, train=False))
+    return lambda: drawn(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False)))
+
+
+def test_a_detector_trains_from_the_published_backbone(file):
     frozen = ("^backbone/stem", "^backbone/stage_[12]/")
+    start = drawn_of(DETECTOR)
     variables, notes = initialize_from(NAME, start, frozen=lambda path: path.startswith("backbone/st"))
     assert any("head" in line and "not used" in line for line in notes)
     taken, given = flatten(variables), flatten(file.variables)
@@ -163,7 +169,5 @@ def test_a_detector_trains_from_the_published_backbone(file):
 def test_the_config_for_ones_own_folder_starts_from_it():
     experiment = load_config("efficientnet_lite0_finetune").experiment
     assert experiment.init_from == NAME and experiment.model.backbone.head
-    images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    model = experiment.model.clone(num_classes=2)
-    _, notes = initialize_from(NAME, jax.jit(lambda: model.init(jax.random.key(0), images, train=False)))
+    _, notes = initialize_from(NAME, drawn_of(experiment.model.clone(num_classes=2)))
     assert notes[0].startswith("245 of 247 arrays are taken")
