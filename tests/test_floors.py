@@ -1,6 +1,7 @@
 """Which room may import what: imports go down the floors only, and heavy packages stay where they belong."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,19 +42,31 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """What a file says, read once for all tests."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
     """Dotted names of everything that a file imports, also inside functions; relative ones begin with a dot."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return tuple(_imports(tree_of(path)))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def names(path: Path) -> set[str]:
     """Every name that a file uses, imports or passes as keyword."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         for field in ("id", "attr", "arg", "name"):
             value = getattr(node, field, None)
             found |= {value.split(".")[-1]} if isinstance(value, str) else set()
@@ -95,7 +108,7 @@ def file_of(module: str) -> Path | None:
 
 
 def imports_at_once(path: Path) -> Iterator[str]:
-    waiting: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    waiting: list[ast.AST] = list(tree_of(path).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
@@ -128,11 +141,12 @@ def stands_in(module: str, name: str) -> bool:
     """Whether a file defines or imports a name at its top level, or its stub does."""
     file = file_of(module)
     stub = file and file.with_suffix(".pyi")
-    texts = [one.read_text() for one in (file, stub) if one is not None and one.is_file()]
-    found = {
-        getattr(node, "id", None) or getattr(node, "name", None) for text in texts for node in ast.walk(ast.parse(text))
-    }
-    return name in found
+    return any(name in stands(one) for one in (file, stub) if one is not None and one.is_file())
+
+
+@functools.cache
+def stands(path: Path) -> set[str | None]:
+    return {getattr(node, "id", None) or getattr(node, "name", None) for node in ast.walk(tree_of(path))}
 
 
 def test_imports_are_absolute():
@@ -172,14 +186,14 @@ def test_nobody_but_families_and_tasks_asks_what_class_a_model_or_a_loss_is():
         node.name
         for room in ("backbones", "detection", "classification", "segmentation")
         for path in sources(room)
-        for node in ast.parse(path.read_text()).body
+        for node in tree_of(path).body
         if isinstance(node, ast.ClassDef)
     }
     asked = [
         (path.relative_to(PACKAGE).as_posix(), name)
         for path in sources()
         if room_of(path) not in ("families", "tasks")
-        for call in ast.walk(ast.parse(path.read_text()))
+        for call in ast.walk(tree_of(path))
         if isinstance(call, ast.Call) and ast.unparse(call.func) in ("isinstance", "issubclass")
         for name in re.findall(r"\w+", ast.unparse(call.args[1]))
         if name in parts

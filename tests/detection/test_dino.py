@@ -241,13 +241,14 @@ def test_the_loss_of_all_sets_is_finite_whatever_there_is_to_be_found():
     model, loss = SMALL, DINOLoss()
 
     @jax.jit
+    @jax.value_and_grad
     def total(variables, targets, noise):
         predictions = model.apply(variables, PAIR, train=True, targets=targets, noise=noise)
         return loss.total(loss(predictions, targets, match(loss.cost, predictions, targets)))
 
     for counts in ((0, 0), (3, 0), (3, 3)):
         targets = targets_of(counts)
-        value, gradient = jax.value_and_grad(total)(variables_of(model), targets, noise_of(model, targets=targets))
+        value, gradient = total(variables_of(model), targets, noise_of(model, targets=targets))
         assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 

@@ -41,14 +41,15 @@ def tensors_of(model):
 @pytest.mark.parametrize("number", range(5))
 def test_every_size_is_told_by_either_names_with_the_same_weights(number):
     model = classifier(number)
-    port = tensors_of(model)
+    variables = drawn(shapes_of(model))
+    port, wanted = FAMILY.official.tensors_of(model, variables), flatten(variables)
     timm = timm_names(port, blocks(number))
     assert f"_blocks.{sum(blocks(number)) - 1}._project_conv.weight" in port and "blocks.6.0.conv_pwl.weight" in timm
     files = [TensorFile(port, {}, "model.pth"), TensorFile(timm, {}, f"tf_efficientnet_lite{number}-0.pth")]
     for file in map(identify, files):
         assert file.model == model and file.notes == ()
         assert file.resize == CenterCrop(SIDES[number], SIDES[number], nearest=True)
-        found, wanted = flatten(file.variables), flatten(drawn(shapes_of(model)))
+        found = flatten(file.variables)
         assert found.keys() == wanted.keys()
         assert all(np.array_equal(found[path], wanted[path]) for path in wanted)
 

@@ -6,9 +6,11 @@
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
+from jax._src import compiler  # no public name sets a flag for what is compiled from now on
 
 from .families import KEY_LISTS, ZOO_LISTS
 from .golden import find_cases, find_key_lists, model_and_case
@@ -42,8 +44,17 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(autouse=True)
-def full_precision():
+def as_users_compile(monkeypatch):
+    """What tests/conftest.py does for quick compilation is undone: rounding here is that of the product."""
     jax.config.update("jax_disable_most_optimizations", False)
+    if "--xla_cpu_use_fusion_emitters=false" in os.environ.get("XLA_FLAGS", ""):
+        options = compiler.get_compile_options
+
+        def as_users(*given: Any, env_options_overrides: Any = None, **named: Any) -> Any:
+            overrides = {"xla_cpu_use_fusion_emitters": True, **(env_options_overrides or {})}
+            return options(*given, env_options_overrides=overrides, **named)
+
+        monkeypatch.setattr(compiler, "get_compile_options", as_users)
     with jax.default_matmul_precision("highest"):
         yield
     jax.config.update("jax_disable_most_optimizations", True)

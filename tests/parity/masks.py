@@ -1,7 +1,7 @@
 """Masks: DETR with its mask head, the parts of the head, the losses of masks, and what becomes of them."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -104,7 +104,7 @@ def run_mask_loss(case: Case) -> Results:
     inputs, weights = case.inputs(), case.settings["weight_dict"]
     predictions = predictions_of(inputs, case.settings["aux_layers"])
     targets = targets_of(inputs, predictions.logits.shape[1])
-    queries = match(loss_of(case).cost, predictions, targets).queries[ANSWER][-1]
+    queries = jax.jit(partial(match, loss_of(case).cost))(predictions, targets).queries[ANSWER][-1]
     given = [np.asarray(inputs[f"target{i}.masks"]) for i in range(len(queries))]
     height, width = np.max([masks.shape[1:] for masks in given], axis=0)
     truth = np.zeros((*targets.labels.shape, height, width), bool)

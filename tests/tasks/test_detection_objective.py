@@ -69,8 +69,13 @@ def test_the_others_do_not_notice():
     _, terms = terms_of(Plain())
     assert not [name for name in terms if name.startswith("denoising")]
     variables, key = {"params": {"logits": jnp.ones((5, 3))}}, jax.random.key(0)
-    predictions = Plain().apply(variables, None, train=True, rngs={"dropout": key})
-    wanted = LOSS(predictions, BATCH.targets, match(LOSS.cost, predictions, BATCH.targets))
+
+    @jax.jit
+    def plain():
+        predictions = Plain().apply(variables, None, train=True, rngs={"dropout": key})
+        return LOSS(predictions, BATCH.targets, match(LOSS.cost, predictions, BATCH.targets))
+
+    wanted = plain()
     for name, mean in wanted.items():
         np.testing.assert_allclose(terms[name].value, mean.value, rtol=1e-6)
 

@@ -64,15 +64,21 @@ def variables():
     return jax.jit(functools.partial(MODEL.init, train=False))(jax.random.key(0), images)
 
 
-def trained(*, devices=1, steps=1, mixing=OFF[0], erasing=OFF[1], micro_batches=1, average=None):
-    """The state after some steps on one batch, and the metrics of the last."""
-    first = jax.tree.map(jnp.array, variables())
-    transformation = OPTIMIZER.transformation(first["params"], total_steps=10, steps_per_epoch=5)
-    objective = classification_objective(MODEL, CrossEntropy(), mixing, erasing)
+@functools.cache
+def step_of(devices, mixing, erasing, average):
+    """Compiled once for all tests, with the mesh and the transformation that it is for."""
     alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
     mesh = data_mesh() if devices == 2 else alone
+    transformation = OPTIMIZER.transformation(variables()["params"], total_steps=10, steps_per_epoch=5)
+    objective = classification_objective(MODEL, CrossEntropy(), mixing, erasing)
+    return make_train_step(objective, OPTIMIZER, transformation, mesh, average=average), mesh, transformation
+
+
+def trained(*, devices=1, steps=1, mixing=OFF[0], erasing=OFF[1], micro_batches=1, average=None):
+    """The state after some steps on one batch, and the metrics of the last."""
+    step, mesh, transformation = step_of(devices, mixing, erasing, average)
+    first = jax.tree.map(jnp.array, variables())
     state = place_state(initial_state(first, OPTIMIZER, transformation, 0, average=average is not None), mesh)
-    step = make_train_step(objective, OPTIMIZER, transformation, mesh, average=average)
     for _ in range(steps):
         state, metrics = step(state, [place_batch(part, mesh) for part in divided_rows(batch_of(), micro_batches)])
     return state, {name: float(value) for name, value in metrics.items()}

@@ -82,6 +82,7 @@ def state_of(optimizer=OPTIMIZER, step=0):
 
 
 def step_of(mesh, optimizer=OPTIMIZER, loss=LOSS, model=MODEL):
+    """A step that has compiled nothing yet."""
     objective = detection_objective(model, loss, matching_per_device(functools.partial(match, loss.cost), mesh))
     return make_train_step(objective, optimizer, state_of(optimizer)[1], mesh)
 
@@ -89,6 +90,13 @@ def step_of(mesh, optimizer=OPTIMIZER, loss=LOSS, model=MODEL):
 def alone():
     """The mesh of one device."""
     return jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+
+
+@functools.cache
+def steady(devices, no_object):
+    """The step of the model without dropout, which two tests share, and its mesh."""
+    mesh = alone() if devices == 1 else data_mesh()
+    return step_of(mesh, loss=SetLoss(no_object=no_object), model=STEADY), mesh
 
 
 @pytest.fixture(scope="module")
@@ -194,12 +202,11 @@ def numbers(metrics):
     return {name: float(value) for name, value in metrics.items()}
 
 
-@pytest.mark.parametrize("loss", [SetLoss(), SetLoss(no_object=1.0)])
+@pytest.mark.parametrize("no_object", [LOSS.no_object, 1.0])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_step_in_parts_is_the_step_of_the_whole_however_its_objects_are_shared_out(loss, devices):
+def test_a_step_in_parts_is_the_step_of_the_whole_however_its_objects_are_shared_out(no_object, devices):
     """The parts have 5 objects and 1, so that each by itself would divide by another number."""
-    mesh = alone() if devices == 1 else data_mesh()
-    step, batch = step_of(mesh, loss=loss, model=STEADY), batch_of()
+    (step, mesh), batch = steady(devices, no_object), batch_of()
     parts = [place_batch(part, mesh) for part in divided_rows(batch, 2)]
     assert [int(part.targets.valid.sum()) for part in parts] == [5, 1]
     whole, metrics = step(place_state(state_of()[0], mesh), [place_batch(batch, mesh)])
@@ -210,8 +217,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_however_its_objects_are_shared
 
 def test_parts_of_unlike_sizes_make_one_step():
     """The same images with more padding, which cannot be seen."""
-    mesh, batch = alone(), batch_of()
-    step = step_of(mesh, model=STEADY)
+    (step, mesh), batch = steady(1, LOSS.no_object), batch_of()
     first, second = divided_rows(batch, 2)
     padded = dataclasses.replace(second, pixels=np.pad(second.pixels, ((0, 0), (0, 16), (0, 32), (0, 0))))
     one, metrics = step(place_state(state_of()[0], mesh), [first, second])
@@ -236,11 +242,12 @@ def test_the_loss_in_evaluation_does_not_count_rows_without_an_image():
     filled = dataclasses.replace(batch, records=np.where(np.arange(4) < images, batch.records, -1))
     valid = filled.targets.valid & (filled.records >= 0)[:, None]
     filled = dataclasses.replace(filled, targets=dataclasses.replace(filled.targets, valid=valid))
+    few = jax.tree.map(lambda x: x[:images], filled)
+    answer = jax.jit(lambda batch: MODEL.apply(variables(), images_of(batch), train=False))
+    answers = [(answer(each), each) for each in (filled, few)]
     for loss in (SetLoss(), FocalSetLoss()):
-        objective = detection_objective(MODEL, loss, functools.partial(match, loss.cost))
-        few = jax.tree.map(lambda x: x[:images], filled)
-        answers = jax.jit(lambda batch: MODEL.apply(variables(), images_of(batch), train=False))
-        found, wanted = (jax.jit(objective.validate)(answers(each), each) for each in (filled, few))
+        validate = jax.jit(detection_objective(MODEL, loss, functools.partial(match, loss.cost)).validate)
+        found, wanted = (validate(*each) for each in answers)
         for name in ("class", "box", "giou", "class_error"):
             np.testing.assert_allclose(found[name].value, wanted[name].value, rtol=1e-5)
 
