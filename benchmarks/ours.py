@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.operations import products
 from benchmarks.pictures import write_pictures
 from benchmarks.rows import CLASSES, CONFIGS, OBJECTS, PLACES, Work
 from benchmarks.steps import experiment_of, random_batch
@@ -31,13 +32,20 @@ def forward(model: str, shape: Shape, small: bool) -> Work:
     pixels = np.random.default_rng(0).normal(size=(*shape, 3)).astype(np.float32)
     images = Images(jnp.asarray(pixels), jnp.ones(tuple(shape), bool))
     variables = initial_variables(network, seed=0)
-    program = jax.jit(partial(network.apply, train=False)).lower(variables, images).compile()
-    return Work(lambda: jax.block_until_ready(program(variables, images)), _facts(program, variables["params"]))
+    traced = jax.jit(partial(network.apply, train=False)).trace(variables, images)
+    program = traced.lower().compile()
+    facts = _facts(program, variables["params"]) | {"products": products(traced.jaxpr)}
+    return Work(lambda: jax.block_until_ready(program(variables, images)), facts)
 
 
 def training(model: str, shape: Shape, small: bool) -> Work:
     """A training step of a model from raw pixels: matching, loss, gradients, clipping, AdamW."""
-    return config(CONFIGS[model], shape, small)
+    work = config(CONFIGS[model], shape, small)
+    network = experiment_of(CONFIGS[model], small=small).model
+    images = jax.eval_shape(lambda: Images(jnp.zeros((*shape, 3)), jnp.ones(tuple(shape), bool)))
+    shapes = jax.eval_shape(lambda: initial_variables(network, seed=0))
+    forward_pass = jax.make_jaxpr(partial(network.apply, train=False))(shapes, images)
+    return Work(work.call, work.facts | {"products": products(forward_pass)})
 
 
 def config(name: str, shape: Shape, small: bool, way: str = "") -> Work:

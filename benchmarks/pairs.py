@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parent.parent
+_PATIENCE = 20.0  # seconds that a process has to end by itself
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -34,7 +37,7 @@ class Ratio:
 
 
 class SideFailed(Exception):
-    """A side ended before it answered; the message is the last line that it said."""
+    """A side ended before it answered; the message is its last error, or else the last line that it said."""
 
 
 class Side:
@@ -59,9 +62,16 @@ class Side:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
+        """Ends the process, which may have others of its own to end."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
         self._said.close()
 
     def ready(self) -> dict[str, float]:
@@ -79,11 +89,9 @@ class Side:
             SideFailed: it ended.
         """
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # what it said is told below
             self._process.stdin.write("\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # what it said is told below
         return Answer(**self._line())
 
     def _line(self) -> Any:
@@ -93,8 +101,9 @@ class Side:
             return json.loads(line)
         status = self._process.wait()
         self._said.seek(0)
-        lines = self._said.read().strip().splitlines()
-        raise SideFailed(lines[-1].strip() if lines else f"ended with status {status}")
+        lines = [f"ended with status {status}", *filter(None, map(str.strip, self._said.read().splitlines()))]
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+        raise SideFailed((errors or lines)[-1])
 
 
 def rounds(sides: Mapping[str, Callable[[], Answer]], pairs: int) -> dict[str, list[Answer]]:

@@ -59,20 +59,21 @@ def forward(model: str, shape: Shape, small: bool, way: str | Way) -> Work:
     """The forward pass of a model in evaluation."""
     way = Way(way) if isinstance(way, str) else way
     network, pixels = way.network(model, shape, small).eval(), way.pixels(shape)
-    run = way.made(network)
+    facts, run = _facts(network, pixels), way.made(network)
 
     def call() -> None:
         with torch.no_grad(), way.computing():
             run(pixels)
         way.wait()
 
-    return Work(call, _counted(call, network, way))
+    return Work(call, facts)
 
 
 def training(model: str, shape: Shape, small: bool, way: str | Way) -> Work:
     """A training step: loss with matching, gradients, clipping, AdamW; a detector's backbone learns at a tenth."""
     way = Way(way) if isinstance(way, str) else way
     network, pixels = way.network(model, shape, small).train(), way.pixels(shape)
+    facts = _facts(network, pixels)
     loss = (_classifier_loss if model == "classifier" else _detector_loss)(network, pixels, way)
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     parts = [[one for name, one in trained.items() if ("backbone" in name) == slow] for slow in (False, True)]
@@ -86,7 +87,7 @@ def training(model: str, shape: Shape, small: bool, way: str | Way) -> Work:
         optimizer.step()
         way.wait()
 
-    return Work(call, _counted(call, network, way))
+    return Work(call, facts)
 
 
 def data(images: int, batch: int, way: str) -> Work:
@@ -188,13 +189,11 @@ def _classifier_loss(network: Any, pixels: torch.Tensor, way: Way) -> Callable[[
     return loss
 
 
-def _counted(call: Callable[[], Any], network: torch.nn.Module, way: Way) -> dict[str, float]:
-    """Parameters that are trained, and the operations of products and convolutions where that can be counted."""
-    facts = {"parameters": float(sum(one.numel() for one in network.parameters() if one.requires_grad))}
-    if way.name == "compile":
-        return facts
+def _facts(network: torch.nn.Module, pixels: torch.Tensor) -> dict[str, float]:
+    """Parameters that are trained, and the operations of products and convolutions in a forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return facts | {"flops": float(counter.get_total_flops())}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(pixels)
+    parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    return {"parameters": float(parameters), "products": float(counter.get_total_flops())}

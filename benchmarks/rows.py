@@ -25,8 +25,8 @@ OBJECTS, PLACES = 10, 64
 class Work:
     """Work that can be repeated, and what is known of it beside its time.
 
-    `facts` may have `parameters` that are trained, floating point operations of a call (`flops`), and the bytes that
-    the compiler plans besides the arguments (`plan`).
+    `facts` may have `parameters` that are trained, floating point operations of a call (`flops`), those of products and
+    convolutions in the forward pass (`products`), and the bytes that the compiler plans besides the arguments (`plan`).
     """
 
     call: Callable[[], Any]
@@ -55,7 +55,7 @@ class Row:
         return dataclasses.replace(self, title=f"{self.name}, small", given=self.given | self.small)
 
 
-_SMALL = {"shape": (1, 64, 64), "small": True}
+_SMALL = {"shape": (1, 128, 128), "small": True}
 
 
 def _model(name: str, title: str, model: str, shape: tuple[int, int, int], **fields: Any) -> tuple[Row, Row]:

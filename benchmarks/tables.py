@@ -86,10 +86,10 @@ def _joined(cells: Sequence[str]) -> str:
 
 def _per_flop(one: Timed, found: float) -> str:
     """The ratio if both sides' models had as many operations, where they differ."""
-    counts = [facts["flops"] for way, facts in one.facts.items() if way and "flops" in facts]
-    if not (one.row.per_flop and counts):
+    if not one.row.per_flop:
         return ""
-    return f", per FLOP {found * one.facts['']['flops'] / counts[0]:.2f}"
+    own, other = (one.facts[way]["products"] for way in ("", next(iter(one.others))))
+    return f", per FLOP {found * own / other:.2f}"
 
 
 def _seconds(value: float) -> str:
