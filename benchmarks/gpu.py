@@ -144,11 +144,12 @@ def theirs(options: argparse.Namespace, model: str, precision: str, way: str) ->
         }
 
 
-def sampling(options: argparse.Namespace, dtype: str) -> Iterator[Record]:
+def sampling(options: argparse.Namespace, precision: str) -> Iterator[Record]:
     """Deformable sampling of an encoder layer, and its gradients, in every formulation and by grid_sample."""
     from benchmarks.deformable_sampling import rows
 
-    levels = ((8, 8), (4, 4)) if options.smallest else LEVELS
+    dtype = "bfloat16" if precision == "bf16" else "float32"
+    levels = ((8, 8),) if options.smallest else LEVELS
     images = options.batches[0]
     sizes = {"heads": 2, "points": 2, "channels": 8} if options.smallest else {"heads": 8, "points": 4, "channels": 32}
     asked = argparse.Namespace(levels=levels, queries=None, batch=images, dtype=dtype, **sizes)
@@ -160,13 +161,12 @@ def sampling(options: argparse.Namespace, dtype: str) -> Iterator[Record]:
 
 def groups(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     """What runs in a process of its own, as the name of a function and its arguments; what matters most comes first."""
-    yield "sampling", "float32"
     for precision in options.precisions:
+        yield "sampling", precision
         for model in options.models:
             yield "ours", model, precision
             for way in options.ways if precision == "bf16" else ():
                 yield "theirs", model, precision, way
-    yield "sampling", "bfloat16"
 
 
 def told(options: argparse.Namespace, name: str, *words: str) -> None:

@@ -61,7 +61,8 @@ def _small_fields(model: Any) -> dict[str, Any]:
     if model.task == "classification":
         return {"backbone": model.backbone.clone(channels=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8))}
     sizes = {"channels": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 32}
-    return {"backbone": ResNet(depth=18, width=8, stage_blocks=(1, 1, 1)), "num_queries": 10, **sizes}
+    stages = getattr(model, "backbone_levels", 2)
+    return {"backbone": ResNet(depth=18, width=8, stage_blocks=(1,) * stages), "num_queries": 10, **sizes}
 
 
 def training(experiment: Any, batch: Batch) -> Training:

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.step_parts import REST, by_part, names_of, own_times, table
+from benchmarks.step_parts import UNNAMED, by_part, names_of, own_times, table
 
 PROGRAM = """
 HloModule jit_whole
@@ -35,7 +35,7 @@ def test_what_runs_inside_an_operation_is_not_counted_twice() -> None:
 def test_parts_are_the_outermost_scopes_with_both_passes_apart() -> None:
     spent = own_times(event(name, 10 * i, i + 1) for i, name in enumerate(("dot.1", "dot.2", "while.3", "copy.4")))
     parts = by_part(spent, names_of(PROGRAM))
-    assert list(parts) == [REST, "matching", "encoder", "backbone"]
+    assert list(parts) == [UNNAMED, "matching", "encoder", "backbone"]
     assert (parts["encoder"].forward, parts["encoder"].backward) == (0, 2)
     assert (parts["backbone"].forward, parts["matching"].forward) == (1, 3)
     assert list(by_part(spent, names_of(PROGRAM), split="backbone"))[-1] == "backbone/stage_1"
