@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-PARTS = ("input", "backbone", "encoder", "decoder", "matching", "loss", "optimizer")
+PARTS = ("backbone", "encoder", "decoder", "matching", "loss", "optimizer")
 """The scopes that are told apart; the outermost of them in a name counts."""
-REST, UNNAMED = "rest: projections, proposals, heads", "copies and others without a name"
+REST, UNNAMED = "rest: pixels, projections, proposals, heads", "copies and others without a name"
 _NAMED = re.compile(r'^\s*(?:ROOT )?%?(\S+) = .*metadata=\{[^}]*?op_name="([^"]*)"', re.MULTILINE)
 
 

@@ -1,6 +1,5 @@
 """Raw bytes to what a network sees."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -27,7 +26,6 @@ def normalize(
     return jnp.where(valid[..., None], (pixels.astype(jnp.float32) / 255 - MEAN) / DEVIATION, 0)
 
 
-@jax.named_scope("input")
 def images_of(batch: Batch) -> Images:
     """The batch as a model takes it."""
     valid = valid_pixels(batch.sizes, *batch.pixels.shape[1:3])
