@@ -50,14 +50,17 @@ def inputs(options: argparse.Namespace) -> tuple[np.ndarray, ...]:
     return tuple(array.astype(np.float32) for array in arrays)
 
 
-def jax_row(forward: Callable, gradients: Callable | None, arrays: tuple[np.ndarray, ...]) -> tuple[Call, Call]:
+def jax_row(
+    forward: Callable, gradients: Callable | None, arrays: tuple[np.ndarray, ...], dtype: str
+) -> tuple[Call, Call]:
     """Compiled calls of forward, and of forward and backward; without gradients, those of automatic differentiation."""
 
     def both(*given: jax.Array) -> Any:
         out, pull = jax.vjp(forward, *given[:-1])
         return out, gradients(*given) if gradients else pull(given[-1])
 
-    given = [jnp.asarray(array) for array in arrays]
+    value, *places, cotangent = arrays
+    given = [jnp.asarray(value, dtype), *map(jnp.asarray, places), jnp.asarray(cotangent, dtype)]
     fast, full = (jax.jit(call).lower(*args).compile() for call, args in ((forward, given[:-1]), (both, given)))
     return lambda: jax.block_until_ready(fast(*given[:-1])), lambda: jax.block_until_ready(full(*given))
 
@@ -98,7 +101,7 @@ def torch_row(shapes: Shapes, arrays: tuple[np.ndarray, ...]) -> tuple[Call, Cal
 def rows(options: argparse.Namespace) -> dict[str, tuple[Call, Call]]:
     """What is timed, by name; the first row is what the others are compared with."""
     shapes, arrays = options.levels, inputs(options)
-    row = partial(jax_row, arrays=arrays)
+    row = partial(jax_row, arrays=arrays, dtype=options.dtype)
     found = {"PyTorch grid_sample": torch_row(shapes, arrays)} if torch else {}
     scan, gather = partial(scanned, shapes), partial(gathered, shapes)
     return found | {
@@ -133,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--levels", type=level, nargs="+", default=((60, 80), (30, 40), (15, 20), (8, 10)))
     parser.add_argument("--queries", type=int, help="as many as there are tokens if left out")
+    parser.add_argument("--dtype", default="float32", help="of JAX's values; PyTorch samples in float32 always")
     for name, default in (("batch", 1), ("heads", 8), ("points", 4), ("channels", 32), ("repetitions", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()

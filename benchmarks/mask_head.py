@@ -10,22 +10,18 @@ trains the detector, too.
 import argparse
 import dataclasses
 import statistics
-from collections.abc import Callable
+import sys
+from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from detector_steps import random_batch, seconds  # which finds vitjax beside itself
 
-from vitjax.batch import Batch
-from vitjax.placement import data_mesh, place_batch, place_state
-from vitjax.runs.configs import load_config
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.steps import Training, experiment_of, random_batch, seconds
+from benchmarks.steps import training as training_of
 from vitjax.segmentation import MaskDETR
 from vitjax.structs import ANSWER
-from vitjax.training.first_weights import first_variables
-from vitjax.training.state import initial_state
-from vitjax.training.steps import Step, make_train_step
 
 
 class AllQueries(MaskDETR):
@@ -42,39 +38,15 @@ class AllQueries(MaskDETR):
         return answer.replace(masks=masks, queries=queries, assignment=assignment)
 
 
-def masked_batch(images: int, height: int, width: int, objects: int, classes: int) -> Batch:
-    """Noise for images, with so many objects whose masks are noise, too."""
-    batch = random_batch(images, height, width, objects, classes)
-    shape = (images, height, width, -(-objects // 8))
-    return dataclasses.replace(batch, masks=np.random.default_rng(1).integers(256, size=shape, dtype=np.uint8))
-
-
-def training(name: str, kind: type, shape: tuple[int, int, int], objects: int, joint: bool) -> tuple[Step, Any, list]:
-    """The step of a config with a kind of model, the state before it, and a batch."""
-    experiment: Any = load_config(name).experiment
+def training(name: str, kind: type, shape: tuple[int, int, int], objects: int, joint: bool) -> Training:
+    """The steps of a config with a kind of model, on a batch with so many objects an image."""
+    experiment = experiment_of(name)
     fields = {field.name: getattr(experiment.model, field.name) for field in dataclasses.fields(experiment.model)}
     kept = {key: fields[key] for key in ("detr", "finer", "relative_attention")}
     model = kind(**kept, max_masks=experiment.model.num_queries)
     recipe = dataclasses.replace(experiment.optimizer, frozen=()) if joint else experiment.optimizer
-    mesh, optimizer = data_mesh(), recipe.for_batch_size(experiment.batch_size)
-    variables = first_variables(model, seed=0)
-    trainable, _ = optimizer.partition(variables["params"])
-    transformation = optimizer.transformation(trainable, 1000, 100)
-    objective = dataclasses.replace(experiment, model=model).objective(mesh)
-    step = make_train_step(objective, optimizer, transformation, mesh)
-    state = place_state(initial_state(variables, optimizer, transformation, 0), mesh)
-    return step, state, [place_batch(masked_batch(*shape, objects, model.num_classes), mesh)]
-
-
-def turning(step: Step, state: Any, parts: list) -> Callable[[], Any]:
-    """A function that takes the next step."""
-
-    def turn() -> Any:
-        nonlocal state
-        state, metrics = step(state, parts)
-        return jax.block_until_ready(metrics)
-
-    return turn
+    experiment = dataclasses.replace(experiment, model=model, optimizer=recipe)
+    return training_of(experiment, random_batch(experiment, shape, objects, objects))
 
 
 def main() -> None:
@@ -91,10 +63,8 @@ def main() -> None:
     kinds = {"matched queries": MaskDETR, "all queries": AllQueries}
     turns, memory = {}, {}
     for name, kind in kinds.items():
-        step, state, parts = training(options.config, kind, shape, options.objects, options.joint)
-        (program,) = step.lowered(state, parts)
-        memory[name] = program.compile().memory_analysis().temp_size_in_bytes / 2**30
-        turns[name] = turning(step, state, parts)
+        turns[name] = training(options.config, kind, shape, options.objects, options.joint)
+        memory[name] = turns[name].program().memory_analysis().temp_size_in_bytes / 2**30
         print(f"{name}: {memory[name]:.2f} GiB", flush=True)
     rounds = [{name: seconds(turn) for name, turn in turns.items()} for _ in range(options.steps and options.steps + 1)]
     print(f"{options.config}, {shape[0]} x {shape[1]} x {shape[2]} pixels, {options.objects} objects an image")

@@ -33,6 +33,7 @@ class CrossEntropy:
         if not 0 <= self.smoothing < 1:
             raise FieldError(f"smoothing is a share of 1, at least 0 and below 1; got {self.smoothing}.")
 
+    @jax.named_scope("loss")
     def __call__(self, logits: Float[Array, "batch classes"], targets: ClassTargets) -> Terms:
         """`cross_entropy`, and for the log `class_error`: how many per cent miss the target's most likely class.
 

@@ -45,6 +45,7 @@ class PolicyLoss:
             if getattr(self, name) < 0:
                 raise FieldError(f"{name} is a weight of the loss, at least 0; got {getattr(self, name)}.")
 
+    @jax.named_scope("loss")
     def __call__(self, answer: Glimpsed, targets: ClassTargets) -> Terms:
         """Sums over the valid images with an entry for every glimpse; `reward` and `class_error` are for the log."""
         logs = jax.nn.log_softmax(answer.logits.astype(jnp.float32))

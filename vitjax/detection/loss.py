@@ -105,6 +105,7 @@ class SetLoss(Loss):
         return Mean(surprises, weighed + self.no_object * left)
 
 
+@jax.named_scope("loss")
 def terms_of_sets(
     layer: LayerTerms, predictions: Predictions, targets: Targets, assignment: Assignment, *, one_class: LayerTerms
 ) -> Terms:

@@ -109,6 +109,7 @@ def assign(
     return jnp.zeros_like(found).at[valid_first].set(found)
 
 
+@jax.named_scope("matching")
 def match(cost: Cost, predictions: Predictions, targets: Targets) -> Assignment:
     """The cheapest assignment for every set, layer and image at once; no gradient flows through it.
 

@@ -20,8 +20,7 @@ Dense = partial(nn.Dense, dot_general=last_axis_product)
 class Dropout(nn.Module):
     """In training sets numbers to zero with a probability and scales up the others (Srivastava et al. 2014).
 
-    As `nn.Dropout`, with random bits that cost next to nothing: threefry's took 8 % of a training step of Deformable
-    DETR, and seconds of its compilation. Draws from the stream `dropout`.
+    As `nn.Dropout`, with bits that cost next to nothing to draw and to compile. Draws from the stream `dropout`.
     """
 
     rate: float

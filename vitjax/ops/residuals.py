@@ -20,8 +20,7 @@ def after(x: Float[Array, "*shape"], other: Float[Array, "*other"]) -> Float[Arr
 def hashed_bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     """32 bits for every place of an array of up to 2**32 numbers, the same however devices divide it.
 
-    Key and place go twice through the finaliser of MurmurHash3 (Appleby 2008): a dozen operations where threefry has a
-    hundred. For dropout and its like; what anyone's safety rests on wants a generator made for that.
+    Key and place go twice through the finaliser of MurmurHash3 (Appleby 2008), where threefry has a hundred operations.
     """
     words = jax.random.key_data(key).ravel()
     places = lax.iota(np.uint32, int(np.prod(shape))).reshape(shape)

@@ -34,6 +34,7 @@ class MaskLoss:
     gamma: float = 2.0
     """How much less the focal loss cares about what is nearly right already."""
 
+    @jax.named_scope("loss")
     def __call__(
         self,
         masks: Float[Array, "batch queries h w"],

@@ -37,6 +37,7 @@ class PixelCrossEntropy:
             if getattr(self, name) < 0:
                 raise FieldError(f"{name} is the weight of a loss, at least 0; got {getattr(self, name)}.")
 
+    @jax.named_scope("loss")
     def __call__(self, logits: PixelLogits, labels: UInt8[Array, "batch height width"]) -> Terms:
         """`cross_entropy` of the answer, and for the log `pixel_error`: how many per cent of pixels it misses.
 

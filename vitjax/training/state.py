@@ -32,8 +32,7 @@ class TrainState:
 def init(model: nn.Module, seed: int) -> dict[str, Any]:
     """`model.init` on an image of 64 pixels; the shapes of variables do not depend on it."""
     images = Images(jnp.zeros((1, 64, 64, 3)), jnp.ones((1, 64, 64), bool))
-    variables: Any = model.init(jax.random.key(seed), images, train=False)
-    return variables
+    return model.init(jax.random.key(seed), images, train=False)  # type: ignore[return-value]
 
 
 def initial_state(

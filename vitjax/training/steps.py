@@ -156,6 +156,7 @@ class _Pieces:
         new, terms = self._gradients(state, sums.constants, batch, key, counts)
         return new._replace(gradients=_sum(sums.gradients, new.gradients)), terms
 
+    @jax.named_scope("optimizer")
     def apply(self, state: TrainState, sums: _Gathered, terms: Terms) -> tuple[TrainState, Metrics]:
         """The next state, and what is told of the step."""
         gradients, constants = sums

@@ -1,0 +1,17 @@
+import json
+
+from benchmarks.gpu import main
+
+
+def test_the_smallest_sizes_run_without_a_gpu(capsys) -> None:
+    main(["--smallest", "--models", "detr", "--precisions", "bf16", "--ways"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert not [line for line in lines if line["what"] in ("failed", "no time left")]
+    ours = {line["what"]: line for line in lines if line.get("side") == "vitjax"}
+    assert ours.keys() == {"inference", "training"}
+    for line in ours.values():
+        assert line["images_per_second"] > 0 and 0 < line["utilisation"] < 10 and line["plan_bytes"] > 0
+    sampled = [line for line in lines if line["what"] == "sampling"]
+    assert {line["dtype"] for line in sampled} == {"bfloat16"}
+    assert {"deformable_sampling", "gathered, recomputed"} <= {line["side"] for line in sampled}
+    assert all(0 < line["forward_ms"] and 0 < line["with_backward_ms"] for line in sampled)
