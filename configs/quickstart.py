@@ -4,7 +4,7 @@ Source: the recipe of Zhu et al. 2021, scaled down to 64 x 64 scenes and trained
 Model: DeformableDETR ResNet-18
 Parameters: 741,758 with 10 classes
 Published: none, it is vitjax's own
-Measured here: AP50 0.94 with seeds 0, 1 and 2, in 2 to 3 minutes on two shared CPU cores
+Measured here: AP50 0.94, 0.92, 0.94 (seeds 0, 1, 2), in 2 to 3 minutes on two shared CPU cores
 """
 
 from vitjax import Experiment
