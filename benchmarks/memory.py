@@ -10,10 +10,14 @@ Detectors are planned for images of --size, with --objects places each; masks fo
 import argparse
 import dataclasses
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vitjax.batch import Batch, Targets
 from vitjax.placement import data_mesh, divided, replicated
