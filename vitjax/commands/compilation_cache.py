@@ -19,7 +19,7 @@ COMPILING = ("train", "evaluate", "predict", "explain", "export", "benchmark", "
 """The commands that compile programs."""
 
 _ROOM = 2 * 2**30  # bytes; beyond it what was used longest ago goes
-_LEAST_SECONDS = 0.3  # to compile; JAX's own second leaves out much of what a small model needs
+_LEAST_SECONDS = 0.05  # to compile; JAX's own second leaves out much of what a small model needs
 _VARIABLE, _ENABLED = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 _DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '(.+?)'")
 
