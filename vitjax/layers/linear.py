@@ -31,11 +31,11 @@ class Dropout(nn.Module):
         """`x`, in training with zeros and the others larger; the mean stays."""
         if not train or self.rate == 0:
             return x
-        left_out, scale = dropped(self.make_rng("dropout"), x.shape, self.rate)
+        left_out, scale = _dropped(self.make_rng("dropout"), x.shape, self.rate)
         return jnp.where(left_out, 0, x * scale)
 
 
-def dropped(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> tuple[Bool[Array, "*shape"], float]:
+def _dropped(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> tuple[Bool[Array, "*shape"], float]:
     """Which numbers become zero, with a probability above 0, and what to multiply the others with."""
     zeros = max(round(rate * 2**32), 1)
     return hashed_bits(key, shape) <= np.uint32(zeros - 1), 1 / max(1 - rate, 2**-32)
@@ -61,7 +61,7 @@ def _product_backward(rate: float, kept: tuple[Any, ...], cotangent: Array) -> t
 def _rectified(rate: float, key: Any, x: Array) -> Array:
     if key is None:
         return nn.relu(x)
-    left_out, scale = dropped(key, x.shape, rate)
+    left_out, scale = _dropped(key, x.shape, rate)
     return jnp.where(left_out, 0, nn.relu(x) * scale)
 
 
