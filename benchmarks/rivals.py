@@ -3,6 +3,7 @@
 Models are those of transformers and timm from their configs, with random weights; nothing is fetched.
 """
 
+import copy
 import dataclasses
 import os
 import tempfile
@@ -193,7 +194,8 @@ def _facts(network: torch.nn.Module, pixels: torch.Tensor) -> dict[str, float]:
     """Parameters that are trained, and the operations of products and convolutions in a forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks cannot do with views of parameters
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(pixels)
+        counted(pixels)
     parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
     return {"parameters": float(parameters), "products": float(counter.get_total_flops())}

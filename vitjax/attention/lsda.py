@@ -56,7 +56,8 @@ class LongShortDistanceAttention(nn.Module):
             return Dense(features, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=name)
 
         fused = dense(3 * channels, "qkv")(grid.cut(x))
-        q, k, v = rearrange(fused, "b g n (three h d) -> three b g h n d", three=3, h=self.heads)
+        parts = jnp.split(fused, 3, axis=-1)
+        q, k, v = (rearrange(part, "b g n (h d) -> b g h n d", h=self.heads) for part in parts)
         q = q / math.sqrt(channels // self.heads)
         scores = jnp.einsum("bghqd,bghkd->bghqk", q, k, preferred_element_type=jnp.float32)
         scores = scores + self._bias(channels).of_group(grid.group)
