@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import Array, lax
 
-from vitjax.ops.convolution import conv_general_dilated
+from vitjax.ops.strided_convolution import strided_convolution
 
 
 def patch_convolution(
@@ -19,7 +19,7 @@ def patch_convolution(
     rhs_dilation: Sequence[int] | None = None,
     **options: Any,
 ) -> Array:
-    """`conv_general_dilated`, where large strided kernels on pixels become small kernels on patches of the stride.
+    """`strided_convolution`, where large strided kernels on pixels become small kernels on patches of the stride.
 
     The sums are the same, in another order. On a CPU this takes 0.6 times as long on four kernels up to 32x32 at 224
     pixels, since XLA's convolution is slow for few input channels. On many channels, or on images not much larger than
@@ -32,7 +32,7 @@ def patch_convolution(
     large = min(inputs.shape[1:3]) >= 4 * side and inputs.shape[-1] <= 4
     dilated = set((*(lhs_dilation or ()), *(rhs_dilation or ()))) - {1}
     if not (square and whole and centred and large) or dilated:
-        return conv_general_dilated(inputs, kernel, window_strides, padding, lhs_dilation, rhs_dilation, **options)
+        return strided_convolution(inputs, kernel, window_strides, padding, lhs_dilation, rhs_dilation, **options)
     reach = -(-low // stride)  # patches on each side of a token's own
     fill = reach * stride - low
     filled = jnp.pad(kernel, ((fill, fill), (fill, fill), (0, 0), (0, 0)))
