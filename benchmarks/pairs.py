@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vitjax.commands.huge_pages import asking
+
 _ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE = 20.0  # seconds that a process has to end by itself
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -47,6 +49,7 @@ class Side:
         """Starts it; `words` are the arguments of `benchmarks.side`."""
         self._said = tempfile.TemporaryFile("w+")
         environment = os.environ | dict.fromkeys(_THREADS, str(cores)) | {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+        environment = asking(environment) or environment  # both sides have huge pages, as vitjax's commands do
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.side", str(cores), *words],
             cwd=_ROOT,

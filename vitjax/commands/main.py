@@ -41,6 +41,10 @@ _CACHE = (
     "Compiled programs are kept in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says;\n"
     "every command takes --no-compilation-cache."
 )
+_PAGES = (
+    "On Linux a command that compiles starts itself anew, to have its memory in huge pages, which is faster on CPUs;\n"
+    "GLIBC_TUNABLES=glibc.malloc.hugetlb=0 leaves this out."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"vitjax: there is no command {words[0]!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
-    return _run(words[0], words[1:])
+    return _run(words[0], words[1:], is_process=arguments is None)
 
 
-def train(arguments: Sequence[str]) -> int:
+def train(arguments: Sequence[str] | None = None) -> int:
     """Runs `train.py NAME [--field value ...]`; returns the exit code."""
-    return _run("train", list(arguments))
+    return _run("train", list(sys.argv[1:] if arguments is None else arguments), is_process=arguments is None)
 
 
 def usage() -> str:
@@ -66,12 +70,16 @@ def usage() -> str:
     for name, (takes, *does) in COMMANDS.items():
         heads = [f"{name} {takes}", *[""] * (len(does) - 1)]
         lines += [f"  {head:<24} {line}" for head, line in zip(heads, does, strict=True)]
-    return "\n".join([*lines, "", _CONFIG, _CACHE, "`vitjax COMMAND --help` tells more."])
+    return "\n".join([*lines, "", _CONFIG, _CACHE, _PAGES, "`vitjax COMMAND --help` tells more."])
 
 
-def _run(name: str, words: list[str]) -> int:
+def _run(name: str, words: list[str], *, is_process: bool) -> int:
+    from vitjax.commands.compilation_cache import COMPILING
+    from vitjax.commands.huge_pages import with_huge_pages
     from vitjax.commands.streams import forgiving_streams
 
+    if is_process and name in COMPILING:
+        with_huge_pages()
     with forgiving_streams():
         code = _code_of(name, words)
     interruption: Any = sys.modules.get("vitjax.training.interruption")

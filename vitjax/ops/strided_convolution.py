@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jax import Array, lax
+from jax import Array
 
 from vitjax.ops.convolution import conv_general_dilated
 
@@ -45,9 +45,7 @@ def _forward(stride: int, low: int, options: Any, inputs: Array, kernel: Array) 
     return _by_phases(stride, low, options, inputs, kernel), (inputs, kernel)
 
 
-def _backward(
-    stride: int, low: int, options: Any, kept: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
+def _backward(stride: int, low: int, options: Any, kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     inputs, kernel = kept
     convolve = partial(conv_general_dilated, window_strides=(stride, stride), **dict(options))
     padding = ((low, kernel.shape[0] - stride - low),) * 2
