@@ -1,4 +1,4 @@
-"""One side of a comparison: does a piece of work once for every line on its input, and answers each with a line.
+"""One side of a comparison: does a piece of work for every line on its input, and answers each with a line.
 
 `python -m benchmarks.side CORES MODULE JOB ARGUMENTS`: a function of `benchmarks.ours` or `benchmarks.rivals` with its
 arguments in JSON, on the first so many of the cores that the process may use. The first answer, in JSON as all are, is
@@ -32,6 +32,7 @@ def main(cores: int, module: str, job: str, arguments: dict[str, Any]) -> None:
     calls = max(1, math.ceil(LEAST / max(one, 1e-9)))
     print(json.dumps({"built": built, **work.facts}), file=answers)
     for _ in sys.stdin:
+        work.call()  # memory that went back to the system while others worked has come again
         print(json.dumps(_timed(work.call, calls) | {"memory": _memory()}), file=answers)
 
 
