@@ -135,11 +135,13 @@ def _version(name: str) -> str:
 
 
 def _processor() -> str:
-    """The name of the processor, as Linux tells it where it does."""
+    """The name of the processor, as Linux tells it where it does, with the numbers that tell its generation."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in said:
+        return platform.processor() or platform.machine()
+    return f"{said['model name']} (family {said.get('cpu family')}, model {said.get('model')})"
 
 
 def _parser() -> argparse.ArgumentParser:
