@@ -47,9 +47,12 @@ def _forward(stride: int, low: int, options: Any, inputs: Array, kernel: Array) 
 
 def _backward(stride: int, low: int, options: Any, kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     inputs, kernel = kept
-    convolve = partial(conv_general_dilated, window_strides=(stride, stride), **dict(options))
     padding = ((low, kernel.shape[0] - stride - low),) * 2
-    by_kernel = jax.linear_transpose(lambda kernel: convolve(inputs, kernel, padding=padding), kernel)(cotangent)[0]
+
+    def of_kernel(kernel: Array) -> Array:
+        return conv_general_dilated(inputs, kernel, (stride, stride), padding, **dict(options))
+
+    by_kernel = jax.linear_transpose(of_kernel, kernel)(cotangent)[0]
     taps = kernel.shape[0] // stride  # of each phase, which the kernel's own order makes run backwards
     parts = rearrange(kernel[::-1, ::-1], "(h i) (w j) c o -> i j h w o c", i=stride, j=stride)
 

@@ -26,7 +26,7 @@ class Segment(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Panoptic:
-    """The segment of every pixel by its number, and what the segments are."""
+    """The segment of every pixel by its number, -1 for those of none, and what the segments are."""
 
     ids: Int[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
@@ -40,11 +40,13 @@ def panoptic(
     is_thing: Callable[[int], bool],
     threshold: float = 0.85,
     least: float = 0.5,
+    claim: float = 0.0,
 ) -> Panoptic:
     """The panoptic map of an image, of queries with the probability and label of their best class, 'no object' apart.
 
-    Queries above the threshold share the pixels among them: each goes to the query with the largest logit. Those of one
-    class of stuff are one segment. Segments below five pixels go, and the others share again; as in the published code
+    Queries above the threshold share the pixels among them: each goes to the query with the largest logit, or to none
+    where the probability of all their masks is below the `claim`. Those of one class of stuff are one segment, with a
+    claim from the beginning. Segments below five pixels go, and the others share again; as in the published code
     the same stuff is not joined then. Where no query is left the map is zero, and there are no segments.
 
     Raises:
@@ -54,22 +56,39 @@ def panoptic(
         raise FieldError(f"a panoptic map needs a threshold of {least:g} or more; got {threshold}.")
     kept, size = scores > threshold, masks.size
     labels, maps = labels[kept], resize_maps(masks.logits[kept], masks.seen)
-    ids = _resized(_joined(_strongest(maps), labels, is_thing), size)
-    areas = np.bincount(ids.ravel(), minlength=len(labels))[: len(labels)]
+    if claim:
+        labels, maps = _united(labels, maps, is_thing)
+    ids = _resized(_joined(_strongest(maps, claim), labels, is_thing), size)
+    areas = _areas(ids, len(labels))
     while (areas < SMALLEST).any():
         labels, maps = labels[areas >= SMALLEST], maps[areas >= SMALLEST]
-        ids = _resized(_strongest(maps), size)
-        areas = np.bincount(ids.ravel(), minlength=len(labels))[: len(labels)]
+        ids = _resized(_strongest(maps, claim), size)
+        areas = _areas(ids, len(labels))
     segments = zip(labels.tolist(), areas.tolist(), strict=True)
     return Panoptic(ids, tuple(Segment(i, is_thing(label), label, area) for i, (label, area) in enumerate(segments)))
 
 
-def _strongest(maps: Float[np.ndarray, "segments h w"]) -> Int[np.ndarray, "h w"]:
-    """The segment that each pixel goes to; the first of those whose share rounds to the same."""
+def _united(
+    labels: Int[np.ndarray, " segments"], maps: Float[np.ndarray, "segments h w"], is_thing: Callable[[int], bool]
+) -> tuple[Int[np.ndarray, " united"], Float[np.ndarray, "united h w"]]:
+    """The same with one map for each class of stuff, the largest logits, in the place of its first."""
+    whose = [np.array([i]) if is_thing(label) else np.flatnonzero(labels == label) for i, label in enumerate(labels)]
+    first = [i for i, rows in enumerate(whose) if rows[0] == i]
+    return labels[first], np.array([maps[whose[i]].max(0) for i in first], maps.dtype).reshape(-1, *maps.shape[1:])
+
+
+def _strongest(maps: Float[np.ndarray, "segments h w"], claim: float) -> Int[np.ndarray, "h w"]:
+    """The segment that each pixel goes to, -1 for none; the first of those whose share rounds to the same."""
     if not len(maps):
         return np.zeros(maps.shape[1:], np.int32)
-    shifted = np.exp(maps - maps.max(0))
-    return (shifted / shifted.sum(0)).argmax(0).astype(np.int32)
+    largest = maps.max(0)
+    shifted = np.exp(maps - largest)
+    ids = (shifted / shifted.sum(0)).argmax(0).astype(np.int32)
+    return ids if claim == 0 else np.where(largest >= np.log(claim / (1 - claim)), ids, np.int32(-1))
+
+
+def _areas(ids: Int[np.ndarray, "height width"], segments: int) -> Int[np.ndarray, " segments"]:
+    return np.bincount(1 + ids.ravel(), minlength=1 + segments)[1 : 1 + segments]
 
 
 def _joined(
@@ -77,7 +96,7 @@ def _joined(
 ) -> Int[np.ndarray, "h w"]:
     """All pixels of one class of stuff with the number of its first segment."""
     first = [labels.tolist().index(label) if not is_thing(label) else i for i, label in enumerate(labels.tolist())]
-    return np.array(first or [0], np.int32)[ids]
+    return np.array([*(first or [0]), -1], np.int32)[ids]  # of none, -1, is the last
 
 
 def _resized(ids: Int[np.ndarray, "h w"], size: Size) -> Int[np.ndarray, "height width"]:

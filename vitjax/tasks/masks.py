@@ -126,6 +126,7 @@ class MaskDetector(Detector):
             is_thing=lambda label: label not in stuff,
             threshold=getattr(self.postprocess, "panoptic_threshold", usual.panoptic_threshold),
             least=0.5 if softmax else 0.0,
+            claim=getattr(self.postprocess, "panoptic_claim", usual.panoptic_claim),
         )
 
     def evaluate(self, answers: Iterable[Answer], source: Any) -> Evaluation:
