@@ -7,7 +7,7 @@ Source: the recipe of Zhu et al. 2021, scaled down, and the mask head of Carion 
 Model: MaskDETR ResNet-18
 Parameters: 1,704,790 with 133 classes
 Published: none, it is vitjax's own
-Measured here: not measured
+Measured here: PQ 0.91 on two photographs of COCO that it has learned by heart in 1,000 steps
 """
 
 from vitjax import MaskDetection
