@@ -32,27 +32,26 @@ def strided_convolution(
     dilated = set((*(lhs_dilation or ()), *(rhs_dilation or ()))) - {1}
     if stride == 1 or not (square and whole) or dilated or options.get("feature_group_count", 1) != 1:
         return conv_general_dilated(inputs, kernel, window_strides, padding, lhs_dilation, rhs_dilation, **options)
-    return _by_phases(stride, low, tuple(options.items()), inputs, kernel)
+    return _by_phases(stride, ((low, high),) * 2, tuple(options.items()), inputs, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _by_phases(stride: int, low: int, options: Any, inputs: Array, kernel: Array) -> Array:
-    padding = ((low, kernel.shape[0] - stride - low),) * 2
+def _by_phases(stride: int, padding: Any, options: Any, inputs: Array, kernel: Array) -> Array:
     return conv_general_dilated(inputs, kernel, (stride, stride), padding, **dict(options))
 
 
-def _forward(stride: int, low: int, options: Any, inputs: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _by_phases(stride, low, options, inputs, kernel), (inputs, kernel)
+def _forward(stride: int, padding: Any, options: Any, inputs: Array, kernel: Array) -> tuple[Array, Any]:
+    return _by_phases(stride, padding, options, inputs, kernel), (inputs, kernel)
 
 
-def _backward(stride: int, low: int, options: Any, kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+def _backward(stride: int, padding: Any, options: Any, kept: Any, cotangent: Array) -> tuple[Array, Array]:
     inputs, kernel = kept
-    padding = ((low, kernel.shape[0] - stride - low),) * 2
 
     def of_kernel(kernel: Array) -> Array:
         return conv_general_dilated(inputs, kernel, (stride, stride), padding, **dict(options))
 
     by_kernel = jax.linear_transpose(of_kernel, kernel)(cotangent)[0]
+    low = padding[0][0]
     taps = kernel.shape[0] // stride  # of each phase, which the kernel's own order makes run backwards
     parts = rearrange(kernel[::-1, ::-1], "(h i) (w j) c o -> i j h w o c", i=stride, j=stride)
 

@@ -58,7 +58,8 @@ def panoptic(
     labels, maps = labels[kept], resize_maps(masks.logits[kept], masks.seen)
     if claim:
         labels, maps = _united(labels, maps, is_thing)
-    ids = _resized(_joined(_strongest(maps, claim), labels, is_thing), size)
+    shared = _strongest(maps, claim)
+    ids = _resized(shared if claim else _joined(shared, labels, is_thing), size)
     areas = _areas(ids, len(labels))
     while (areas < SMALLEST).any():
         labels, maps = labels[areas >= SMALLEST], maps[areas >= SMALLEST]
@@ -96,7 +97,7 @@ def _joined(
 ) -> Int[np.ndarray, "h w"]:
     """All pixels of one class of stuff with the number of its first segment."""
     first = [labels.tolist().index(label) if not is_thing(label) else i for i, label in enumerate(labels.tolist())]
-    return np.array([*(first or [0]), -1], np.int32)[ids]  # of none, -1, is the last
+    return np.array(first or [0], np.int32)[ids]
 
 
 def _resized(ids: Int[np.ndarray, "h w"], size: Size) -> Int[np.ndarray, "height width"]:
