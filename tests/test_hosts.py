@@ -1,5 +1,7 @@
 """What a process does to be one of several; tests/scale starts some."""
 
+import subprocess
+import sys
 import time
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -28,8 +30,17 @@ def test_hosts_that_do_not_find_each_other_are_told_what_to_say(place, wish, mon
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(hosts, "_answer_abort", lambda _: None)
     with pytest.raises(FieldError, match=f"do not find each other: coordinator_address .*{wish}"):
         hosts.together(*place, lambda: 0)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_host_that_the_others_never_join_ends_with_one_line_below_what_jax_prints(index):
+    waiting = "import vitjax.hosts as hosts; hosts._MEETING = 1; hosts.together('127.0.0.1:1', 2, %d, lambda: 0)"
+    found = subprocess.run([sys.executable, "-c", waiting % index], capture_output=True, text=True)
+    assert found.returncode == FieldError.exit_code
+    assert "do not find each other within 1 seconds" in found.stderr.splitlines()[-1]
 
 
 def test_an_exchange_that_another_host_has_left_is_told_from_an_error_of_this_one():
@@ -93,7 +104,7 @@ def test_a_host_is_given_up_for_its_silence_and_not_for_that_of_the_one_that_lis
     monkeypatch.setattr(hosts, "_client", lambda: beats)
     monkeypatch.setattr(hosts, "name_of", lambda index: f"host {index}")
     watch = object.__new__(hosts._Watch)
-    watch._leave, watch._looked = leave, time.monotonic() - since
+    watch._leave, watch._looked, watch._patient = leave, time.monotonic() - since, 0.0
     watch._beats = {"vitjax/beat/1": ("5", time.monotonic() - 100)}
     with nullcontext() if since else pytest.raises(Left):
         watch._end_without_silent()

@@ -26,12 +26,13 @@ from vitjax.across_hosts import LONG, coordination
 from vitjax.errors import FieldError, VitjaxError
 
 _BEAT = 1.0  # seconds between signs of life, and between looks at those of others
-_SILENCE = 30.0  # seconds without one after which a host is given up
-_HEARTBEAT = 45  # of JAX's own, which ends a process without a word; so ours must be earlier
+_SILENCE = 25.0  # seconds without one after which a host is given up
+_HEARTBEAT = 60  # seconds; JAX's own, which aborts a process with no name said, is sent twice in it: so ours is earlier
 _MEETING = 600  # seconds in which all hosts must be there
 _REFUSING = 20_000  # milliseconds between the hosts that read the same command line
 _TELLING = 3.0  # seconds that host 0, which the others ask, stays after its end is told
 _TALKS = itertools.count()
+_HANDLERS: list[Any] = []  # of signals, which C calls: they must stay
 _OF_DEVICES = ("gloo", "nccl", "socket closed", "connection", "unavailable", "cancelled", "deadline")
 
 
@@ -92,16 +93,32 @@ def _meet(*given: Any) -> None:
         options["cluster_detection_method"] = "deactivate"
     elif (devices := gpus_of_only_task()) is not None:
         options["local_device_ids"] = devices
+    wish = (
+        "Start the command with srun, mpirun or on a TPU VM, or say --hosts N --host I --coordinator HOST:PORT"
+        if None in given
+        else f"Is {given[0]} host 0, reachable from here, and its port free? Does the command run on all {given[1]}?"
+    )
+    lost = "--hosts: the hosts do not find each other"
+
+    def aborted() -> NoReturn:
+        print(f"error: {lost} within {_MEETING} seconds. {wish}", file=sys.stderr, flush=True)
+        os._exit(FieldError.exit_code)
+
+    _answer_abort(aborted)
     try:
         jax.distributed.initialize(**options)
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        wish = (
-            "Start the command with srun, mpirun or on a TPU VM, or say --hosts N --host I --coordinator HOST:PORT"
-            if None in given
-            else f"Is {given[0]} host 0, reachable from here, and its port free?"
-        )
-        raise FieldError(f"--hosts: the hosts do not find each other: {reason} {wish}") from error
+        raise FieldError(f"{lost}: {reason} {wish}") from error
+
+
+def _answer_abort(word: Callable[[], NoReturn]) -> None:
+    """Lets this process say a word where JAX aborts it, as when the coordinator is gone: it offers nothing else."""
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _number: word())
+    _HANDLERS.append(handler)
+    library = ctypes.CDLL(None)
+    library.signal.argtypes, library.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    library.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
 
 
 def gpus_of_only_task() -> list[int] | None:
@@ -159,11 +176,11 @@ class _Watch(threading.Thread):
         self._stderr, self._ended = stderr, threading.Event()
         self._me, self._hosts = jax.process_index(), jax.process_count()
         self._name = f"host {self._me} of {self._hosts} ({socket.gethostname()})"
-        self._beats: dict[str, tuple[str, float]] = {}
-        self._looked = time.monotonic()
+        self._looked = self._patient = time.monotonic()
+        self._beats = {f"vitjax/beat/{index}": ("", self._looked) for index in range(self._hosts)}
         _client().key_value_set(f"vitjax/name/{self._me}", socket.gethostname())
         self._first, self._address = name_of(0), str(coordination().coordinator_address)
-        self._answer_abort()
+        _answer_abort(self._aborted)
         self.start()
 
     def stop(self) -> None:
@@ -211,14 +228,15 @@ class _Watch(threading.Thread):
 
     def _end_without_silent(self) -> None:
         now = time.monotonic()
-        if now - self._looked > 5 * _BEAT:  # this host stood still itself, as in reading a large json; so may others
-            self._beats.clear()
+        still = now - self._looked
+        if still > 5 * _BEAT:  # this host stood still itself, as in reading a large json; so may others, and for longer
+            self._patient = now + still
         self._looked = now
         for key, beat in _client().key_value_dir_get("vitjax/beat/"):
             if self._beats.get(key, ("", 0.0))[0] != beat:
                 self._beats[key] = (beat, now)
         for key, (_, seen) in self._beats.items():
-            if now - seen > _SILENCE:
+            if now - max(seen, self._patient) > _SILENCE:
                 index = int(key.rpartition("/")[2])
                 told = f"nothing is heard of it for {_SILENCE:.0f} seconds; it was killed, or its machine is lost"
                 self._tell(index, f"{name_of(index)}: error: {told}")
@@ -254,17 +272,9 @@ class _Watch(threading.Thread):
         if text:
             print(text, file=self._stderr, flush=True)
 
-    def _answer_abort(self) -> None:
-        """Lets this process say a word where JAX aborts it, as when the coordinator is gone: it offers nothing else."""
-
-        def aborted(_number: int) -> None:
-            lost = f"{self._first}: error: it is gone"
-            self._leave(lost if self._is_first_gone() else f"{self._name}: error: it was aborted, as JAX says above", 1)
-
-        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
-        library = ctypes.CDLL(None)
-        library.signal.argtypes, library.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
-        library.signal(signal.SIGABRT, ctypes.cast(self._handler, ctypes.c_void_p))
+    def _aborted(self) -> NoReturn:
+        lost = f"{self._first}: error: it is gone"
+        self._leave(lost if self._is_first_gone() else f"{self._name}: error: it was aborted, as JAX says above", 1)
 
 
 def _is_of_devices(error: BaseException) -> bool:

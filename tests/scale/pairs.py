@@ -29,6 +29,11 @@ def added(self, step, parts, metrics):
         else:
             raise RuntimeError("the roof is leaking")
 watch.Watch.add = added
+initialize = jax.distributed.initialize
+def met(**given):
+    initialize(**given)
+    print("all hosts have met", flush=True)
+jax.distributed.initialize = met
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -57,13 +62,20 @@ def start(words: list[str], hosts: int, end: dict[int, tuple[int, int]]) -> list
 def together(
     words: list[str], hosts: int = 2, end: dict[int, tuple[int, int]] | None = None, *, killing: float | None = None
 ) -> list[tuple[int, str]]:
-    """The exit codes and what was printed of a command on several hosts; `killing` seconds later one is killed."""
+    """The exit codes and what was printed of a command on several hosts.
+
+    One is killed `killing` seconds after they have met; until then one that is gone is waited for as one that is late.
+    """
     started = start(words, hosts, end or {})
     victim = random.Random(killing).choice(started)
     timer = threading.Timer(killing or 0, victim.kill)
-    if killing is not None:
-        timer.start()
     try:
+        if killing is not None:
+            for process in started:
+                assert process.stdout is not None
+                while "met" not in process.stdout.readline():
+                    assert process.poll() is None
+            timer.start()
         told = [process.communicate(timeout=900)[0] for process in started]
         return [(process.returncode, text) for process, text in zip(started, told, strict=True)]
     finally:
@@ -73,7 +85,7 @@ def together(
 
 
 def kills(words: list[str], count: int, longest: float, seed: int = 0) -> int:
-    """Kills one of two hosts so often at random moments, up to `longest` seconds after the start, then goes on.
+    """Kills one of two hosts so often at random moments, up to `longest` seconds after they met, then goes on.
 
     Gives how often one was; the others, which a run did not live to see, are none. The other host ends within a minute.
     """
@@ -82,7 +94,8 @@ def kills(words: list[str], count: int, longest: float, seed: int = 0) -> int:
         began, moment = time.monotonic(), moments.uniform(0.0, longest)
         codes = [code for code, _ in together(words, killing=moment)]
         if codes != [0, 0]:
-            assert 0 not in codes and time.monotonic() - began - moment < 60, codes
+            lasted = time.monotonic() - began - moment
+            assert 0 not in codes and lasted < 60, f"{codes} after {lasted:.0f} seconds"
             found += 1
     assert [code for code, _ in together(words)] == [0, 0]
     return found
