@@ -151,6 +151,7 @@ def test_images_without_a_label_file_are_counted_and_broken_ones_left_out(tmp_pa
             "labels seem to be in pixels: 100% have .*first: 0 20 10 10 10",
         ),
         ({"a": "0 0.5 0.5 0.5 0.5"}, "train: nowhere\nnames: [a]\n", "has train: nowhere, which is not there"),
+        ({"a": None}, f"path: {'8' * 300}\ntrain: {'9' * 300}\nnames: [a]\n", "has train: 9+, which is not there"),
         ({"a": "0 0.5 0.5 0.5 0.5"}, "val: images\nnames: [a]\n", "no split 'train'; there are: val"),
         ({"a": "0 0.5 0.5 0.5 0.5"}, "train: images\nnames: 7\n", "neither a list of names nor numbers with names"),
         ({"a": "0 0.5 0.5 0.5 0.5"}, "train: images\nnc: 99999999999\n", "neither a list of names"),

@@ -186,4 +186,4 @@ def _where(home: Path, base: Path, entry: str) -> Path | None:
     ends = [home / place.path for place in finder.places(str(home), entry)]
     if len(ends) == 1 and (".." in entry or finder.exactly(str(home), entry)):
         return ends[0]
-    return base / entry if (base / entry).exists() else ends[0] if len(ends) == 1 else None
+    return base / entry if os.path.exists(base / entry) else ends[0] if len(ends) == 1 else None
