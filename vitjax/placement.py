@@ -68,8 +68,8 @@ def compiled(
     consumed: tuple[int, ...] = (),
     placed: Mapping[int, Any] = {},
     gives: Any = None,
-) -> Callable:
-    """The function compiled for the mesh: the arguments `batches` are divided, all else is whole, what it gives too.
+) -> Any:
+    """The function, by `jax.jit`, for the mesh: arguments `batches` are divided, all else is whole, what it gives too.
 
     Other arguments are placed as `placed` says, and what it gives as `gives` does. What is given as the arguments
     `consumed` must not be used again.

@@ -1,6 +1,7 @@
 """The command line: `vitjax train | evaluate | predict | ...`, each command a file here with a function `run`."""
 
 import errno
+import gc
 import importlib
 import os
 import signal
@@ -46,6 +47,9 @@ _PAGES = (
     "GLIBC_TUNABLES=glibc.malloc.hugetlb=0 leaves this out."
 )
 
+_RARELY = (50_000, 20, 50)
+"""New objects after which Python looks for circles among them: a model's trace makes a million, which stay."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code. An error that a user can mend is one line, without a traceback."""
@@ -80,6 +84,7 @@ def _run(name: str, words: list[str], *, is_process: bool) -> int:
 
     if is_process and name in COMPILING:
         with_huge_pages()
+        gc.set_threshold(*_RARELY)
     with forgiving_streams():
         code = _code_of(name, words)
     interruption: Any = sys.modules.get("vitjax.training.interruption")

@@ -83,7 +83,7 @@ def measure(
     mesh = data_mesh(devices_named(device or f"{jax.default_backend()}:0"))
     check_batch_size(batch_size, mesh)
     batch = noise(task, classes, image_size, batch_size)
-    step: Any = compiled(make_predict_step(task, precision), mesh, batches=(1,))
+    step = compiled(make_predict_step(task, precision), mesh, batches=(1,))
     placed = place_state(variables, mesh)
     began = time.perf_counter()
     program = step.lower(placed, place_batch(batch, mesh)).compile()

@@ -52,7 +52,7 @@ class Sweep:
         self._validates = validate is not None
         self._host, self._hosts = hosts_of(mesh)
         step = make_predict_step(task, precision, validate)
-        self._step: Any = compiled(step, mesh, batches=(1,))
+        self._step = compiled(step, mesh, batches=(1,))
         if self._hosts > 1:  # every host is also told what each knows of its own rows
             from vitjax.across_hosts import after_all_have_compiled
 

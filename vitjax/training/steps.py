@@ -51,15 +51,13 @@ class Step:
         whole = replicated(mesh)
         state: Any = whole if pieces.shares is None else pieces.shares
         sums: Any = whole if pieces.shares is None else _Gathered(state.trainable, whole)
-        once: Any = {"placed": {0: state}, "gives": (state, whole)}
-        self._whole: Any = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,), **once)
+        self._whole = compiled(pieces.whole, mesh, batches=(1,), consumed=(0,), placed={0: state}, gives=(state, whole))
         self._count = compiled(pieces.count, mesh, batches=(1,), placed={0: state})
         self._nothing = compiled(pieces.nothing, mesh, placed={0: state}, gives=sums)
         part: Any = {"placed": {0: sums, 1: state}, "gives": (sums, whole)}
-        self._add: Any = compiled(pieces.add, mesh, batches=(2,), consumed=(0,), **part)
+        self._add = compiled(pieces.add, mesh, batches=(2,), consumed=(0,), **part)
         self._summed = compiled(_sum, mesh)
-        last: Any = {"placed": {0: state, 1: sums}, "gives": (state, whole)}
-        self._apply = compiled(pieces.apply, mesh, consumed=(0,), **last)
+        self._apply = compiled(pieces.apply, mesh, consumed=(0,), placed={0: state, 1: sums}, gives=(state, whole))
 
     def __call__(self, state: TrainState, parts: Sequence[Batch]) -> tuple[TrainState, Metrics]:
         """The step."""
@@ -73,18 +71,20 @@ class Step:
         return self._apply(state, gathered, reduce(self._summed, terms))
 
     def lowered(self, state: TrainState, parts: Sequence[Batch]) -> Iterator[Any]:
-        """The programs that hold the model, one for each part, ready to be compiled; the state stays as it is.
+        """The programs of the step, ready to be compiled: one for each part, then the update; the state stays as it is.
 
         It is the step's own program, which then finds it compiled: of arrays, and of shapes that have a placement.
         """
         if len(parts) == 1:
             yield self._whole.lower(state, parts[0])
             return
-        of_arrays = isinstance(jax.tree.leaves(parts)[0], Array)
-        call: Any = operator.call if of_arrays else lambda function, *given: function.eval_shape(*given)
+        is_shaped = not isinstance(jax.tree.leaves(parts)[0], Array)
+        call: Any = (lambda program, *given: program.eval_shape(*given)) if is_shaped else operator.call
         counts, gathered = self._counts(call, state, parts), call(self._nothing, state)
         for place, part in enumerate(parts):
-            yield self._add.lower(gathered, state, part, np.int32(place), counts)
+            given = (gathered, state, part, np.int32(place), counts)
+            yield self._add.lower(*given)
+        yield self._apply.lower(state, *self._add.eval_shape(*given))
 
     def _counts(self, call: Callable, state: TrainState, parts: Sequence[Batch]) -> Any:
         found = [call(self._count, state, part, np.int32(place)) for place, part in enumerate(parts)]
@@ -110,6 +110,7 @@ def make_train_step(
     may be of different sizes. Each has random numbers of its own, and sees the statistics that the one before it left.
     With `skips` a step whose metrics are not all finite changes nothing but the number of the step.
     """
+    objective = dataclasses.replace(objective, evaluate=jax.jit(objective.evaluate))  # traced once for counts and step
     return Step(_Pieces(objective, optimizer, transformation, average, skips, shares), mesh)
 
 
@@ -159,14 +160,13 @@ class _Pieces:
     @jax.named_scope("optimizer")
     def apply(self, state: TrainState, sums: _Gathered, terms: Terms) -> tuple[TrainState, Metrics]:
         """The next state, and what is told of the step."""
-        gradients, constants = sums
-        updates, optimizer_state = self.transformation.update(gradients, state.optimizer, state.trainable)
-        norm = optax.tree.norm(gradients)
+        updates, optimizer_state = self.transformation.update(sums.gradients, state.optimizer, state.trainable)
+        norm = optax.tree.norm(sums.gradients)
         metrics = {"loss": self.objective.total(terms), **metrics_of(terms), "gradient_norm": norm}
         trainable = optax.apply_updates(state.trainable, updates)
         changed = {
             "trainable": trainable,
-            "constants": constants,
+            "constants": sums.constants,
             "optimizer": optimizer_state,
             "average": None if self.average is None else averaged(state.average, trainable, state.step, self.average),
         }
