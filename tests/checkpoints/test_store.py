@@ -1,5 +1,6 @@
 """The store: what comes back is what was saved, what stays is the latest and the best, and damage is never silent."""
 
+import errno
 import json
 import os
 import re
@@ -663,6 +664,26 @@ def test_wrong_settings_are_refused(tmp_path, wrong):
 def test_a_remote_folder_is_refused():
     with pytest.raises(ValueError, match="local or mounted"):
         Store("gs://bucket/run")
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [MemoryError(), OSError(errno.EMFILE, "Too many open files"), ValueError("Error: Cannot allocate memory")],
+    ids=["memory", "files", "told by TensorStore"],
+)
+def test_a_step_that_cannot_be_read_for_lack_of_something_is_not_passed_over(tmp_path, lack, monkeypatch):
+    def restore(*_, **__):
+        raise RuntimeError("reading failed") from lack
+
+    with Store(tmp_path) as store:
+        store.save(1, small_state(1.0))
+        store.save(2, small_state(2.0))
+        with monkeypatch.context() as without:
+            without.setattr(ocp.Checkpointer, "restore", restore)
+            with pytest.raises(CheckpointError, match=r"2 cannot be read now, .*: reading failed") as told:
+                store.restore_latest(small_state(0.0))
+        assert not isinstance(told.value, CorruptCheckpoint)
+        assert store.restore_latest(small_state(0.0))[0] == 2
 
 
 def test_only_errors_speak(tmp_path, capfd, caplog):

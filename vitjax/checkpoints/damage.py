@@ -1,5 +1,6 @@
 """What is asked of a checkpoint besides its content: whether it is as it was saved, fits, and is whole on the disk."""
 
+import errno
 import itertools
 import os
 from collections.abc import Iterable, Mapping
@@ -7,8 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from vitjax.checkpoints.folders import Entry
+from vitjax.checkpoints.folders import CheckpointError, CorruptCheckpoint, Entry
 from vitjax.checkpoints.leaves import checksums
+
+_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)  # what harms no checkpoint
+
+
+def unreadable(path: Path, error: BaseException) -> CheckpointError:
+    """The error for what cannot be read: it is damaged, unless memory, open files or rights are lacking just now."""
+    reason = str(error).split(" [tensorstore_spec")[0] or type(error).__name__
+    told = ("RESOURCE_EXHAUSTED", *map(os.strerror, _LACKING))  # by TensorStore, whose errors have no number
+    cause: BaseException | None = error
+    while cause is not None:
+        is_lack = isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _LACKING
+        if is_lack or any(text in str(cause) for text in told):
+            return CheckpointError(f"{path} cannot be read now, and is left as it is: {reason}")
+        cause = cause.__cause__ or cause.__context__
+    return CorruptCheckpoint(f"{path} cannot be read: {reason}")
 
 
 def altered(arrays: Mapping[str, np.ndarray], entries: Mapping[str, Entry]) -> list[str]:

@@ -93,7 +93,7 @@ def read_record(directory: Path, step: int) -> Record:
     """The record of the step.
 
     Raises:
-        CheckpointError: there is no such step.
+        CheckpointError: there is no such step, or memory, open files or rights do not suffice to read it now.
         CorruptCheckpoint: its record is missing, is not as it was written, or is that of another step.
     """
     folder = directory / str(step)
@@ -103,8 +103,10 @@ def read_record(directory: Path, step: int) -> Record:
         if not (folder / RECORD).is_file():  # of a pipe there would be no end
             raise FileNotFoundError("it is no file, or there is none")
         record = Record.from_json(json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptCheckpoint(f"{folder / RECORD} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        from vitjax.checkpoints.damage import unreadable
+
+        raise unreadable(folder / RECORD, error) from error
     if record.step not in (None, step):
         raise CorruptCheckpoint(f"{folder} holds what was saved as step {record.step}")
     return record

@@ -207,7 +207,7 @@ class Store:
         a number.
 
         Raises:
-            CheckpointError: `like` has other paths, shapes or dtypes, which are listed.
+            CheckpointError: `like` has other paths, shapes or dtypes, which are listed; or the machine lacks memory.
             CorruptCheckpoint: files are missing or damaged; damaged arrays are named.
         """
         return self.restore_subtree(step, "", like)
@@ -260,6 +260,8 @@ class Store:
         )
 
     def _arrays(self, step: int, key: str, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
+        from vitjax.checkpoints.damage import altered, unreadable
+
         folder = self.directory / str(step)
         names = {path: "/".join(part for part in (key, path) if part) for path in entries}
         item = {names[path]: 0 for path, entry in entries.items() if 0 not in entry.shape}
@@ -274,10 +276,7 @@ class Store:
                 for path, entry in entries.items()
             }
         except Exception as error:
-            reason = str(error).split(" [tensorstore_spec")[0]
-            raise CorruptCheckpoint(f"{folder} cannot be read: {reason}") from error
-        from vitjax.checkpoints.damage import altered
-
+            raise unreadable(folder, error) from error
         if damaged := [names[path] for path in altered(arrays, entries)]:
             raise CorruptCheckpoint(f"{folder} is damaged: not the bytes that were saved in {', '.join(damaged)}")
         return arrays

@@ -81,10 +81,9 @@ class Step:
         is_shaped = not isinstance(jax.tree.leaves(parts)[0], Array)
         call: Any = (lambda program, *given: program.eval_shape(*given)) if is_shaped else operator.call
         counts, gathered = self._counts(call, state, parts), call(self._nothing, state)
-        for place, part in enumerate(parts):
-            given = (gathered, state, part, np.int32(place), counts)
-            yield self._add.lower(*given)
-        yield self._apply.lower(state, *self._add.eval_shape(*given))
+        given = [(gathered, state, part, np.int32(place), counts) for place, part in enumerate(parts)]
+        yield from (self._add.lower(*each) for each in given)
+        yield self._apply.lower(state, *self._add.eval_shape(*given[0]))
 
     def _counts(self, call: Callable, state: TrainState, parts: Sequence[Batch]) -> Any:
         found = [call(self._count, state, part, np.int32(place)) for place, part in enumerate(parts)]
