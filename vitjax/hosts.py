@@ -233,7 +233,7 @@ class _Watch(threading.Thread):
             self._patient = now + still
         self._looked = now
         for key, beat in _client().key_value_dir_get("vitjax/beat/"):
-            if self._beats.get(key, ("", 0.0))[0] != beat:
+            if self._beats[key][0] != beat:
                 self._beats[key] = (beat, now)
         for key, (_, seen) in self._beats.items():
             if now - max(seen, self._patient) > _SILENCE:

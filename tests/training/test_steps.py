@@ -285,7 +285,7 @@ def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused():
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_step_that_was_compiled_before_compiles_nothing_more_and_is_the_same(parts):
-    """The model is a scale of the pixels; what is left to compile has nothing of it."""
+    """The model is a scale of the pixels."""
     seen, events = [], []
     jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: events.append(event))
 
