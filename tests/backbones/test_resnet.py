@@ -13,7 +13,7 @@ from quick import drawn
 
 from vitjax.attention.self_attention import SelfAttention
 from vitjax.attention.squeeze_excitation import SqueezeExcitation
-from vitjax.backbones.resnet import ResNet
+from vitjax.backbones.resnet import ResNet, _sum_relu
 from vitjax.structs import Images
 
 SIZES = [(50, 71), (33, 96)]
@@ -254,3 +254,36 @@ def test_other_attention_stands_after_the_last_block_of_its_stages():
 def test_what_there_is_not_is_refused_with_what_there_is(model, message):
     with pytest.raises(ValueError, match=message):
         shapes_of(model)
+
+
+def ends():
+    """Sums and shortcuts with equal, opposite, infinite and no numbers among them, and which of their pixels count."""
+    sums, shortcuts = (np.random.default_rng(seed).normal(size=(2, 3, 5, 4)).astype(np.float32) for seed in (0, 1))
+    sums[0, 0, 0], sums[0, 0, 1], sums[0, 0, 2] = -shortcuts[0, 0, 0], np.nan, np.inf
+    valid = np.ones((2, 3, 5), bool)
+    valid[1, 2:] = False
+    return jnp.asarray(sums), jnp.asarray(shortcuts), jnp.asarray(valid)
+
+
+def test_the_end_of_a_block_is_bit_for_bit_the_relu_of_the_sum():
+    def plain(x, shortcut, valid):
+        return jnp.where(valid[..., None], nn.relu(x + shortcut), 0)
+
+    x, shortcut, valid = ends()
+    (found, ours), (wanted, theirs) = (
+        jax.vjp(lambda x, y, form=form: form(x, y, valid), x, shortcut) for form in (_sum_relu, plain)
+    )
+    np.testing.assert_array_equal(found, wanted)
+    for one, other in zip(ours(wanted), theirs(wanted), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_memory_of_a_forward_pass_does_not_grow_with_its_blocks():
+    """It did, and the time too, when each end of a block was computed anew from those before it."""
+
+    def memory(blocks):
+        model, images = ResNet(depth=50, width=16, stage_blocks=(blocks,)), whole(jnp.zeros((1, 64, 64, 3)))
+        program = jax.jit(model.apply).lower(jax.eval_shape(model.init, jax.random.key(0), images), images).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert memory(6) == memory(3)

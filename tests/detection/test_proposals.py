@@ -8,7 +8,7 @@ import pytest
 
 from vitjax.detection.deformable_encoder import Memory
 from vitjax.detection.proposals import Proposals, anchors_of
-from vitjax.ops.masks import valid_ratio
+from vitjax.ops.padded_maps import valid_ratio
 
 
 def anchors(sizes, shapes):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitjax.ops.masks import nearest_rows, resize_valid, valid_ratio
+from vitjax.ops.masks import nearest_rows, resize_valid
 
 
 def test_source_rows_follow_the_floor_rule_in_float32():
@@ -33,8 +33,3 @@ def test_a_padded_image_keeps_as_many_cells_as_it_has_alone(stride):
 def test_rows_and_columns_are_not_confused():
     valid = jnp.zeros((1, 8, 12), bool).at[:, :4, :9].set(True)
     np.testing.assert_array_equal(resize_valid(valid, 4, 4)[0], np.outer([1, 1, 0, 0], [1, 1, 1, 0]).astype(bool))
-
-
-def test_the_valid_part_of_a_map_is_given_as_x_and_y():
-    valid = jnp.zeros((2, 8, 12), bool).at[0, :4, :9].set(True).at[1].set(True)
-    np.testing.assert_array_equal(valid_ratio(valid), [[0.75, 0.5], [1, 1]])

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitjax.ops.padded_maps import cell_means, extents, resize_within
+from vitjax.ops.padded_maps import cell_means, extents, resize_within, valid_ratio
 from vitjax.ops.resize import resize_bilinear
 
 SIZES = [(5, 3), (1, 4)]
@@ -41,3 +41,8 @@ def test_cells_cover_each_image_as_adaptive_pooling_has_them(cells):
             rows = slice(row * height // cells, -(-(row + 1) * height // cells))
             columns = slice(column * width // cells, -(-(column + 1) * width // cells))
             np.testing.assert_allclose(found[i, row, column], x[i, rows, columns].mean((0, 1)), atol=1e-5)
+
+
+def test_the_valid_part_of_a_map_is_given_as_x_and_y():
+    valid = jnp.zeros((2, 8, 12), bool).at[0, :4, :9].set(True).at[1].set(True)
+    np.testing.assert_array_equal(valid_ratio(valid), [[0.75, 0.5], [1, 1]])

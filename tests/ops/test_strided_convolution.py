@@ -1,5 +1,3 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +13,7 @@ def drawn(*shape):
     return jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape), jnp.float32)
 
 
-def value_and_gradients(convolve, image, kernel, stride, low):
-    padding = ((low, kernel.shape[0] - stride - low),) * 2
-
+def value_and_gradients(convolve, image, kernel, stride, padding):
     def weighted(image, kernel):
         y = convolve(image, kernel, (stride, stride), padding, dimension_numbers=LAYOUT)
         return (y * jnp.cos(jnp.arange(y.size).reshape(y.shape))).sum(), y
@@ -26,30 +22,53 @@ def value_and_gradients(convolve, image, kernel, stride, low):
     return [y, *gradients]
 
 
+def agree(image, kernel, stride, padding):
+    found = value_and_gradients(strided_convolution, image, kernel, stride, padding)
+    wanted = value_and_gradients(lax.conv_general_dilated, image, kernel, stride, padding)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(abs(other).max()))
+
+
 @pytest.mark.parametrize(
     ("side", "stride", "low"), [(2, 2, 0), (4, 2, 1), (4, 2, 0), (4, 2, 2), (8, 2, 3), (6, 3, 1), (8, 4, 2), (4, 4, 0)]
 )
 def test_value_and_gradients_are_those_of_the_convolution(side, stride, low):
     image, kernel = drawn(2, 2 * stride, 5 * stride, 3), drawn(side, side, 3, 4)
-    found = value_and_gradients(strided_convolution, image, kernel, stride, low)
-    wanted = value_and_gradients(lax.conv_general_dilated, image, kernel, stride, low)
-    for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(abs(other).max()))
+    agree(image, kernel, stride, ((low, side - stride - low),) * 2)
 
 
-@pytest.mark.parametrize("image", [(1, 7, 8, 3), (1, 8, 8, 3)], ids=str)
-@pytest.mark.parametrize("side", [3, 4], ids=str)
-def test_no_gradient_is_computed_among_zeros_where_the_stride_divides_kernel_and_map(image, side):
-    convolve = partial(strided_convolution, padding=((1, 1), (1, 1)), dimension_numbers=LAYOUT)
-    kernel = drawn(side, side, 3, 4)
-    step = jax.grad(lambda x: convolve(x, kernel, (2, 2)).sum())
-    spread = "lhs_dilation=(2, 2)" in str(jax.make_jaxpr(step)(drawn(*image)))
-    assert spread == (side == 3 or image[1] == 7)
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((3, 0), (0, 3)), ((1, 2), (5, 1))], ids=str)
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("side", [3, 4, 7])
+@pytest.mark.parametrize("size", [(7, 9), (8, 8), (12, 7)], ids=str)
+def test_kernels_and_maps_need_not_be_whole_strides(size, side, stride, padding):
+    agree(drawn(2, *size, 3), drawn(side, side, 3, 4), stride, padding)
 
 
-@pytest.mark.parametrize("options", [{"rhs_dilation": (2, 2)}, {"lhs_dilation": (2, 2)}, {"feature_group_count": 3}])
-def test_other_convolutions_are_passed_on(options):
-    image, kernel = drawn(1, 8, 8, 3), drawn(4, 4, 1 if "feature_group_count" in options else 3, 3)
-    arguments = {"window_strides": (2, 2), "padding": ((1, 1), (1, 1)), "dimension_numbers": LAYOUT, **options}
-    found = strided_convolution(image, kernel, **arguments)
-    np.testing.assert_array_equal(found, lax.conv_general_dilated(image, kernel, **arguments))
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)], ids=str)
+def test_a_small_kernel_on_many_channels_has_the_same_gradients(size):
+    agree(drawn(2, *size, 128), drawn(3, 3, 128, 130), 2, ((1, 1), (1, 1)))
+
+
+@pytest.mark.parametrize(("side", "channels"), [(3, 4), (3, 128), (4, 4)])
+def test_no_gradient_is_computed_among_zeros(side, channels):
+    image, kernel, around = drawn(1, 7, 8, channels), drawn(side, side, channels, channels), ((1, 1), (1, 1))
+
+    def program(convolve, places):
+        def total(image, kernel):
+            return (convolve(image, kernel, (2, 2), around, dimension_numbers=LAYOUT) ** 2).sum()
+
+        return jax.jit(jax.grad(total, places)).lower(image, kernel).as_text()
+
+    assert "lhs_dilate = [2, 2]" in program(lax.conv_general_dilated, 0)
+    assert "lhs_dilate = [2, 2]" not in program(strided_convolution, 0)
+    products = program(strided_convolution, 1).count("stablehlo.dot_general")
+    assert products == (9 if channels >= 128 else 0)
+
+
+def test_convolutions_of_other_shapes_are_passed_on():
+    image, long, flat = drawn(1, 8, 9, 3), drawn(3, 2, 3, 4), drawn(3, 3, 3, 4)
+    for kernel, strides, padding in ((long, (2, 2), "VALID"), (flat, (2, 1), ((1, 1),) * 2), (flat, (2, 2), "SAME")):
+        found = strided_convolution(image, kernel, strides, padding, dimension_numbers=LAYOUT)
+        wanted = lax.conv_general_dilated(image, kernel, strides, padding, dimension_numbers=LAYOUT)
+        np.testing.assert_array_equal(found, wanted)

@@ -18,7 +18,7 @@ from vitjax.families.deformable_detr import NAMES as DEFORMABLE_DETR
 from vitjax.families.deformable_detr import NAMES_REFINE
 from vitjax.formats.tables import from_published, to_published
 from vitjax.ops.boxes import inverse_sigmoid
-from vitjax.ops.masks import valid_ratio
+from vitjax.ops.padded_maps import valid_ratio
 from vitjax.ops.sampling import Shapes, deformable_sampling
 from vitjax.structs import Feature
 

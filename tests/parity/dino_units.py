@@ -11,7 +11,7 @@ from vitjax.detection.postprocess import TopDetections
 from vitjax.detection.proposals import candidates
 from vitjax.families.dino import NAMES
 from vitjax.formats.tables import from_published
-from vitjax.ops.masks import valid_ratio
+from vitjax.ops.padded_maps import valid_ratio
 from vitjax.ops.positions import sine, sine_of_boxes
 
 from .comparison import Results

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from vitjax.layers.conv_norm import convolution
+from vitjax.layers.convolution import convolution
 from vitjax.layers.norms import normalize
 from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.padded_maps import resize_within
+from vitjax.ops.pooling import max_pool
 from vitjax.ops.resize import resize_bilinear
 
 Norm = Literal["batch", "frozen_batch"]
@@ -36,7 +37,7 @@ def coarser(valid: Valid | None) -> Bool[Array, "batch height width"] | None:
 def halved(x: Map, valid: Valid | None) -> Float[Array, "batch height width channels"]:
     """The largest value around every second pixel, of those on the image; odd sides round up."""
     x = x if valid is None else jnp.where(valid[..., None], x, jnp.finfo(x.dtype).min)
-    return clear(nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)]), coarser(valid))
+    return clear(max_pool(x), coarser(valid))
 
 
 class PreactivationBlock(nn.Module):

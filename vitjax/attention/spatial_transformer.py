@@ -16,6 +16,7 @@ from vitjax.ops.affine import Convention, affine_grid, sample
 from vitjax.ops.initializers import torch_bias, torch_kernel
 from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.padded_maps import cell_means, extents
+from vitjax.ops.pooling import max_pool
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -101,7 +102,7 @@ class SpatialTransformer(nn.Module):
                 dtype=self.dtype,
                 name=f"conv_{i}",
             )(x)
-            x = nn.max_pool(clear(nn.relu(x), valid), (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+            x = max_pool(clear(nn.relu(x), valid))
             valid = valid[:, ::2, ::2]
             x = clear(x, valid)  # a window beyond the rim may reach back into the image
         seen = cell_means(x.astype(jnp.float32), valid, self.cells).reshape(len(x), -1)

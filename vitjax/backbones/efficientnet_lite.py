@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
-from vitjax.layers.conv_norm import convolution
+from vitjax.layers.convolution import convolution
 from vitjax.layers.drop_path import DropPath
 from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.convolution import conv_general_dilated

@@ -19,7 +19,7 @@ from vitjax.attention.residual_attention import (
     normalized,
 )
 from vitjax.errors import FieldError
-from vitjax.layers.conv_norm import convolution
+from vitjax.layers.convolution import convolution
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
 

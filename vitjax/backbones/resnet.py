@@ -4,12 +4,13 @@ import functools
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
-from vitjax.layers.conv_norm import convolution
+from vitjax.layers.convolution import convolution
 from vitjax.layers.norms import Norm, normalize
 from vitjax.ops.masks import clear, resize_valid
 from vitjax.structs import Feature, Images, Padding
@@ -23,6 +24,26 @@ _conv = functools.partial(convolution, kernel_init=nn.initializers.variance_scal
 def _relu(x: Array, valid: Array) -> Array:
     """Activation that leaves nothing on padding: a bias of the norm would otherwise leak into the image."""
     return clear(nn.relu(x), valid)
+
+
+@jax.custom_jvp
+def _sum_relu(x: Array, shortcut: Array, valid: Array) -> Array:
+    """`_relu(x + shortcut, valid)`, on CPUs bit for bit the same with the sum as the last operation.
+
+    For each of a block's two readers, the next convolution and the next sum, XLA for CPUs computes cheap operations
+    anew: with the ReLU last the ends of all earlier blocks of a stage. A sum of two maps is not cheap to it.
+    """
+
+    def sum_last(x: Array, shortcut: Array, valid: Array) -> Array:
+        return jnp.where(valid[..., None] & ~(x <= -shortcut), x, -shortcut) + shortcut
+
+    return lax.platform_dependent(x, shortcut, valid, cpu=sum_last, default=lambda x, y, valid: _relu(x + y, valid))
+
+
+@_sum_relu.defjvp
+def _sum_relu_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    result = _sum_relu(*primals)
+    return result, jnp.where(result > 0, tangents[0] + tangents[1], 0)
 
 
 class ResidualBlock(nn.Module):
@@ -66,7 +87,7 @@ class ResidualBlock(nn.Module):
             x = x if last else _relu(x, valid)
         if self.attention is not None:
             x = self.attention(x, coarse, train=train)
-        return _relu(x + shortcut, coarse), coarse
+        return _sum_relu(x, shortcut, coarse), coarse
 
 
 class Stage(nn.Module):
@@ -209,7 +230,9 @@ class ResNet(nn.Module):
         valid = valid[:, ::2, ::2] if large else valid
         x = _relu(normalize(x, valid, "stem_norm", norm=self.norm, train=train), valid)
         if large:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+            from vitjax.ops.pooling import max_pool
+
+            x = max_pool(x)
             valid = valid[:, ::2, ::2]
             x = clear(x, valid)  # a window beyond the rim may reach back into the image
         return x, valid

@@ -15,7 +15,8 @@ from vitjax.detection.deformable_encoder import DeformableEncoder, Memory
 from vitjax.errors import FieldError
 from vitjax.layers.masked_norms import MaskedGroupNorm
 from vitjax.ops.convolution import conv_general_dilated
-from vitjax.ops.masks import resize_valid, valid_ratio
+from vitjax.ops.masks import resize_valid
+from vitjax.ops.padded_maps import valid_ratio
 from vitjax.ops.positions import sine
 from vitjax.structs import Feature, Images, Padding
 

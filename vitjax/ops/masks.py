@@ -32,9 +32,3 @@ def nearest_rows(size: int, resized: int) -> np.ndarray:
 def resize_valid(valid: Valid, height: int, width: int) -> Bool[Array, "batch {height} {width}"]:
     """A validity mask brought to another size by the floor rule (reference: DETR, backbone mask interpolation)."""
     return valid[:, nearest_rows(valid.shape[1], height)][:, :, nearest_rows(valid.shape[2], width)]
-
-
-def valid_ratio(valid: Valid) -> Float[Array, "batch 2"]:
-    """The part (x, y) of each map that is valid, by its first row and column. Source: Deformable DETR."""
-    sides = [valid[:, 0].mean(1, dtype=jnp.float32), valid[:, :, 0].mean(1, dtype=jnp.float32)]
-    return jnp.stack(sides, axis=-1)

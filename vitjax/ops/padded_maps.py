@@ -1,4 +1,4 @@
-"""Resizing and pooling the images of a padded batch, each by its own size: padding changes nothing."""
+"""The images of a padded batch inside their map: their size, and resizing and pooling that padding does not change."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,6 +10,12 @@ from vitjax.ops.masks import Map, Valid, clear
 def extents(valid: Valid) -> Int[Array, "batch 2"]:
     """Rows and columns of each image inside its map."""
     return jnp.stack([valid.any(2).sum(1), valid.any(1).sum(1)], axis=-1)
+
+
+def valid_ratio(valid: Valid) -> Float[Array, "batch 2"]:
+    """The part (x, y) of each map that is valid, by its first row and column. Source: Deformable DETR."""
+    sides = [valid[:, 0].mean(1, dtype=jnp.float32), valid[:, :, 0].mean(1, dtype=jnp.float32)]
+    return jnp.stack(sides, axis=-1)
 
 
 def resize_within(

@@ -35,14 +35,7 @@ from vitjax.inference.task import NOTHING_ASKED, About, Asked, Image, Page
 from vitjax.ops.images import images_of
 from vitjax.placement import matching_per_device
 from vitjax.prediction import Answer, Prediction, names_of
-from vitjax.structs import (
-    Assignment,
-    Batch,
-    Predictions,
-    PredictionSet,
-    Targets,
-    Terms,
-)
+from vitjax.structs import Assignment, Batch, Predictions, PredictionSet, Targets, Terms
 from vitjax.tasks.objective import Evaluated, Objective, forward
 from vitjax.tasks.sized import SizedExperiment
 
