@@ -1,7 +1,7 @@
 """Time vitjax's models beside PyTorch's, each side in a process of its own, asked in turn.
 
     python -m benchmarks                                   # every row, on one core
-    python -m benchmarks --cores 1 2 --write docs/performance.md
+    python -m benchmarks --cores 1 2 --without deformable_training:compile --write docs/performance.md
     python -m benchmarks --rows detr_training crossformer_training --pairs 3
     python -m benchmarks --configs CONFIG CONFIG ...       # training steps of configs beside that of the first
 
@@ -60,6 +60,10 @@ def _check(options: argparse.Namespace) -> None:
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not all(1 <= cores <= there for cores in options.cores):
         raise ValueError(f"--cores are at least 1 and at most the {there} that there are; got {options.cores}.")
+    pairs = [f"{row.name}:{way}" for row in ROWS for way in row.ways]
+    unknown = [pair for pair in options.without if pair not in pairs]
+    if unknown:
+        raise ValueError(f"--without takes a row and a way of it, one of {', '.join(pairs)}; got {unknown[0]}.")
     if len(options.configs) == 1:
         raise ValueError("--configs takes two names or more, the first of which the others are timed beside.")
     if options.write and options.sizes == "small":
@@ -77,8 +81,12 @@ def _rows(options: argparse.Namespace) -> tuple[list[Row], list[Row]]:
         ceiling = [dataclasses.replace(row, ways=()) for row in ceiling]
         if not options.configs:
             print(f"PyTorch is not installed, so vitjax is timed alone: {_INSTALL}", file=sys.stderr)
-    if ways is not None:
-        rows = [dataclasses.replace(row, ways=tuple(way for way in row.ways if way in ways)) for row in rows]
+
+    def kept(row: Row) -> tuple[str, ...]:
+        asked = row.ways if ways is None else [way for way in row.ways if way in ways]
+        return tuple(way for way in asked if f"{row.name}:{way}" not in options.without)
+
+    rows = [dataclasses.replace(row, ways=kept(row)) for row in rows]
     if options.configs:
         rows = list(beside_first(options.configs, tuple(options.shape)))
     if options.sizes == "small":
@@ -156,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=7, help="repetitions of each side (default: %(default)s)")
     parser.add_argument("--cores", nargs="+", type=int, default=[1], help="a table for each number (default: 1)")
     parser.add_argument("--ways", nargs="+", choices=ways, metavar="WAY", help=f"of the other side: {'; '.join(ways)}")
+    parser.add_argument("--without", nargs="+", default=[], metavar="ROW:WAY", help="leaves a way out of one row")
     parser.add_argument("--sizes", choices=("full", "small"), default="full", help="small ones show that it works")
     parser.add_argument("--write", type=Path, help="a document with the two lines that the tables go between")
     return parser

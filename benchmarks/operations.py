@@ -7,7 +7,8 @@ from typing import Any
 def products(traced: Any) -> float:
     """Those of matrix products and convolutions in a jaxpr, two for a multiplication and its addition.
 
-    That is what PyTorch's counter counts. A scan counts as often as it runs, another loop once.
+    That is what PyTorch's counter counts. A scan counts as often as it runs, another loop once, and of branches the one
+    that has most.
     """
     total = 0.0
     for equation in getattr(traced, "jaxpr", traced).eqns:
@@ -21,5 +22,6 @@ def products(traced: Any) -> float:
             total += 2 * equation.outvars[0].aval.size * kernel.size / kernel.shape[features]
         inside = [one for value in settings.values() for one in (value if isinstance(value, tuple | list) else [value])]
         times = settings["length"] if name == "scan" else 1
-        total += times * sum(products(one) for one in inside if hasattr(getattr(one, "jaxpr", one), "eqns"))
+        parts = [products(one) for one in inside if hasattr(getattr(one, "jaxpr", one), "eqns")]
+        total += max(parts, default=0) if name == "cond" else times * sum(parts)
     return total

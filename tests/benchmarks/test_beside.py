@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import _parser, _rows, main
 from benchmarks.pairs import Answer, Side, SideFailed, ratio, rounds
 from benchmarks.rows import CEILING, ROWS, Row
 from benchmarks.tables import END, START, Timed, line, table, write
@@ -83,6 +83,7 @@ def test_tables_go_between_two_lines_of_a_document_and_nothing_else_changes(tmp_
         (["--pairs", "0"], "at least 1; got 0"),
         (["--cores", "1", "999"], "got [1, 999]"),
         (["--configs", "quickstart"], "two names"),
+        (["--without", "data:compile"], "data:Pillow, matching:transformers"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_timed(words, said, tmp_path, monkeypatch, capsys) -> None:
@@ -91,6 +92,15 @@ def test_what_cannot_be_is_told_before_anything_is_timed(words, said, tmp_path, 
     with pytest.raises(SystemExit):
         main(words)
     assert said in capsys.readouterr().err
+
+
+def test_a_way_can_be_left_out_of_one_row(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    words = ["--ways", "eager", "compile", "--without", "detr_training:compile", "data:Pillow"]
+    rows, _ = _rows(_parser().parse_args(words))
+    ways = {row.name: row.ways for row in rows}
+    assert ways["detr_forward"] == ways["crossformer_training"] == ("eager", "compile")
+    assert (ways["detr_training"], ways["data"]) == (("eager",), ())
 
 
 def test_a_side_that_cannot_do_the_work_says_why() -> None:
