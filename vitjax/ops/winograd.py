@@ -27,9 +27,10 @@ _OF_KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
 _OF_PRODUCTS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
 _AROUND = ((1, 1), (1, 1))
 _FEWEST = 256
-"""Channels on either side from where fewer products outweigh the sums before and after, by measurement."""
-_FEWEST_FOR_KERNEL = 128
-"""The same for the gradient by the kernel, in whose other form XLA takes twice the time of its products."""
+"""Channels on either side from where fewer products outweigh the sums before and after, by measurement.
+
+The gradient by the kernel, in whose other form XLA takes twice the time of its products, gains on fewer.
+"""
 
 
 def winograd_convolution(x: Array, kernel: Array, **options: Any) -> Array:
@@ -68,12 +69,10 @@ def _backward(options: Any, kept: tuple[Array, Array], cotangent: Array) -> tupl
     def turned(kernel: Array, cotangent: Array) -> Array:
         return _value(cotangent, kernel, turned=True)
 
-    channels = min(kernel.shape[2:])
-    cpu_by_x = turned if channels >= _FEWEST else by_x
-    cpu_by_kernel = _kernel_gradient if channels >= _FEWEST_FOR_KERNEL else by_kernel
+    cpu_by_x = turned if min(kernel.shape[2:]) >= _FEWEST else by_x
     return (
         lax.platform_dependent(kernel, cotangent, cpu=cpu_by_x, default=by_x),
-        lax.platform_dependent(x, cotangent, cpu=cpu_by_kernel, default=by_kernel),
+        lax.platform_dependent(x, cotangent, cpu=_kernel_gradient, default=by_kernel),
     )
 
 
