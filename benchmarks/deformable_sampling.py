@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vitjax.ops.sampling import deformable_sampling, gathered, gathered_gradients, scanned, scanned_gradients
+from vitjax.ops.sampling import gathered, gathered_gradients, sampling_at, scanned, scanned_gradients
 
 try:
     import torch
@@ -34,7 +34,7 @@ Call = Callable[[], Any]
 
 
 def inputs(options: argparse.Namespace) -> tuple[np.ndarray, ...]:
-    """Value, locations a few pixels around the queries' own pixels, weights that sum to one, and a cotangent."""
+    """Value, x and y a few pixels around the queries' own pixels, weights that sum to one, and a cotangent."""
     random = np.random.default_rng(0)
     shapes, heads, points = options.levels, options.heads, options.points
     tokens = sum(height * width for height, width in shapes)
@@ -46,7 +46,7 @@ def inputs(options: argparse.Namespace) -> tuple[np.ndarray, ...]:
     weights = random.dirichlet(np.ones(len(shapes) * points), (options.batch, queries, heads))
     value = random.normal(size=(options.batch, tokens, heads, options.channels))
     cotangent = random.normal(size=(options.batch, queries, heads, options.channels))
-    arrays = value, locations, weights.reshape(locations.shape[:-1]), cotangent
+    arrays = value, *np.moveaxis(locations, -1, 0), weights.reshape(locations.shape[:-1]), cotangent
     return tuple(array.astype(np.float32) for array in arrays)
 
 
@@ -65,9 +65,10 @@ def jax_row(
     return lambda: jax.block_until_ready(fast(*given[:-1])), lambda: jax.block_until_ready(full(*given))
 
 
-def grid_sample_way(shapes: Shapes, value: Any, locations: Any, weights: Any) -> Any:
+def grid_sample_way(shapes: Shapes, value: Any, x: Any, y: Any, weights: Any) -> Any:
     """Level by level through `torch.nn.functional.grid_sample`, then the weighted sum."""
-    batch, queries, heads, _, points, _ = locations.shape
+    locations = torch.stack([x, y], -1)
+    batch, queries, heads, _, points = weights.shape
     taken = []
     for level, part in enumerate(value.split([height * width for height, width in shapes], dim=1)):
         image = part.flatten(2).transpose(1, 2).reshape(batch * heads, -1, *shapes[level])
@@ -105,7 +106,7 @@ def rows(options: argparse.Namespace) -> dict[str, tuple[Call, Call]]:
     found = {"PyTorch grid_sample": torch_row(shapes, arrays)} if torch else {}
     scan, gather = partial(scanned, shapes), partial(gathered, shapes)
     return found | {
-        "deformable_sampling": row(lambda v, *rest: deformable_sampling(v, shapes, *rest), None),
+        "sampling_at": row(lambda v, *rest: sampling_at(v, shapes, *rest), None),
         "scanned, own gradients": row(scan, partial(scanned_gradients, shapes)),
         "scanned, autodiff": row(scan, None),
         "gathered, recomputed": row(gather, partial(gathered_gradients, shapes)),

@@ -13,5 +13,5 @@ def test_the_smallest_sizes_run_without_a_gpu(capsys) -> None:
         assert line["images_per_second"] > 0 and 0 < line["utilisation"] < 10 and line["plan_bytes"] > 0
     sampled = [line for line in lines if line["what"] == "sampling"]
     assert {line["dtype"] for line in sampled} == {"bfloat16"}
-    assert {"deformable_sampling", "gathered, recomputed"} <= {line["side"] for line in sampled}
+    assert {"sampling_at", "gathered, recomputed"} <= {line["side"] for line in sampled}
     assert all(0 < line["forward_ms"] and 0 < line["with_backward_ms"] for line in sampled)

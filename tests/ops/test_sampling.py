@@ -19,7 +19,23 @@ from vitjax.ops.sampling import (
 
 SHAPES = ((5, 7), (3, 4), (1, 1))
 STRANGE = [np.nan, np.inf, -np.inf, 1e30, -1e30, -1.0, 2.0]
-FORMULATIONS = {"scanned": (scanned, scanned_gradients), "gathered": (gathered, gathered_gradients)}
+
+
+def together(forward, gradients):
+    """A formulation on locations, whose x and y it wants apart."""
+
+    def joined(shapes, value, locations, weights, cotangent):
+        by_value, by_x, by_y, by_weights = gradients(shapes, value, *apart(locations), weights, cotangent)
+        return by_value, jnp.stack([by_x, by_y], -1), by_weights
+
+    return lambda shapes, value, locations, weights: forward(shapes, value, *apart(locations), weights), joined
+
+
+def apart(locations):
+    return locations[..., 0], locations[..., 1]
+
+
+FORMULATIONS = {"scanned": together(scanned, scanned_gradients), "gathered": together(gathered, gathered_gradients)}
 
 every = pytest.mark.parametrize("formulation", FORMULATIONS)
 
@@ -160,7 +176,7 @@ def test_a_location_at_the_centre_of_a_pixel_gives_the_pixel(formulation):
 @given(hnp.arrays(np.float32, (1, 2, 1, 3, 2, 2), elements=st.floats(width=32)))
 def test_no_location_leads_out_of_its_level(locations):
     value, _, weights, _ = drawn(0, batch=1, queries=2, heads=1)
-    samples = positions(value, locations, weights)
+    samples = positions(value, *apart(locations), weights)
     ends = np.cumsum([0, *((height + 2) * (width + 2) for height, width in SHAPES)])
     for level, (_, width) in enumerate(SHAPES):
         corner = np.asarray(samples.corner).reshape(3, -1)[level]
@@ -235,7 +251,7 @@ def test_the_backward_pass_is_given_the_inputs_only():
 
 def test_the_backward_pass_never_holds_all_neighbours():
     inputs = drawn(0, ((16, 16), (8, 8)), batch=1, queries=512, heads=4, points=8, channels=16)
-    program = jax.jit(partial(scanned_gradients, ((16, 16), (8, 8)))).lower(*inputs).compile()
+    program = jax.jit(partial(FORMULATIONS["scanned"][1], ((16, 16), (8, 8)))).lower(*inputs).compile()
     all_neighbours_bytes = inputs[2].size * 4 * 16 * 4
     assert program.memory_analysis().temp_size_in_bytes < all_neighbours_bytes / 2
 

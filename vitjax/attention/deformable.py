@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
-from vitjax.ops.sampling import Shapes, deformable_sampling
+from vitjax.ops.convolution import last_axis_product
+from vitjax.ops.sampling import Shapes, sampling_at
 
 
 class DeformableAttention(nn.Module):
@@ -58,28 +59,47 @@ class DeformableAttention(nn.Module):
         values = jnp.where(valid[..., None], values, 0).reshape(batch, -1, self.heads, channels // self.heads)
 
         grid = (batch, queries, self.heads, self.levels, self.points)
-        dense = partial(Dense, dtype=jnp.float32, kernel_init=nn.initializers.zeros)
-        star = partial(_star, heads=self.heads, levels=self.levels, points=self.points)
-        offsets = dense(math.prod(grid[2:]) * 2, bias_init=star, name="sampling_offsets")(query).reshape(*grid, 2)
-        scores = dense(math.prod(grid[2:]), name="attention_weights")(query)
+        x, y = _Offsets(grid[2:], name="sampling_offsets")(query)
+        zeros = nn.initializers.zeros
+        scores = Dense(math.prod(grid[2:]), dtype=jnp.float32, kernel_init=zeros, name="attention_weights")(query)
         weights = jax.nn.softmax(scores.reshape(*grid[:3], -1)).reshape(grid)
 
-        locations = _locations(reference.astype(jnp.float32), offsets, shapes)
-        self.sow("intermediates", "locations", locations)
+        x, y = _locations(reference.astype(jnp.float32), x.reshape(grid), y.reshape(grid), shapes)
+        self.sow("intermediates", "locations", jnp.stack([x, y], -1))
         self.sow("intermediates", "weights", weights)
-        gathered = deformable_sampling(values, shapes, locations, weights).reshape(batch, queries, channels)
+        gathered = sampling_at(values, shapes, x, y, weights).reshape(batch, queries, channels)
         return Dense(channels, dtype=self.dtype, kernel_init=xavier, name="out")(gathered)
 
 
-def _locations(reference: Array, offsets: Array, shapes: Shapes) -> Array:
-    """Where to sample, in [0, 1] of each level: [batch, queries, heads, levels, points, 2]."""
-    centre, size = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:]
-    if size.shape[-1] == 0:
-        return centre + offsets / jnp.array([(width, height) for height, width in shapes], jnp.float32)[:, None]
-    return centre + offsets / offsets.shape[-2] * size * 0.5
+class _Offsets(nn.Module):
+    """A linear layer to x and y of every head, level and point, which it gives apart.
+
+    In the kernel they take turns, as published; one product would have to be divided again: a copy each way.
+    """
+
+    grid: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, query: Float[Array, "batch queries channels"]) -> list[Float[Array, "batch queries _"]]:
+        """In float32."""
+        columns = 2 * math.prod(self.grid)
+        kernel = self.param("kernel", nn.initializers.zeros, (query.shape[-1], columns))
+        heads, levels, points = self.grid
+        bias = self.param("bias", partial(_star, heads=heads, levels=levels, points=points), (columns,))
+        query = query.astype(jnp.float32)
+        return [last_axis_product(query, kernel[:, way::2]) + bias[way::2] for way in (0, 1)]
 
 
-def _star(key: Array, shape: tuple[int, ...], dtype: DTypeLike, *, heads: int, levels: int, points: int) -> Array:
+def _locations(reference: Array, x: Array, y: Array, shapes: Shapes) -> list[Array]:
+    """x and y of where to sample, each in [0, 1] of its level [batch queries heads levels points], from the offsets."""
+    reference, sides = reference[:, :, None, :, None], np.array(shapes, np.float32)[:, ::-1, None]
+    if reference.shape[-1] == 2:
+        return [reference[..., way] + offset / sides[:, way] for way, offset in enumerate((x, y))]
+    boxes = reference[..., 2:] * 0.5
+    return [reference[..., way] + offset / x.shape[-1] * boxes[..., way] for way, offset in enumerate((x, y))]
+
+
+def _star(key: Array, shape: tuple[int, ...], *, heads: int, levels: int, points: int) -> Array:
     """First offsets: each head looks along its own direction, on the rim of a square, one pixel further per point."""
     del key
     angles = np.arange(heads, dtype=np.float32) * np.float32(2 * math.pi / heads)
@@ -87,4 +107,4 @@ def _star(key: Array, shape: tuple[int, ...], dtype: DTypeLike, *, heads: int, l
     directions /= np.abs(directions).max(-1, keepdims=True)
     steps = np.arange(1, points + 1, dtype=np.float32)[:, None]
     star = np.broadcast_to(directions[:, None, None] * steps, (heads, levels, points, 2))
-    return jnp.asarray(star.reshape(shape), dtype)
+    return jnp.asarray(star.reshape(shape))

@@ -14,9 +14,7 @@ from vitjax.data.errors import DataError
 VALIDATION = ("val", "valid", "validation")
 """What the split to evaluate on is called."""
 
-_AT_ONCE = (
-    32  # items that a thread does in one go at most, for threads that are woken for each only wait for each other
-)
+_AT_ONCE = 32  # items that a thread does in one go at most: woken for each, threads only wait for each other
 _READERS = 16  # threads; on a network disk they wait most of the time
 
 _Item = TypeVar("_Item")
@@ -51,15 +49,12 @@ def open_file(path: Path) -> BufferedReader:
     Raises:
         OSError: it cannot be opened, or is a pipe or a device, of which there may never be an end.
     """
-    file = open(path, "rb", opener=_without_waiting)
+    # A pipe would be waited for until somebody writes to it.
+    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "It is a pipe or a device, not a file")
     return file
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe is waited for until somebody writes to it
 
 
 def read_bytes(path: Path, wish: str = "") -> bytes:

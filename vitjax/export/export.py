@@ -23,6 +23,7 @@ from vitjax.export.onnx import PACKAGES, converted, require_packages, runner
 from vitjax.export.program import Outputs, Program, differences
 from vitjax.families.model_file import ModelFile
 from vitjax.ops.images import DEVIATION, MEAN
+from vitjax.ops.kernels import without_kernels
 from vitjax.placement import matmul_precision
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -86,7 +87,7 @@ def export_model(
     _check(out, height, width, batch_size)
     variables = jax.tree.map(np.asarray, file.variables)
     program = Program(file.model, variables, height, width, preprocess, file.postprocess if postprocess else None)
-    with matmul_precision(file.matmul_precision):
+    with matmul_precision(file.matmul_precision), without_kernels():
         exported, notes = _traced(program, batch_size)
     notes = (*file.notes[len(given.notes) :], *notes)
     content = bytes(exported.serialize())
@@ -99,7 +100,7 @@ def export_model(
     }
     files = {_PROGRAM: content, _ABOUT: _as_json(about)}
     if onnx:
-        with matmul_precision(file.matmul_precision):
+        with matmul_precision(file.matmul_precision), without_kernels():
             files[_ONNX], about["onnx"] = _onnx(program, batch_size or 1)
         files[_ABOUT] = _as_json(about)
         found = {name: max(value, about["onnx"]["differences"][name]) for name, value in found.items()}

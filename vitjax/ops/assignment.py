@@ -4,6 +4,7 @@ Written out rather than taken from a library, because a detector's padded places
 general solvers are slow at (docs/performance.md).
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
@@ -21,6 +22,15 @@ def linear_assignment(cost: Float[Array, "rows columns"], count: Int[Array, ""])
     rows, columns = cost.shape
     if rows > columns:
         raise ValueError(f"an assignment needs at least as many columns as rows; got {rows} rows, {columns} columns.")
+    if jax.default_backend() == "gpu":
+        from vitjax.ops.kernels import assigned_or
+
+        return assigned_or(_by_loops, cost, count)
+    return _by_loops(cost, count)
+
+
+def _by_loops(cost: Array, count: Array) -> Array:
+    rows, columns = cost.shape
     state = (
         jnp.zeros(rows, jnp.float32),  # price of each row
         jnp.zeros(columns, jnp.float32),  # price of each column

@@ -1,8 +1,9 @@
 """Multi-scale deformable sampling: each query reads a few weighted points of every level.
 
-Two formulations with the same gradients stand behind one function: a scan over the points for CPUs, and one wide gather
-for accelerators. The backward pass of both starts from the inputs alone. Levels are laid out with a border of zeros,
-and what lies outside a level reads the border: no index leaves the array, and no corner needs a mask.
+Formulations with the same gradients stand behind one function: a scan over the points for CPUs, kernels for Nvidia
+GPUs, which `vitjax.ops.kernels` has, and one wide gather for other accelerators. All their backward passes start from
+the inputs alone. For scan and gather, levels are laid out with a border of zeros, and what lies outside a level reads
+the border: no index leaves the array, and no corner needs a mask.
 Source: Zhu et al. 2021 (Deformable DETR), section 4.1, equation 3.
 """
 
@@ -22,7 +23,7 @@ from vitjax.ops.residuals import after
 Shapes = tuple[tuple[int, int], ...]
 Value = Float[Array, "batch tokens heads channels"]
 Locations = Float[Array, "batch queries heads levels points 2"]
-Weights = Float[Array, "batch queries heads levels points"]
+Points = Float[Array, "batch queries heads levels points"]
 Out = Float[Array, "batch queries heads channels"]
 
 GROUPS = 4  # independent scatters of the backward pass: one scatter runs on one core
@@ -39,7 +40,7 @@ class Samples(NamedTuple):
     weight: Float[Array, "samples maps queries"]
 
 
-def deformable_sampling(value: Value, shapes: Shapes, locations: Locations, weights: Weights) -> Out:
+def deformable_sampling(value: Value, shapes: Shapes, locations: Locations, weights: Points) -> Out:
     """The weighted sum of bilinear samples, in the dtype of `value`, accumulated in float32 at least.
 
     `shapes` are (height, width) of the levels, which follow each other in the tokens row by row. Locations are (x, y)
@@ -51,38 +52,60 @@ def deformable_sampling(value: Value, shapes: Shapes, locations: Locations, weig
     """
     shapes = tuple((height, width) for height, width in shapes)
     _check(value.shape, shapes, locations.shape, weights.shape)
-    return _sampling(shapes, value, locations, weights)
+    return _sampling(shapes, _kernels_serve(value, weights), value, locations[..., 0], locations[..., 1], weights)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-@partial(jax.jit, static_argnums=0)
-def _sampling(shapes: Shapes, value: Array, locations: Array, weights: Array) -> Array:
-    return lax.platform_dependent(
-        value, locations, weights, cpu=partial(scanned, shapes), default=partial(gathered, shapes)
-    )
+def sampling_at(value: Value, shapes: Shapes, x: Points, y: Points, weights: Points) -> Out:
+    """`deformable_sampling` with x and y of the locations apart, which spares a copy of both."""
+    for way in (x, y):
+        _check(value.shape, shapes, (*way.shape, 2), weights.shape)
+    return _sampling(shapes, _kernels_serve(value, weights), value, x, y, weights)
 
 
-def _forward(shapes: Shapes, *inputs: Array) -> tuple[Array, tuple[Array, ...]]:
-    return _sampling(shapes, *inputs), inputs
+def _kernels_serve(value: Array, weights: Array) -> bool:
+    if jax.default_backend() != "gpu":
+        return False
+    from vitjax.ops.kernels import kernels_serve
+
+    fits = 0 < weights.size and max(value.size, weights.size) < 2**31 and _precise(value, weights) == jnp.float32
+    return fits and kernels_serve()
 
 
-@partial(jax.jit, static_argnums=0)
-def _backward(shapes: Shapes, inputs: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
-    return lax.platform_dependent(
-        *inputs, cotangent, cpu=partial(scanned_gradients, shapes), default=partial(gathered_gradients, shapes)
-    )
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1))
+def _sampling(shapes: Shapes, kernels: bool, *inputs: Array) -> Array:
+    forms = {"cpu": partial(scanned, shapes), "default": partial(gathered, shapes)}
+    if kernels:
+        from vitjax.ops.kernels.sampling import sampled
+
+        forms["cuda"] = partial(sampled, shapes)
+    return lax.platform_dependent(*inputs, **forms)
+
+
+def _forward(shapes: Shapes, kernels: bool, *inputs: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _sampling(shapes, kernels, *inputs), inputs
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _backward(shapes: Shapes, kernels: bool, inputs: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
+    forms = {"cpu": partial(scanned_gradients, shapes), "default": partial(gathered_gradients, shapes)}
+    if kernels:
+        from vitjax.ops.kernels.sampling import sampled_gradients
+
+        forms["cuda"] = partial(sampled_gradients, shapes)
+    return lax.platform_dependent(*inputs, cotangent, **forms)
 
 
 _sampling.defvjp(_forward, _backward)
 
 
-def gathered(shapes: Shapes, value: Value, locations: Locations, weights: Weights) -> Out:
+def gathered(shapes: Shapes, value: Value, x: Points, y: Points, weights: Points) -> Out:
     """The samples by one gather from rows that hold all four corners side by side, for accelerators."""
     wide = [
         jnp.concatenate([jnp.roll(level, -offset, axis=1) for offset in _offsets(width + 2)], -1)
-        for level, (_, width) in zip(_bordered(shapes, value, locations), shapes, strict=True)
+        for level, (_, width) in zip(_bordered(shapes, value, x), shapes, strict=True)
     ]
-    samples = located(shapes, value, locations, weights)
+    samples = located(shapes, value, x, y, weights)
     taken = _rows(jnp.concatenate(wide, 1), samples.corner.swapaxes(0, 1))
     taken = rearrange(taken, "n s q (corner c) -> s n q corner c", corner=4)
     # A product and a sum, which a compiler can fuse with the gather; a matrix product would need it in memory.
@@ -91,16 +114,16 @@ def gathered(shapes: Shapes, value: Value, locations: Locations, weights: Weight
 
 
 def gathered_gradients(
-    shapes: Shapes, value: Value, locations: Locations, weights: Weights, cotangent: Out
-) -> tuple[Value, Locations, Weights]:
-    """The gradients of `gathered` to value, locations and weights."""
-    return jax.vjp(partial(gathered, shapes), value, locations, weights)[1](cotangent)
+    shapes: Shapes, value: Value, x: Points, y: Points, weights: Points, cotangent: Out
+) -> tuple[Value, Points, Points, Points]:
+    """The gradients of `gathered` to value, x, y and weights."""
+    return jax.vjp(partial(gathered, shapes), value, x, y, weights)[1](cotangent)
 
 
-def scanned(shapes: Shapes, value: Value, locations: Locations, weights: Weights) -> Out:
+def scanned(shapes: Shapes, value: Value, x: Points, y: Points, weights: Points) -> Out:
     """The samples by a scan that adds one point of all queries at a time and stores nothing large, for CPUs."""
-    value = after(value, locations)  # a decoder's layers have the same values, and would lay all out at once
-    rows, samples = jnp.concatenate(_bordered(shapes, value, locations), 1), located(shapes, value, locations, weights)
+    value = after(value, x)  # a decoder's layers have the same values, and would lay all out at once
+    rows, samples = jnp.concatenate(_bordered(shapes, value, x), 1), located(shapes, value, x, y, weights)
 
     def add(total: Array, sample: tuple[Array, Samples]) -> tuple[Array, None]:
         step, here = sample
@@ -109,21 +132,21 @@ def scanned(shapes: Shapes, value: Value, locations: Locations, weights: Weights
         return total, None
 
     empty = jnp.zeros((*samples.corner.shape[1:], rows.shape[-1]), rows.dtype)
-    return _restored(lax.scan(add, empty, (_steps(shapes, locations), samples))[0], value)
+    return _restored(lax.scan(add, empty, (_steps(shapes, x), samples))[0], value)
 
 
 def scanned_gradients(
-    shapes: Shapes, value: Value, locations: Locations, weights: Weights, cotangent: Out
-) -> tuple[Value, Locations, Weights]:
-    """The gradients of `scanned` to value, locations and weights."""
-    value, locations, weights = (after(x, cotangent) for x in (value, locations, weights))
-    rows = jnp.concatenate(_bordered(shapes, value, locations), 1)
-    samples = located(shapes, value, locations, weights)
+    shapes: Shapes, value: Value, x: Points, y: Points, weights: Points, cotangent: Out
+) -> tuple[Value, Points, Points, Points]:
+    """The gradients of `scanned` to value, x, y and weights."""
+    value, x, y, weights = (after(given, cotangent) for given in (value, x, y, weights))
+    rows = jnp.concatenate(_bordered(shapes, value, x), 1)
+    samples = located(shapes, value, x, y, weights)
     cotangent = rearrange(cotangent.astype(rows.dtype), "b q m c -> (b m) q c")
     maps, numbers = len(rows), len(samples.corner) * cotangent.size
     groups = GROUPS if maps % GROUPS == 0 and numbers > WORTH_GROUPS else 1
     parts = [slice(n * maps // groups, (n + 1) * maps // groups) for n in range(groups)]
-    steps = _steps(shapes, locations)
+    steps = _steps(shapes, x)
     results = [
         _scan_gradients(steps, rows[part], Samples(*(field[:, part] for field in samples)), cotangent[part])
         for part in parts
@@ -133,8 +156,8 @@ def scanned_gradients(
         rearrange(gradient, "(l p) (b m) q -> b q m l p", l=len(shapes), m=value.shape[2])
         for gradient in _chained(shapes, samples, products)
     )
-    by_location = jnp.stack([by_x, by_y], -1)
-    return _unbordered(shapes, by_rows, value), by_location.astype(locations.dtype), by_weight.astype(weights.dtype)
+    slopes = by_x.astype(x.dtype), by_y.astype(y.dtype), by_weight.astype(weights.dtype)
+    return _unbordered(shapes, by_rows, value), *slopes
 
 
 def _scan_gradients(steps: Array, rows: Array, samples: Samples, cotangent: Array) -> tuple[Array, Array]:
@@ -164,19 +187,19 @@ def _chained(shapes: Shapes, samples: Samples, products: Array) -> tuple[Array, 
     return by_x, by_y, top + samples.y * (bottom - top)
 
 
-def located(shapes: Shapes, value: Value, locations: Locations, weights: Weights) -> Samples:
+def located(shapes: Shapes, value: Value, x: Points, y: Points, weights: Points) -> Samples:
     """The samples in rows as `_bordered` lays them out; each index has all its corners there, whatever the location."""
-    precise = _precise(value, locations)
-    heights, widths = _sides(shapes, locations.shape[-2])
-    x, y = rearrange(locations.astype(precise), "b q m l p xy -> xy (l p) (b m) q")
+    precise, points = _precise(value, x), x.shape[-1]
+    heights, widths = _sides(shapes, points)
+    x, y, weights = (rearrange(each.astype(precise), "b q m l p -> (l p) (b m) q") for each in (x, y, weights))
     (left, x, inside_x), (top, y, inside_y) = _placed(x * widths - 0.5, widths), _placed(y * heights - 0.5, heights)
-    starts = np.repeat(np.array(_starts(shapes)[:-1], np.int32), locations.shape[-2])[:, None, None]
+    starts = np.repeat(np.array(_starts(shapes)[:-1], np.int32), points)[:, None, None]
     return Samples(
         corner=jnp.asarray(starts) + top * (widths + 2) + left,
         x=x,
         y=y,
         inside=(inside_x & inside_y).astype(precise),
-        weight=rearrange(weights.astype(precise), "b q m l p -> (l p) (b m) q"),
+        weight=weights,
     )
 
 
@@ -200,9 +223,9 @@ def _offsets(step: Array | int) -> tuple[Array | int, ...]:
     return 0, 1, step, step + 1
 
 
-def _bordered(shapes: Shapes, value: Array, locations: Array) -> list[Array]:
+def _bordered(shapes: Shapes, value: Array, x: Array) -> list[Array]:
     """Each level as [maps rows channels], with one pixel of zeros around it."""
-    maps = rearrange(value.astype(_precise(value, locations)), "b t m c -> (b m) t c")
+    maps = rearrange(value.astype(_precise(value, x)), "b t m c -> (b m) t c")
     ends = list(accumulate(height * width for height, width in shapes))
     levels = zip(jnp.split(maps, ends[:-1], axis=1), shapes, strict=True)
     grids = [rearrange(level, "n (h w) c -> n h w c", h=height, w=width) for level, (height, width) in levels]
@@ -248,8 +271,8 @@ def _sides(shapes: Shapes, points: int) -> tuple[np.ndarray, np.ndarray]:
     return heights, widths
 
 
-def _steps(shapes: Shapes, locations: Array) -> Array:
-    return jnp.asarray(_sides(shapes, locations.shape[-2])[1].ravel() + 2)
+def _steps(shapes: Shapes, x: Array) -> Array:
+    return jnp.asarray(_sides(shapes, x.shape[-1])[1].ravel() + 2)
 
 
 def _check(value: tuple[int, ...], shapes: Shapes, locations: tuple[int, ...], weights: tuple[int, ...]) -> None:

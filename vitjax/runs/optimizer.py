@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -189,10 +190,11 @@ class AdamW:
     def transformation(self, trainable: PyTree, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
         """The update of the trainable part, which holds arrays or only their shapes; `update` needs the parameters."""
         multipliers = unflatten({path: self.multiplier(path) for path in flatten(trainable)})
+        matrices = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
         return optax.chain(
             optax.identity() if self.clip_norm is None else clip_by_global_norm(self.clip_norm),
             scale_by_adam(self.b1, self.b2, self.eps),
-            optax.add_decayed_weights(self.weight_decay, mask=None if self.decay_vectors else _more_than_vectors),
+            optax.add_decayed_weights(self.weight_decay, mask=None if self.decay_vectors else matrices),
             optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, multipliers)),
             optax.scale_by_learning_rate(self.learning_rates(total_steps, steps_per_epoch)),
         )
@@ -236,10 +238,6 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)
-
-
-def _more_than_vectors(params: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def _warmup(step: Any, steps: int, start: float) -> Array:

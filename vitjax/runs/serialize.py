@@ -101,11 +101,8 @@ def _said(kind: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(map(repr, inner))
     words = {tuple: "a list", dict: "an object of names and values"}
-    return _PLAIN[kind][0] if kind in _PLAIN else words.get(origin) or _article(getattr(kind, "__name__", str(kind)))
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+    name = getattr(kind, "__name__", str(kind))
+    return _PLAIN[kind][0] if kind in _PLAIN else words.get(origin) or f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def _refuse(value: Any, kinds: Any, name: str) -> NoReturn:
