@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from vitjax.structs import Batch
+from vitjax.training.allocator import give_back_freed
 from vitjax.training.interruption import beside
 from vitjax.training.prepare import Prepared
 from vitjax.training.state import TrainState
@@ -45,6 +46,7 @@ class Sizes:
         for under_way in waiting:
             under_way.wait()
         self._compile_all(self._run.train_step.lowered(state, parts))
+        give_back_freed()
         self._compiled |= _shapes_of(parts)
         if is_first and len(self._run.plan.buckets) > 1 and jax.process_count() == 1:
             shapes = [of_size(part, part.pixels.shape[1:3]) for part in parts]
@@ -76,6 +78,7 @@ class Sizes:
             try:
                 if self._begin(shape, ahead=True) is None:
                     next(self._run.train_step.lowered(self._run.shapes, resized)).compile()
+                    give_back_freed()
             except Exception:  # the loop will meet it too, and say so
                 return
             finally:
