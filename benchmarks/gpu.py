@@ -3,20 +3,25 @@
     python benchmarks/gpu.py --seconds 540 | tee gpu.jsonl
 
 Prints a line of JSON for each figure as soon as there is one, so that a limit of time loses nothing; `--seconds` ends
-it by itself. Nothing is fetched: weights and images are random. Each model runs in a process of its own, inference and
-small batches first, and `peak_bytes` is the most that the process has had so far. `utilisation` is the share of the
-speed of a square product in the same precision, by the operations of the program before it is compiled, in which a loop
-counts once. Transformers' models run where PyTorch with CUDA is installed, in bfloat16 by autocast, as they come and
-compiled. `--smallest` runs toy sizes on any device in this process, to see that it works.
+it by itself. Nothing is fetched: weights and images are random. Each figure has a process of its own; some of them
+compile side by side, and are then timed one after the other. `utilisation` is the share of the speed of a square
+product in the same precision, by the operations of products and convolutions. Transformers' models run where PyTorch
+with CUDA is installed, in bfloat16 by autocast, as they come and compiled. `--smallest` runs toy sizes on any device in
+this process, to see that it works.
+
+XLA tries many kernels for each product before it takes one, most of them Triton's, which takes minutes:
+XLA_FLAGS=--xla_gpu_enable_triton_gemm=false leaves it cuBLAS and cuDNN.
 """
 
 import argparse
 import itertools
 import json
 import os
+import selectors
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,9 +33,13 @@ from benchmarks.rows import CONFIGS, OBJECTS, PLACES
 
 MODELS = ("detr", "deformable", "dino")
 PRECISIONS = ("bf16", "tf32")
+JOBS = ("training", "inference")
+SIDES = ("vitjax", "transformers", "sampling", "attention")
 SIZE = (800, 1216)
 LEVELS = ((100, 152), (50, 76), (25, 38), (13, 19))
 Record = dict[str, Any]
+Task = Iterator[Record | None]
+"""The figures of a process; None says once that what is left needs the device for itself."""
 
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -54,38 +63,55 @@ def ceiling(precision: str, side: int, repeats: int) -> float:
     return 2 * side**3 / median_seconds(lambda: jax.block_until_ready(product(one, other)), repeats)
 
 
-def ours(options: argparse.Namespace, model: str, precision: str) -> Iterator[Record]:
-    """Inference, then training, of one of our models in a precision, smaller batches first."""
+def vitjax(options: argparse.Namespace, precision: str, model: str, job: str, images: int) -> Task:
+    """Inference or training of one of our models."""
     import jax
 
     device = jax.devices()[0]
     with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "default"):
+        make = {"inference": _inference, "training": _training}[job]
+        lowered, operations, calling = make(model, precision, (images, *options.size), options.smallest)
+        began = time.perf_counter()
+        program = lowered.compile()
+        compiled, call = time.perf_counter() - began, calling(program)
+        yield None
         most = ceiling(precision, 256 if options.smallest else 8192, options.repeats)
-        yield {"what": "ceiling", "precision": precision, "gflops": most / 1e9, "device": device.device_kind}
-        for job, images in itertools.product((_inference, _training), options.batches):
-            lowered, calling = job(model, precision, (images, *options.size), options.smallest)
-            began = time.perf_counter()
-            program = lowered.compile()
-            compiled = time.perf_counter() - began
-            seconds = median_seconds(calling(program), options.repeats)
-            memory = program.memory_analysis()
-            yield {
-                "what": job.__name__.strip("_"),
-                "side": "vitjax",
-                "model": model,
-                "precision": precision,
-                "batch": images,
-                "images_per_second": images / seconds,
-                "utilisation": lowered.cost_analysis()["flops"] / seconds / most,
-                "plan_bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes,
-                "peak_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
-                "compile_seconds": compiled,
-            }
+        seconds = median_seconds(call, options.repeats)
+    memory = program.memory_analysis()
+    yield {
+        "what": job,
+        "side": "vitjax",
+        "model": model,
+        "precision": precision,
+        "batch": images,
+        "images_per_second": images / seconds,
+        "utilisation": operations / seconds / most,
+        "ceiling_tflops": most / 1e12,
+        "gflop": operations / 1e9,
+        "plan_bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes,
+        "compile_seconds": compiled,
+        "device": device.device_kind,
+    }
+    if options.keep and job == "training":
+        _keep(Path(options.keep) / f"{model}_{precision}_{images}", program, call)
 
 
-def _training(model: str, precision: str, shape: tuple[int, int, int], small: bool) -> tuple[Any, Callable]:
+def _keep(stem: Path, program: Any, call: Callable) -> None:
+    """Writes the program's text, and the events of a call."""
+    import gzip
+
+    from benchmarks.step_parts import traced
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for kind, words in (("hlo", program.as_text()), ("json", json.dumps(traced(call)))):
+        with gzip.open(f"{stem}.{kind}.gz", "wt") as file:
+            file.write(words)
+
+
+def _training(model: str, precision: str, shape: tuple[int, int, int], small: bool) -> tuple[Any, float, Callable]:
     import jax
 
+    from benchmarks.operations import products
     from benchmarks.steps import experiment_of, random_batch, training
 
     experiment = experiment_of(CONFIGS[model], small=small, dtype="bfloat16" if precision == "bf16" else None)
@@ -99,12 +125,13 @@ def _training(model: str, precision: str, shape: tuple[int, int, int], small: bo
 
         return call
 
-    return lowered, make
+    return lowered, products(jax.make_jaxpr(turn.step)(turn.state, turn.parts)), make
 
 
-def _inference(model: str, precision: str, shape: tuple[int, int, int], small: bool) -> tuple[Any, Callable]:
+def _inference(model: str, precision: str, shape: tuple[int, int, int], small: bool) -> tuple[Any, float, Callable]:
     import jax
 
+    from benchmarks.operations import products
     from benchmarks.steps import experiment_of, random_batch
     from vitjax.ops.images import images_of
     from vitjax.training.first_weights import first_variables
@@ -112,39 +139,46 @@ def _inference(model: str, precision: str, shape: tuple[int, int, int], small: b
     experiment = experiment_of(CONFIGS[model], small=small, dtype="bfloat16" if precision == "bf16" else None)
     network, batch = experiment.model, jax.device_put(random_batch(experiment, shape, OBJECTS, PLACES))
     variables = first_variables(network, seed=0)
-    lowered = jax.jit(lambda weights, given: network.apply(weights, images_of(given), train=False)).lower(
+    traced = jax.jit(lambda weights, given: network.apply(weights, images_of(given), train=False)).trace(
         variables, batch
     )
-    return lowered, lambda program: lambda: jax.block_until_ready(program(variables, batch))
+    calling = lambda program: lambda: jax.block_until_ready(program(variables, batch))  # noqa: E731
+    return traced.lower(), products(traced.jaxpr), calling
 
 
-def theirs(options: argparse.Namespace, model: str, precision: str, way: str) -> Iterator[Record]:
+def transformers(options: argparse.Namespace, precision: str, model: str, job: str, images: int, way: str) -> Task:
     """The same of transformers' models, where there is one and PyTorch has the device."""
     import torch
 
     from benchmarks import rivals
 
-    if model == "dino" or not (torch.cuda.is_available() or options.smallest):
+    if not (torch.cuda.is_available() or options.smallest):
         return
     torch.set_float32_matmul_precision("high")  # TF32
     torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    how = rivals.Way(way, device, precision == "bf16")
-    for job, images in itertools.product(("forward", "training"), options.batches):
-        work = getattr(rivals, job)(model, (images, *options.size), options.smallest, how)
-        seconds = median_seconds(work.call, options.repeats)
-        yield {
-            "what": {"forward": "inference"}.get(job, job),
-            "side": f"transformers, {way}",
-            "model": model,
-            "precision": precision,
-            "batch": images,
-            "images_per_second": images / seconds,
-            "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
-        }
+    how = rivals.Way(way, device, precision == "bf16", counted=False)
+    work = getattr(rivals, {"inference": "forward"}.get(job, job))(
+        model, (images, *options.size), options.smallest, how
+    )
+    if way == "compile":
+        work.call()
+        torch.cuda.empty_cache()
+    yield None
+    seconds = median_seconds(work.call, options.repeats)
+    yield {
+        "what": job,
+        "side": f"transformers, {way}",
+        "model": model,
+        "precision": precision,
+        "batch": images,
+        "images_per_second": images / seconds,
+        "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+        "torch": torch.__version__,
+    }
 
 
-def sampling(options: argparse.Namespace, precision: str) -> Iterator[Record]:
+def sampling(options: argparse.Namespace, precision: str) -> Task:
     """Deformable sampling of an encoder layer, and its gradients, in every formulation and by grid_sample."""
     from benchmarks.deformable_sampling import rows
 
@@ -153,45 +187,111 @@ def sampling(options: argparse.Namespace, precision: str) -> Iterator[Record]:
     images = options.batches[0]
     sizes = {"heads": 2, "points": 2, "channels": 8} if options.smallest else {"heads": 8, "points": 4, "channels": 32}
     asked = argparse.Namespace(levels=levels, queries=None, batch=images, dtype=dtype, **sizes)
-    for name, (forward, both) in rows(asked).items():
+    found = rows(asked)
+    yield None
+    for name, (forward, both) in found.items():
         times = {"forward_ms": forward, "with_backward_ms": both}
         figures = {key: 1e3 * median_seconds(call, options.repeats) for key, call in times.items()}
         yield {"what": "sampling", "side": name, "dtype": dtype, "batch": images, **figures}
 
 
-def groups(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
-    """What runs in a process of its own, as the name of a function and its arguments; what matters most comes first."""
-    for precision in options.precisions:
-        yield "sampling", precision
-        for model in options.models:
-            yield "ours", model, precision
-            for way in options.ways if precision == "bf16" else ():
-                yield "theirs", model, precision, way
+def attention(options: argparse.Namespace, precision: str) -> Task:
+    """Attention of DETR's encoder without dropout, and its gradients, by XLA and by cuDNN."""
+    import jax
+    import jax.numpy as jnp
+
+    dtype = "bfloat16" if precision == "bf16" else "float32"
+    images, tokens, heads = (1, 16, 2) if options.smallest else (options.batches[0], 25 * 38, 8)
+    given = jax.random.normal(jax.random.key(0), (3, images, tokens, heads, 32), dtype)
+    mask = jnp.broadcast_to(jnp.arange(tokens) < tokens - 5, (images, 1, tokens, tokens))
+    calls = {}
+    for way in ("xla", "cudnn") if jax.default_backend() == "gpu" and precision == "bf16" else ("xla",):
+
+        def forward(q: Any, k: Any, v: Any, way: str = way) -> Any:
+            return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=way)
+
+        gradients = jax.grad(lambda *qkv, forward=forward: forward(*qkv).astype(jnp.float32).sum(), (0, 1, 2))
+        calls[way] = [jax.jit(part).lower(*given).compile() for part in (forward, gradients)]
+    yield None
+    for way, parts in calls.items():
+        times = [
+            1e3 * median_seconds(lambda part=part: jax.block_until_ready(part(*given)), options.repeats)
+            for part in parts
+        ]
+        figures = dict(zip(("forward_ms", "with_backward_ms"), times, strict=True))
+        yield {"what": "attention", "side": way, "dtype": dtype, "batch": images, **figures}
 
 
-def told(options: argparse.Namespace, name: str, *words: str) -> None:
-    """Prints what a group finds, and its error if it cannot go on."""
+def rounds(options: argparse.Namespace) -> Iterator[list[tuple[str, ...]]]:
+    """What runs side by side: names of functions and their arguments, what matters most first."""
+    every = list(models(options))
+    yield from (every[first : first + options.at_once] for first in range(0, len(every), options.at_once))
+    for side, precision in itertools.product(("sampling", "attention"), options.precisions):
+        if side in options.sides:
+            yield [(side, precision)]
+
+
+def models(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """Those of models."""
+    for precision, batch, job in itertools.product(options.precisions, map(str, options.batches), options.jobs):
+        for side, model in itertools.product(options.sides, options.models):
+            if side == "vitjax":
+                yield side, precision, model, job, batch
+            elif side == "transformers" and precision == "bf16" and model != "dino":
+                yield from ((side, precision, model, job, batch, way) for way in options.ways)
+
+
+def figures(options: argparse.Namespace, name: str, *words: str) -> Task:
+    """What a process finds, and its error if it cannot go on."""
+    given = [int(word) if word.isdigit() else word for word in words]
     try:
-        for record in {"ours": ours, "theirs": theirs, "sampling": sampling}[name](options, *words):
-            print(json.dumps(record), flush=True)
+        tasks = {"vitjax": vitjax, "transformers": transformers, "sampling": sampling, "attention": attention}
+        yield from tasks[name](options, *given)
     except Exception as error:  # what comes after it may work
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(json.dumps({"what": "failed", "group": [name, *words], "error": reason[:300]}), flush=True)
+        yield {"what": "failed", "group": [name, *words], "error": reason[:300]}
 
 
-def in_processes(options: argparse.Namespace, words: list[str]) -> None:
-    """Runs every group in a process of its own as long as there is time."""
-    ends = time.monotonic() + options.seconds
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "HF_HUB_OFFLINE": "1", **os.environ}
-    for group in groups(options):
-        command = [sys.executable, __file__, *words, "--group", *group]
-        try:
-            status = subprocess.run(command, env=environment, timeout=max(1, ends - time.monotonic())).returncode
-        except subprocess.TimeoutExpired:
-            print(json.dumps({"what": "no time left", "group": group}), flush=True)
-            return
-        if status:
-            print(json.dumps({"what": "failed", "group": group, "error": f"status {status}"}), flush=True)
+def printed(task: Task, waits: bool) -> None:
+    """Prints figures; where they need the device for themselves, says so and waits for a line."""
+    for record in task:
+        if record is not None:
+            print(json.dumps(record), flush=True)
+        elif waits:
+            print("ready", flush=True)
+            sys.stdin.readline()
+
+
+def side_by_side(options: argparse.Namespace, groups: list[tuple[str, ...]], words: list[str], running: list) -> None:
+    """Runs each group in a process of its own: all until they need the device for themselves, then in turn."""
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_PYTHON_CLIENT_MEM_FRACTION": ".95", **os.environ}
+    environment["HF_HUB_OFFLINE"] = "1"
+    piped: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    running[:] = [subprocess.Popen([sys.executable, __file__, *words, "--group", *group], **piped) for group in groups]
+    firsts = first_lines(running, options.ready_within)
+    for process, first in zip(running, firsts, strict=True):
+        if first is None:
+            process.kill()
+            process.wait()
+    for process, group, first in zip(running, groups, firsts, strict=True):
+        rest, _ = ("", None) if first is None else process.communicate("go\n")
+        print(*[line for line in [first, rest] if line and line.strip() != "ready"], sep="", end="", flush=True)
+        if process.returncode:
+            error = "not ready in time" if first is None else f"status {process.returncode}"
+            print(json.dumps({"what": "failed", "group": group, "error": error}), flush=True)
+
+
+def first_lines(running: list[subprocess.Popen], seconds: float) -> list[str | None]:
+    """What each process says first; None where it says nothing for so long."""
+    ends, lines = time.monotonic() + seconds, {}
+    with selectors.DefaultSelector() as selector:
+        for process in running:
+            selector.register(process.stdout, selectors.EVENT_READ)
+        while len(lines) < len(running) and (left := ends - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                lines[key.fileobj] = key.fileobj.readline()
+                selector.unregister(key.fileobj)
+    return [lines.get(process.stdout) for process in running]
 
 
 def main(words: list[str]) -> None:
@@ -199,11 +299,18 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     parser.add_argument("--batches", nargs="+", type=int, help="images of a step (8 16)")
     parser.add_argument("--size", nargs=2, type=int, default=SIZE, help="height and width (800 1216)")
     parser.add_argument("--ways", nargs="*", choices=("eager", "compile"), default=("eager", "compile"))
     parser.add_argument("--repeats", type=int, default=10, help="calls that are timed (10)")
     parser.add_argument("--seconds", type=float, default=1e6, help="after which it ends")
+    parser.add_argument("--at-once", type=int, default=6, help="processes that compile side by side (6)")
+    parser.add_argument(
+        "--ready-within", type=float, default=1e6, help="seconds to compile, after which it is left out"
+    )
+    parser.add_argument("--keep", help="a folder for traces and compiled programs of training steps")
     parser.add_argument("--smallest", action="store_true", help="toy sizes")
     parser.add_argument("--group", nargs="+", help="one of those that the command runs in processes of their own")
     options = parser.parse_args(words)
@@ -211,12 +318,24 @@ def main(words: list[str]) -> None:
         options.size, options.repeats = (64, 64), 1
     options.batches = options.batches or ((1,) if options.smallest else (8, 16))
     if options.group:
-        told(options, *options.group)
-    elif options.smallest:
-        for group in groups(options):
-            told(options, *group)
-    else:
-        in_processes(options, words)
+        return printed(figures(options, *options.group), waits=True)
+    running: list[subprocess.Popen] = []
+
+    def end() -> None:
+        print(json.dumps({"what": "no time left"}), flush=True)
+        for process in running:
+            process.kill()
+        os._exit(1)
+
+    timer = threading.Timer(options.seconds, end)
+    timer.daemon = True
+    timer.start()
+    for together in rounds(options):
+        if options.smallest:
+            for group in together:
+                printed(figures(options, *group), waits=False)
+        else:
+            side_by_side(options, together, words, running)
 
 
 if __name__ == "__main__":
