@@ -14,10 +14,10 @@ XLA_FLAGS=--xla_gpu_enable_triton_gemm=false leaves it cuBLAS and cuDNN.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
-import selectors
 import statistics
 import subprocess
 import sys
@@ -37,6 +37,7 @@ JOBS = ("training", "inference")
 SIDES = ("vitjax", "transformers", "sampling", "attention")
 SIZE = (800, 1216)
 LEVELS = ((100, 152), (50, 76), (25, 38), (13, 19))
+_READY = "ready"  # says a process, and waits
 Record = dict[str, Any]
 Task = Iterator[Record | None]
 """The figures of a process; None says once that what is left needs the device for itself."""
@@ -232,7 +233,7 @@ def rounds(options: argparse.Namespace) -> Iterator[list[tuple[str, ...]]]:
 
 
 def models(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
-    """Those of models."""
+    """Models of both sides, by precision, batch and job."""
     for precision, batch, job in itertools.product(options.precisions, map(str, options.batches), options.jobs):
         for side, model in itertools.product(options.sides, options.models):
             if side == "vitjax":
@@ -258,7 +259,7 @@ def printed(task: Task, waits: bool) -> None:
         if record is not None:
             print(json.dumps(record), flush=True)
         elif waits:
-            print("ready", flush=True)
+            print(_READY, flush=True)
             sys.stdin.readline()
 
 
@@ -268,30 +269,33 @@ def side_by_side(options: argparse.Namespace, groups: list[tuple[str, ...]], wor
     environment["HF_HUB_OFFLINE"] = "1"
     piped: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     running[:] = [subprocess.Popen([sys.executable, __file__, *words, "--group", *group], **piped) for group in groups]
-    firsts = first_lines(running, options.ready_within)
-    for process, first in zip(running, firsts, strict=True):
-        if first is None:
-            process.kill()
-            process.wait()
-    for process, group, first in zip(running, groups, firsts, strict=True):
-        rest, _ = ("", None) if first is None else process.communicate("go\n")
-        print(*[line for line in [first, rest] if line and line.strip() != "ready"], sep="", end="", flush=True)
-        if process.returncode:
-            error = "not ready in time" if first is None else f"status {process.returncode}"
+    readers = [threading.Thread(target=_until_ready, args=(process,), daemon=True) for process in running]
+    for reader in readers:
+        reader.start()
+    ends = time.monotonic() + options.ready_within
+    for reader in readers:
+        reader.join(max(0, ends - time.monotonic()))
+    late = [reader.is_alive() for reader in readers]
+    for process in itertools.compress(running, late):  # else they would compile beside those that are timed
+        process.kill()
+        process.wait()
+    for process, group, was_late in zip(running, groups, late, strict=True):
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            process.stdin.write("go\n")
+            process.stdin.close()
+        for line in process.stdout if not was_late else ():
+            print(line, end="", flush=True)
+        if process.wait():
+            error = "not ready in time" if was_late else f"status {process.returncode}"
             print(json.dumps({"what": "failed", "group": group, "error": error}), flush=True)
 
 
-def first_lines(running: list[subprocess.Popen], seconds: float) -> list[str | None]:
-    """What each process says first; None where it says nothing for so long."""
-    ends, lines = time.monotonic() + seconds, {}
-    with selectors.DefaultSelector() as selector:
-        for process in running:
-            selector.register(process.stdout, selectors.EVENT_READ)
-        while len(lines) < len(running) and (left := ends - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                lines[key.fileobj] = key.fileobj.readline()
-                selector.unregister(key.fileobj)
-    return [lines.get(process.stdout) for process in running]
+def _until_ready(process: subprocess.Popen) -> None:
+    """Prints what a process says before it is ready or ends."""
+    for line in iter(process.stdout.readline, ""):
+        if line.strip() == _READY:
+            return
+        print(line, end="", flush=True)
 
 
 def main(words: list[str]) -> None:

@@ -41,12 +41,12 @@ def forward(model: str, shape: Shape, small: bool) -> Work:
 
 def training(model: str, shape: Shape, small: bool) -> Work:
     """A training step of a model from raw pixels: matching, loss, gradients, clipping, AdamW."""
-    work = config(CONFIGS[model], shape, small)
     network = experiment_of(CONFIGS[model], small=small).model
     images = jax.eval_shape(lambda: Images(jnp.zeros((*shape, 3)), jnp.ones(tuple(shape), bool)))
     shapes = jax.eval_shape(lambda: init(network, 0))
-    forward_pass = jax.make_jaxpr(partial(network.apply, train=False))(shapes, images)
-    return Work(work.call, work.facts | {"products": products(forward_pass)})
+    counted = products(jax.make_jaxpr(partial(network.apply, train=False))(shapes, images))
+    work = config(CONFIGS[model], shape, small)  # comes last, since it gives back what is free
+    return Work(work.call, work.facts | {"products": counted})
 
 
 def config(name: str, shape: Shape, small: bool, way: str = "") -> Work:

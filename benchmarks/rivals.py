@@ -195,7 +195,7 @@ def _classifier_loss(network: Any, pixels: torch.Tensor, way: Way) -> Callable[[
 
 
 def _facts(network: torch.nn.Module, pixels: torch.Tensor, way: Way) -> dict[str, float]:
-    """Parameters that are trained, and the operations of products and convolutions in a forward pass."""
+    """Parameters that are trained, and the operations of products and convolutions in a forward pass, if counted."""
     from torch.utils.flop_counter import FlopCounterMode
 
     if not way.counted:

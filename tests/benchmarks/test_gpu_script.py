@@ -15,3 +15,12 @@ def test_the_smallest_sizes_run_without_a_gpu(capsys) -> None:
     assert {line["dtype"] for line in sampled} == {"bfloat16"}
     assert {"sampling_at", "gathered, recomputed"} <= {line["side"] for line in sampled}
     assert all(0 < line["forward_ms"] and 0 < line["with_backward_ms"] for line in sampled)
+
+
+def test_processes_are_timed_in_turn_and_late_ones_left_out(capfd) -> None:
+    words = ["--sides", "attention", "--precisions", "tf32", "--batches", "1", "--repeats", "1"]
+    main(words)
+    main([*words, "--ready-within", "0"])
+    timed, late = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert timed["what"] == "attention" and timed["forward_ms"] > 0
+    assert late == {"what": "failed", "group": ["attention", "tf32"], "error": "not ready in time"}

@@ -49,8 +49,7 @@ def open_file(path: Path) -> BufferedReader:
     Raises:
         OSError: it cannot be opened, or is a pipe or a device, of which there may never be an end.
     """
-    # A pipe would be waited for until somebody writes to it.
-    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))
+    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))  # no wait
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "It is a pipe or a device, not a file")

@@ -4,7 +4,6 @@ Written out rather than taken from a library, because a detector's padded places
 general solvers are slow at (docs/performance.md).
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
@@ -22,10 +21,12 @@ def linear_assignment(cost: Float[Array, "rows columns"], count: Int[Array, ""])
     rows, columns = cost.shape
     if rows > columns:
         raise ValueError(f"an assignment needs at least as many columns as rows; got {rows} rows, {columns} columns.")
-    if jax.default_backend() == "gpu":
-        from vitjax.ops.kernels import assigned_or
+    from vitjax.ops.kernels import MOST_COLUMNS, kernels_serve
 
-        return assigned_or(_by_loops, cost, count)
+    if kernels_serve() and 0 < rows and columns <= MOST_COLUMNS:
+        from vitjax.ops.kernels.assignment import assigned
+
+        return lax.platform_dependent(cost, count, cuda=assigned, default=_by_loops)
     return _by_loops(cost, count)
 
 

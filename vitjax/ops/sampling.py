@@ -51,24 +51,21 @@ def deformable_sampling(value: Value, shapes: Shapes, locations: Locations, weig
         ValueError: a level has no pixels, or shapes disagree.
     """
     shapes = tuple((height, width) for height, width in shapes)
-    _check(value.shape, shapes, locations.shape, weights.shape)
-    return _sampling(shapes, _kernels_serve(value, weights), value, locations[..., 0], locations[..., 1], weights)
+    _check(value.shape, shapes, weights.shape, locations=(locations.shape, (*weights.shape, 2)))
+    return _chosen(shapes, value, locations[..., 0], locations[..., 1], weights)
 
 
 def sampling_at(value: Value, shapes: Shapes, x: Points, y: Points, weights: Points) -> Out:
     """`deformable_sampling` with x and y of the locations apart, which spares a copy of both."""
-    for way in (x, y):
-        _check(value.shape, shapes, (*way.shape, 2), weights.shape)
-    return _sampling(shapes, _kernels_serve(value, weights), value, x, y, weights)
+    _check(value.shape, shapes, weights.shape, x=(x.shape, weights.shape), y=(y.shape, weights.shape))
+    return _chosen(shapes, value, x, y, weights)
 
 
-def _kernels_serve(value: Array, weights: Array) -> bool:
-    if jax.default_backend() != "gpu":
-        return False
-    from vitjax.ops.kernels import kernels_serve
+def _chosen(shapes: Shapes, value: Array, *points: Array) -> Array:
+    from vitjax.ops.kernels import fit, kernels_serve
 
-    fits = 0 < weights.size and max(value.size, weights.size) < 2**31 and _precise(value, weights) == jnp.float32
-    return fits and kernels_serve()
+    kernels = kernels_serve() and fit(value.shape, points[0].shape) and _precise(value, *points) == jnp.float32
+    return _sampling(shapes, kernels, value, *points)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -275,20 +272,24 @@ def _steps(shapes: Shapes, x: Array) -> Array:
     return jnp.asarray(_sides(shapes, x.shape[-1])[1].ravel() + 2)
 
 
-def _check(value: tuple[int, ...], shapes: Shapes, locations: tuple[int, ...], weights: tuple[int, ...]) -> None:
+def _check(
+    value: tuple[int, ...], shapes: Shapes, weights: tuple[int, ...], **points: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    """`points` are the shapes of locations or their parts, and what the weights' shape makes of them."""
     for level, (height, width) in enumerate(shapes):
         if min(height, width) < 1:
             raise ValueError(f"level {level} of shapes is {height}x{width} pixels; every level needs at least 1x1.")
-    named = {"value": (value, 4), "locations": (locations, 6), "weights": (weights, 5)}
-    for name, (found, rank) in named.items():
+    ranks = {name: (found, len(wanted)) for name, (found, wanted) in points.items()}
+    for name, (found, rank) in {"value": (value, 4), "weights": (weights, 5), **ranks}.items():
         if len(found) != rank:
             raise ValueError(f"{name} has {len(found)} axes in shape {found}; deformable sampling needs {rank}.")
     batch, tokens, heads, _ = value
     pixels = sum(height * width for height, width in shapes)
     if tokens != pixels:
         raise ValueError(f"value has {tokens} tokens; levels of {shapes} (height, width) need {pixels}.")
-    for axis, name, wanted in ((0, "batch", batch), (2, "heads", heads), (3, "levels", len(shapes))):
-        if weights[axis] != wanted:
-            raise ValueError(f"weights of shape {weights} have {name}={weights[axis]}; value and shapes need {wanted}.")
-    if locations != (*weights, 2):
-        raise ValueError(f"locations of shape {locations} do not fit weights of shape {weights}; need {(*weights, 2)}.")
+    for axis, name, size in ((0, "batch", batch), (2, "heads", heads), (3, "levels", len(shapes))):
+        if weights[axis] != size:
+            raise ValueError(f"weights of shape {weights} have {name}={weights[axis]}; value and shapes need {size}.")
+    for name, (found, wanted) in points.items():
+        if found != wanted:
+            raise ValueError(f"{name} of shape {found} do not fit weights of shape {weights}; need {wanted}.")

@@ -1,46 +1,48 @@
 """Kernels for Nvidia GPUs of what takes XLA many steps, or large ones; `vitjax.ops` has the same for everything else.
 
-They are written in Pallas and compiled by Triton, which JAX 0.12 may be without.
+They are written in Pallas and compiled by Triton, which a later JAX may be without. VITJAX_KERNELS=0 in the environment
+leaves them out.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+import os
+from collections.abc import Iterator
 from contextvars import ContextVar
 from importlib.util import find_spec
 
 import jax
-from jax import Array, lax
 
 _LEFT_OUT = ContextVar("_LEFT_OUT", default=False)
 AMPERE = 8
 """The least compute capability that they have been written for."""
-ON_CHIP = 2048
-"""The most columns of an assignment that a multiprocessor's registers hold."""
+MOST_COLUMNS = 2048
+"""Of an assignment that a kernel is given."""
 
 
 def kernels_serve() -> bool:
     """Whether a program that is traced now may have them: it will run on such a GPU of this machine."""
-    if jax.default_backend() != "gpu" or _LEFT_OUT.get():
+    if jax.default_backend() != "gpu" or _LEFT_OUT.get() or os.environ.get("VITJAX_KERNELS") == "0":
         return False
     if find_spec("jax.experimental.pallas.triton") is None:
         return False
-    capability = jax.devices()[0].compute_capability  # an AMD GPU has a name
-    return capability[:1].isdigit() and float(capability) >= AMPERE
+    device = jax.devices()[0]
+    return device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= AMPERE
 
 
-def assigned_or(loops: Callable[[Array, Array], Array], cost: Array, count: Array) -> Array:
-    """`assigned` where the kernel serves, else what the loops give."""
-    rows, columns = cost.shape
-    if not (0 < rows and columns <= ON_CHIP and kernels_serve()):
-        return loops(cost, count)
-    from vitjax.ops.kernels.assignment import assigned
+def fit(value: tuple[int, ...], weights: tuple[int, ...]) -> bool:
+    """Whether there is something to sample, of sizes that are known, and 32 bits can count all numbers.
 
-    return lax.platform_dependent(cost, count, cuda=assigned, default=loops)
+    The shapes are those of values [batch tokens heads channels] and weights [batch queries heads levels points].
+    """
+    sizes = value, weights, (*weights[:3], value[3])
+    known = all(isinstance(side, int) for size in sizes for side in size)
+    return known and all(0 < math.prod(size) < 2**31 for size in sizes)
 
 
 @contextlib.contextmanager
 def without_kernels() -> Iterator[None]:
-    """Within it, programs that are traced have none: they can be written down, and run elsewhere."""
+    """Within it, functions that have not been traced before have none: they can be written down, and run elsewhere."""
     token = _LEFT_OUT.set(True)
     try:
         yield

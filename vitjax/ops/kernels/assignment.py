@@ -19,11 +19,11 @@ def assigned(cost: Array, count: Array, *, interpret: bool = False) -> Array:
     width, height = pl.next_power_of_2(columns), pl.next_power_of_2(rows)
 
     def kernel(cost_ref: Any, count_ref: Any, out_ref: Any) -> None:
-        count, every = count_ref[0], jnp.arange(width)
+        count, every = count_ref[0], jnp.arange(width, dtype=jnp.int32)
         nowhere = jnp.full(width, -1, jnp.int32)
 
         def at(numbers: Array, column: Array) -> Array:
-            return jnp.where(every == column, numbers, 0).sum()
+            return jnp.where(every == column, numbers, 0).sum(dtype=numbers.dtype)
 
         def add(carry: tuple) -> tuple:
             new, price, row_of, paid = carry  # of each column: its price, its row, and the price of that row
@@ -63,8 +63,8 @@ def assigned(cost: Array, count: Array, *, interpret: bool = False) -> Array:
         zeros = jnp.zeros(width, jnp.float32)
         *_, row_of, _ = lax.while_loop(lambda carry: carry[0] < count, add, (jnp.int32(0), zeros, nowhere, zeros))
         taken = row_of >= 0
-        triton.store(out_ref.at[jnp.where(taken, row_of, rows)], every.astype(jnp.int32), mask=taken)
-        row = jnp.arange(height)
+        triton.store(out_ref.at[jnp.where(taken, row_of, rows)], every, mask=taken)
+        row = jnp.arange(height, dtype=jnp.int32)
         triton.store(out_ref.at[row], jnp.zeros(height, jnp.int32), mask=(row >= count) & (row < rows))
 
     call = pl.pallas_call(

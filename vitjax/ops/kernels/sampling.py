@@ -17,7 +17,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.pallas import triton
 
-Shapes = tuple[tuple[int, int], ...]
+from vitjax.ops.kernels import fit
+from vitjax.ops.sampling import Shapes
+
 ROWS, ROWS_BACK = 32, 16  # of a program, by measurement (docs/performance.md)
 
 
@@ -37,7 +39,7 @@ class _Rows:
     def __init__(self, shapes: Shapes, points: int, sizes: tuple[int, int, int], channels: int, rows: int) -> None:
         self.shapes, self.points, (self.tokens, self.queries, self.heads) = shapes, points, sizes
         self.channels, self.width = channels, pl.next_power_of_2(channels)
-        self.row = pl.program_id(0) * rows + jnp.arange(rows)
+        self.row = pl.program_id(0) * rows + jnp.arange(rows, dtype=jnp.int32)
 
     def corners(self, x_ref: Any, y_ref: Any, total: int) -> Iterator[tuple[int, tuple[int, int], list[_Corner]]]:
         """For each point its place among those of a row, its level's size and its corners."""
@@ -80,12 +82,12 @@ def _load(value_ref: Any, corner: _Corner, channel: Array, channels: int) -> Arr
     return triton.load(value_ref.at[corner.first + channel], mask=mask, other=0.0).astype(jnp.float32)
 
 
-def _of_images(function: Callable, rule: str) -> Callable:
+def _divisible(function: Callable, rule: str) -> Callable:
     """The function of arrays [images ...] as one that is divided by images and heads among devices, and can be mapped.
 
     Of the kernels themselves XLA knows nothing, and would give each device everything.
     """
-    divided = custom_partitioning(lambda *given: function(*given))
+    divided = custom_partitioning(lambda *given: function(*given))  # which cannot read a partial's signature
 
     def part(mesh: Any, given: Any, gives: Any) -> tuple:
         placed, answers = (jax.tree.map(lambda one: one.sharding, side) for side in (given, gives))
@@ -106,7 +108,7 @@ def _of_images(function: Callable, rule: str) -> Callable:
 def sampled(shapes: Shapes, value: Array, x: Array, y: Array, weights: Array) -> Array:
     """The samples of `vitjax.ops.sampling.gathered`."""
     rule = "b t m c, b q m l p, b q m l p, b q m l p -> b q m c"
-    return _of_images(partial(forward, shapes), rule)(value, x, y, weights)
+    return _divisible(partial(forward, shapes), rule)(value, x, y, weights)
 
 
 def sampled_gradients(
@@ -115,7 +117,7 @@ def sampled_gradients(
     """The gradients of `sampled` to value, x, y and weights."""
     points = ", ".join(["b q m l p"] * 3)
     rule = f"b t m c, {points}, b q m c -> b t m c, {points}"
-    return _of_images(partial(backward, shapes), rule)(value, x, y, weights, cotangent)
+    return _divisible(partial(backward, shapes), rule)(value, x, y, weights, cotangent)
 
 
 def forward(
@@ -129,14 +131,19 @@ def forward(
     warps: int = 4,
     **options: Any,
 ) -> Array:
-    """`sampled` on one device, with other numbers of rows and warps for measurements; `interpret` runs it on a CPU."""
+    """`sampled` on one device, with other numbers of rows and warps for measurements; `interpret` runs it on a CPU.
+
+    Raises:
+        ValueError: 32 bits cannot count all numbers, as `fit` has it; a mapped function gives those of all.
+    """
+    _require_fit(value, weights)
     batch, tokens, heads, channels = value.shape
     _, queries, _, levels, points = weights.shape
     total = batch * queries * heads
 
     def kernel(value_ref: Any, x_ref: Any, y_ref: Any, weight_ref: Any, out_ref: Any) -> None:
         mine = _Rows(shapes, points, (tokens, queries, heads), channels, rows)
-        channel, here = jnp.arange(mine.width)[None], mine.row < total
+        channel, here = jnp.arange(mine.width, dtype=jnp.int32)[None], mine.row < total
         out = jnp.zeros((rows, mine.width), jnp.float32)
         for place, _, corners in mine.corners(x_ref, y_ref, total):
             weight = triton.load(weight_ref.at[mine.row * (levels * points) + place], mask=here, other=0.0)
@@ -170,6 +177,7 @@ def backward(
     **options: Any,
 ) -> tuple[Array, Array, Array, Array]:
     """`sampled_gradients` on one device, as `forward`."""
+    _require_fit(value, weights)
     batch, tokens, heads, channels = value.shape
     _, queries, _, levels, points = weights.shape
     total = batch * queries * heads
@@ -177,7 +185,7 @@ def backward(
     def kernel(value_ref: Any, x_ref: Any, y_ref: Any, weight_ref: Any, cotangent_ref: Any, _: Any, *out: Any) -> None:
         by_value_ref, by_x_ref, by_y_ref, by_weight_ref = out
         mine = _Rows(shapes, points, (tokens, queries, heads), channels, rows)
-        channel, here = jnp.arange(mine.width)[None], mine.row < total
+        channel, here = jnp.arange(mine.width, dtype=jnp.int32)[None], mine.row < total
         mask = here[:, None] & (channel < channels)
         given = triton.load(cotangent_ref.at[mine.row[:, None] * channels + channel], mask=mask, other=0.0)
         given = given.astype(jnp.float32)
@@ -190,8 +198,8 @@ def backward(
                 by_x += product * corner.by_x
                 by_y += product * corner.by_y
                 by_weight += product * corner.share
-                added, mask = (weight * corner.share)[:, None] * given, corner.inside & (channel < channels)
-                triton.atomic_add(by_value_ref, (corner.first + channel,), added, mask=mask)
+                added, touched = (weight * corner.share)[:, None] * given, corner.inside & (channel < channels)
+                triton.atomic_add(by_value_ref, (corner.first + channel,), added, mask=touched)
             triton.store(by_x_ref.at[at], by_x * weight * width, mask=here)
             triton.store(by_y_ref.at[at], by_y * weight * height, mask=here)
             triton.store(by_weight_ref.at[at], by_weight, mask=here)
@@ -211,6 +219,11 @@ def backward(
     found = call(value.ravel(), *_flat(x, y, weights), cotangent.ravel(), zeros)
     like = value, x, y, weights
     return tuple(one.reshape(other.shape).astype(other.dtype) for one, other in zip(found, like, strict=True))
+
+
+def _require_fit(value: Array, weights: Array) -> None:
+    if not fit(value.shape, weights.shape):
+        raise ValueError(f"32 bits cannot count values of {value.shape} with weights of {weights.shape}; map fewer.")
 
 
 def _flat(*arrays: Array) -> list[Array]:
