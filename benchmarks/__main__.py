@@ -1,7 +1,7 @@
 """Time vitjax's models beside PyTorch's, each side in a process of its own, asked in turn.
 
     python -m benchmarks                                   # every row, on one core
-    python -m benchmarks --cores 1 2 --without deformable_forward:compile deformable_training:compile --write docs/performance.md
+    python -m benchmarks --cores 1 2 --without ROW:WAY ... --write docs/performance.md
     python -m benchmarks --rows detr_training crossformer_training --pairs 3
     python -m benchmarks --configs CONFIG CONFIG ...       # training steps of configs beside that of the first
 
