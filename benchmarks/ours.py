@@ -21,6 +21,7 @@ from vitjax.data.transforms import Resize
 from vitjax.detection.matcher import SoftmaxCost, match
 from vitjax.ops.images import images_of
 from vitjax.structs import ANSWER, Images, Predictions, PredictionSet, Targets
+from vitjax.training.allocator import give_back_freed
 from vitjax.training.first_weights import first_variables
 from vitjax.training.state import init
 
@@ -53,7 +54,9 @@ def config(name: str, shape: Shape, small: bool, way: str = "") -> Work:
     """A training step of a config, or of the one that `way` names."""
     experiment = experiment_of(way or name, small=small)
     turn = training_of(experiment, random_batch(experiment, tuple(shape), OBJECTS, PLACES))
-    return Work(turn, _facts(turn.program(), turn.state.trainable))
+    facts = _facts(turn.program(), turn.state.trainable)
+    give_back_freed()  # as a run does, and what has counted
+    return Work(turn, facts)
 
 
 def data(images: int, batch: int) -> Work:

@@ -14,7 +14,6 @@ from vitjax.classification import Mixing
 from vitjax.classification.erasing import Erasing
 from vitjax.placement import data_mesh, place_batch, place_state
 from vitjax.runs.configs import load_config
-from vitjax.training.allocator import give_back_freed
 from vitjax.training.first_weights import first_variables
 from vitjax.training.state import TrainState, initial_state
 from vitjax.training.steps import Step, make_train_step
@@ -38,11 +37,9 @@ class Training:
         return jax.block_until_ready(metrics)
 
     def program(self) -> Any:
-        """The compiled program that holds the model; what the compiler leaves is given back, as a run does."""
+        """The compiled program that holds the model."""
         (lowered,) = self.step.lowered(self.state, self.parts)
-        program = lowered.compile()
-        give_back_freed()
-        return program
+        return lowered.compile()
 
 
 def experiment_of(name: str, *, small: bool = False, dtype: str | None = None) -> Any:
