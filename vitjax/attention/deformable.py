@@ -84,6 +84,7 @@ class _Offsets(nn.Module):
         """x and y in pixels of the level, or as `DeformableAttention` says, in float32."""
         columns = 2 * math.prod(self.grid)
         kernel = self.param("kernel", nn.initializers.zeros, (query.shape[-1], columns), jnp.float32)
+        kernel = jnp.asarray(kernel, jnp.float32)
         heads, levels, points = self.grid
         bias = self.param("bias", partial(_star, heads=heads, levels=levels, points=points), (columns,))
         query = query.astype(jnp.float32)

@@ -9,7 +9,7 @@ Source: Zhu et al. 2021 (Deformable DETR), section 4.1, equation 3.
 
 from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from vitjax.ops.residuals import after
 
 Shapes = tuple[tuple[int, int], ...]
+Shape = tuple[Any, ...]  # sides may be symbols
 Value = Float[Array, "batch tokens heads channels"]
 Locations = Float[Array, "batch queries heads levels points 2"]
 Points = Float[Array, "batch queries heads levels points"]
@@ -272,9 +273,7 @@ def _steps(shapes: Shapes, x: Array) -> Array:
     return jnp.asarray(_sides(shapes, x.shape[-1])[1].ravel() + 2)
 
 
-def _check(
-    value: tuple[int, ...], shapes: Shapes, weights: tuple[int, ...], **points: tuple[tuple[int, ...], tuple[int, ...]]
-) -> None:
+def _check(value: Shape, shapes: Shapes, weights: Shape, **points: tuple[Shape, Shape]) -> None:
     """`points` are the shapes of locations or their parts, and what the weights' shape makes of them."""
     for level, (height, width) in enumerate(shapes):
         if min(height, width) < 1:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from importlib.util import find_spec
+from typing import Any
 
 import jax
 
@@ -30,7 +31,7 @@ def kernels_serve() -> bool:
     return device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= AMPERE
 
 
-def fit(value: tuple[int, ...], weights: tuple[int, ...]) -> bool:
+def fit(value: tuple[Any, ...], weights: tuple[Any, ...]) -> bool:
     """Whether there is something to sample, of sizes that are known, and 32 bits can count all numbers.
 
     The shapes are those of values [batch tokens heads channels] and weights [batch queries heads levels points].
