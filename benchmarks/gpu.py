@@ -143,8 +143,11 @@ def _inference(model: str, precision: str, shape: tuple[int, int, int], small: b
     traced = jax.jit(lambda weights, given: network.apply(weights, images_of(given), train=False)).trace(
         variables, batch
     )
-    calling = lambda program: lambda: jax.block_until_ready(program(variables, batch))  # noqa: E731
-    return traced.lower(), products(traced.jaxpr), calling
+
+    def make(program: Any) -> Callable:
+        return lambda: jax.block_until_ready(program(variables, batch))
+
+    return traced.lower(), products(traced.jaxpr), make
 
 
 def transformers(options: argparse.Namespace, precision: str, model: str, job: str, images: int, way: str) -> Task:

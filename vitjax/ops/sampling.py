@@ -51,7 +51,6 @@ def deformable_sampling(value: Value, shapes: Shapes, locations: Locations, weig
     Raises:
         ValueError: a level has no pixels, or shapes disagree.
     """
-    shapes = tuple((height, width) for height, width in shapes)
     _check(value.shape, shapes, weights.shape, locations=(locations.shape, (*weights.shape, 2)))
     return _chosen(shapes, value, locations[..., 0], locations[..., 1], weights)
 
@@ -65,6 +64,7 @@ def sampling_at(value: Value, shapes: Shapes, x: Points, y: Points, weights: Poi
 def _chosen(shapes: Shapes, value: Array, *points: Array) -> Array:
     from vitjax.ops.kernels import fit, kernels_serve
 
+    shapes = tuple((height, width) for height, width in shapes)
     kernels = kernels_serve() and fit(value.shape, points[0].shape) and _precise(value, *points) == jnp.float32
     return _sampling(shapes, kernels, value, *points)
 
