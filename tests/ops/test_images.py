@@ -12,8 +12,8 @@ def test_valid_pixels_are_the_top_left_rows_and_columns_of_each_image():
 
 def test_pixels_are_normalised_by_the_published_statistics_and_zero_on_padding():
     pixels = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)), jnp.uint8)
-    valid = valid_pixels(jnp.array([[2, 3], [4, 5]]), 4, 5)
-    found = np.asarray(normalize(pixels, valid))
+    sizes = jnp.array([[2, 3], [4, 5]])
+    valid, found = valid_pixels(sizes, 4, 5), np.asarray(normalize(pixels, sizes))
     wanted = (np.asarray(pixels) / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(found[np.asarray(valid)], wanted[np.asarray(valid)], atol=1e-5)
     assert not found[~np.asarray(valid)].any() and found.dtype == np.float32

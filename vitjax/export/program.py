@@ -68,7 +68,7 @@ class Program:
         """What the model says of the images."""
         if self.preprocess:
             valid = valid_pixels(inputs[1], self.height, self.width)
-            images = Images(normalize(inputs[0], valid), valid)
+            images = Images(normalize(*inputs[:2]), valid)
         else:
             images = Images(*inputs[:2])
         raw = self.raw(self.variables, images)
@@ -103,8 +103,8 @@ class Program:
 
     def images(self, example: Example) -> Images:
         """The example as the model takes it."""
-        valid = valid_pixels(jnp.asarray(example.sizes), self.height, self.width)
-        return Images(normalize(jnp.asarray(example.pixels), valid), valid)
+        pixels, sizes = jnp.asarray(example.pixels), jnp.asarray(example.sizes)
+        return Images(normalize(pixels, sizes), valid_pixels(sizes, self.height, self.width))
 
     @property
     def _pixel_boxes(self) -> bool:
