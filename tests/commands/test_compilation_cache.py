@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vitjax.commands import compilation_cache
 from vitjax.commands.compilation_cache import OFF, _forget_oldest, keeping_programs
 from vitjax.commands.main import main
 
@@ -21,13 +22,33 @@ hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.rpartition("/")[2]))
 print(float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8)))), hits.count("cache_hits"))
 """
+DIVIDED = """
+from jax.experimental.custom_partitioning import custom_partitioning
+
+divided = custom_partitioning(lambda x: x + 1)
+divided.def_partition(
+    lambda mesh, given, gives: (mesh, lambda x: x + 1, gives.sharding, tuple(one.sharding for one in given)),
+    sharding_rule="a -> a",
+)
+mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+halves = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+ones = jax.device_put(jax.numpy.ones(2), halves)
+hits.clear()
+twos = jax.block_until_ready(jax.jit(divided)(ones))
+print(hits.count("cache_hits"), *twos.tolist())
+"""
 
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """A process in which nobody has set JAX up, and a cache folder of its own."""
     monkeypatch.delitem(sys.modules, "jax")
-    for name in (DIR, "JAX_ENABLE_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+    for name in (
+        DIR,
+        "JAX_ENABLE_COMPILATION_CACHE",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+        "JAX_REMOVE_CUSTOM_PARTITIONING_PTR_FROM_CACHE_KEY",
+    ):
         monkeypatch.setenv(name, "")  # so that what the code sets is taken back
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -103,6 +124,35 @@ def test_what_was_used_longest_ago_goes_where_there_is_no_more_room(tmp_path):
         os.utime(path, (1e9 - age, 1e9 - age))
     _forget_oldest(tmp_path, room=20)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"a", "program"}
+
+
+def test_programs_for_other_processors_and_of_other_kernels_have_a_folder_of_their_own(fresh, monkeypatch):
+    def folder():
+        os.environ.pop(DIR, None)
+        keeping_programs("train", [])
+        return os.environ[DIR]
+
+    first = folder()
+    assert folder() == first
+    monkeypatch.setattr(compilation_cache, "_processors", lambda: 96)
+    more = folder()
+    (fresh / "kernel.py").write_text("another")
+    monkeypatch.setattr(compilation_cache, "_KERNELS", fresh)
+    assert len({first, more, folder()}) == 3
+
+
+def test_the_next_process_reads_what_is_divided_among_devices_by_a_function(tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    del environment[DIR]
+
+    def said():
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM + DIVIDED], env=environment, capture_output=True, text=True
+        )
+        return done.stdout.splitlines()[1]
+
+    assert [said(), said()] == ["0 2.0 2.0", "1 2.0 2.0"]
 
 
 def test_the_next_process_reads_the_program_and_a_damaged_one_is_told_once_and_mended(tmp_path):

@@ -21,6 +21,7 @@ COMPILING = ("train", "evaluate", "predict", "explain", "export", "benchmark", "
 _ROOM = 2 * 2**30  # bytes; beyond it what was used longest ago goes
 _LEAST_SECONDS = 0.05  # to compile; JAX's own second leaves out much of what a small model needs
 _VARIABLE, _ENABLED = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
+_KERNELS = Path(__file__).parents[1] / "ops" / "kernels"
 _DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '(.+?)'")
 
 
@@ -29,14 +30,16 @@ def keeping_programs(command: str, words: Sequence[str]) -> list[str]:
     if OFF in words:
         os.environ[_ENABLED] = "false"
     elif command in COMPILING and not ("jax" in sys.modules or _VARIABLE in os.environ or _is_off()):
-        folder = _user_cache() / "vitjax" / "compiled" / _machine()
+        folder = _user_cache() / "vitjax" / "compiled" / _kind()
         if fault := _fault(folder):
             told = f"note: compiled programs are not kept: {folder} {fault}; {OFF} leaves this out"
             print(told, file=sys.stderr, flush=True)
         else:
             os.environ[_VARIABLE] = str(folder)
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(_LEAST_SECONDS))
-            _forget_oldest(folder)
+            # What divides a kernel among devices is known to JAX by its address, which is another at every start.
+            os.environ.setdefault("JAX_REMOVE_CUSTOM_PARTITIONING_PTR_FROM_CACHE_KEY", "1")
+            _forget_oldest(folder.parent)
             _mend_from_now_on(folder)
     return [word for word in words if word != OFF]
 
@@ -55,14 +58,25 @@ def _user_cache() -> Path:
     return Path(os.path.expanduser("~"), "Library/Caches" if sys.platform == "darwin" else ".cache")
 
 
-def _machine() -> str:
-    """A name for processors that run the same machine code: a home may be that of many machines."""
+def _kind() -> str:
+    """A name for what JAX leaves out of a program's key: a home may be that of many machines, and outlive our kernels.
+
+    Processors that run the same machine code, as many of them, for XLA's loops are divided among those that it has when
+    it compiles, and the kernels that are divided among devices.
+    """
+    known = hashlib.sha256(str(_processors()).encode())
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if found := re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE):
-            features = " ".join(sorted(found[1].split()))
-            return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
-    return platform.machine() or "any"
+            known.update(" ".join(sorted(found[1].split())).encode())
+    for path in sorted(_KERNELS.glob("*.py")):
+        known.update(path.read_bytes())
+    return f"{platform.machine() or 'any'}-{known.hexdigest()[:12]}"
+
+
+def _processors() -> int | None:
+    """How many this process may run on, where the system tells it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _fault(folder: Path) -> str | None:
