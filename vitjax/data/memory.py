@@ -10,7 +10,8 @@ from jaxtyping import Int
 from PIL import Image
 
 from vitjax.data.addresses import fetch, is_address
-from vitjax.data.decode import ARRAYS, as_rgb, decode, decoded, read_upright_size
+from vitjax.data.arrays import ARRAYS, as_rgb
+from vitjax.data.decode import decode, decoded, read_upright_size
 from vitjax.data.errors import DataError
 from vitjax.data.folder import open_file, read_bytes
 from vitjax.data.source import Classes, Sample, Source

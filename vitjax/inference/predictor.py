@@ -73,7 +73,7 @@ class Predictor:
     ) -> Any:
         """What an image shows, or a list of that for a list of images or an array [images, height, width, channels].
 
-        An image is a path, an http(s) address, a PIL image, an array of NumPy or JAX as `vitjax.data.decode.as_rgb`
+        An image is a path, an http(s) address, a PIL image, an array of NumPy or JAX as `vitjax.data.arrays.as_rgb`
         takes it, or the bytes of a file. Of a detector a Prediction: detections that reach `threshold`, the `top` best,
         without those whose IoU with a better one is above `nms`. Of a classifier a Recognition: the `top` most probable
         classes. Of a segmenter a Labelling. What is not given is as the model's post-processing says. Each answer, and

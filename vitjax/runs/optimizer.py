@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -215,10 +216,15 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     """Gradients times min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ does; optax has no 1e-6."""
 
     def clip(updates: PyTree, _: PyTree) -> PyTree:
-        factor = jnp.minimum(1.0, max_norm / (optax.tree.norm(updates) + 1e-6))
+        factor = jnp.minimum(1.0, max_norm / (global_norm(updates) + 1e-6))
         return jax.tree.map(lambda update: update * factor, updates)
 
     return optax.stateless(clip)
+
+
+def global_norm(tree: PyTree) -> Array:
+    """The root of the sum of all squares; `optax.tree.norm` has ten operations for each real array, to be traced."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
 
 
 def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
@@ -237,7 +243,16 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
         updates = jax.tree.map(lambda m, v: m / seen_mu / (jnp.sqrt(v / seen_nu) + eps), mu, nu)
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
-    return optax.GradientTransformation(optax.scale_by_adam().init, update)
+    def init(params: PyTree) -> optax.ScaleByAdamState:
+        first, second = (jax.tree.map(_zeros, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), first, second)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _zeros(leaf: Any) -> Array:
+    """Zeros by NumPy: JAX would compile a program for each shape."""
+    return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
 
 
 def _warmup(step: Any, steps: int, start: float) -> Array:

@@ -32,7 +32,7 @@ def load(
     with classes of its user's own, and is run for them. Float32 matrix products are of `matmul_precision`, or of that
     of the run. It computes on `device`, such as "cpu", "gpu" or "cuda:1", or on all that JAX finds, and in `dtype`,
     "float32" or "bfloat16", or as the model says. Called with a path, an address, a PIL image, an array, the bytes of a
-    file, or a list of these, it tells what is on them; `vitjax.data.decode.as_rgb` says which arrays are images.
+    file, or a list of these, it tells what is on them; `vitjax.data.arrays.as_rgb` says which arrays are images.
 
     Raises:
         DataError: there is no such model, or no such checkpoint.

@@ -54,7 +54,7 @@ def _run(program: Jaxpr, known: dict[Any, Any], results: Collection[Any] | None 
 
 
 def _outcome(program: Jaxpr, equation: JaxprEqn, known: dict[Any, Any], outputs: list[Var]) -> list[Any]:
-    """What an operation gives: drawn in chunks, by NumPy where it is a product, else as JAX runs it."""
+    """What an operation gives: drawn in chunks, by NumPy where it is a product or all the same, else as JAX runs it."""
     name: Any = equation.params.get("name")
     aval: Any = equation.outvars[0].aval
     given = [known[value] if isinstance(value, Var) else value.val for value in equation.invars]
@@ -62,6 +62,8 @@ def _outcome(program: Jaxpr, equation: JaxprEqn, known: dict[Any, Any], outputs:
         return [_in_chunks(name, aval, *given)]
     if equation.primitive.name == "mul" and isinstance(given[0], np.ndarray):
         return [given[0] * np.asarray(given[1])]
+    if equation.primitive.name == "broadcast_in_dim" and np.ndim(given[0]) == 0 and isinstance(aval.dtype, np.dtype):
+        return [np.full(aval.shape, given[0], aval.dtype)]
     if equation.primitive.name in ("checkpoint", "remat2"):  # a layer that is computed anew for its gradients
         inside = equation.params["jaxpr"]
         places = [equation.outvars.index(value) for value in outputs]

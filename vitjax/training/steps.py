@@ -14,7 +14,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from vitjax.placement import compiled, replicated
-from vitjax.runs.optimizer import AdamW
+from vitjax.runs.optimizer import AdamW, global_norm
 from vitjax.structs import LOGGED, Batch, PyTree, Terms
 from vitjax.tasks.objective import Evaluated, Objective
 from vitjax.training.state import TrainState, averaged
@@ -160,7 +160,7 @@ class _Pieces:
     def apply(self, state: TrainState, sums: _Gathered, terms: Terms) -> tuple[TrainState, Metrics]:
         """The next state, and what is told of the step."""
         updates, optimizer_state = self.transformation.update(sums.gradients, state.optimizer, state.trainable)
-        norm = optax.tree.norm(sums.gradients)
+        norm = global_norm(sums.gradients)
         metrics = {"loss": self.objective.total(terms), **metrics_of(terms), "gradient_norm": norm}
         trainable = optax.apply_updates(state.trainable, updates)
         changed = {
