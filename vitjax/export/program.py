@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Float, Int, UInt8
 
 from vitjax.ops.boxes import xyxy_from_cxcywh
-from vitjax.ops.images import normalize, valid_pixels
+from vitjax.ops.images import framed_images
 from vitjax.structs import Images, MaskPredictions
 
 Outputs = dict[str, Any]
@@ -67,8 +67,7 @@ class Program:
     def __call__(self, *inputs: Array) -> Outputs:
         """What the model says of the images."""
         if self.preprocess:
-            valid = valid_pixels(inputs[1], self.height, self.width)
-            images = Images(normalize(*inputs[:2]), valid)
+            images = framed_images(*inputs[:2])
         else:
             images = Images(*inputs[:2])
         raw = self.raw(self.variables, images)
@@ -103,8 +102,7 @@ class Program:
 
     def images(self, example: Example) -> Images:
         """The example as the model takes it."""
-        pixels, sizes = jnp.asarray(example.pixels), jnp.asarray(example.sizes)
-        return Images(normalize(pixels, sizes), valid_pixels(sizes, self.height, self.width))
+        return framed_images(jnp.asarray(example.pixels), jnp.asarray(example.sizes))
 
     @property
     def _pixel_boxes(self) -> bool:
