@@ -5,17 +5,19 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitjax.checkpoints.folders import steps_in
 from vitjax.checkpoints.writing import writing
 from vitjax.data.source import Classes
 from vitjax.errors import VitjaxError
-from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.identity import class_differences, differences
 from vitjax.runs.run_folder import checkpoints_of, is_run, locked, read_stored, write_run
 from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
+
+if TYPE_CHECKING:
+    from vitjax.runs.configs import Config
 
 OF_START = ("init_from", "match_classes", "from_scratch")  # what a run that goes on takes from its first start
 
@@ -31,7 +33,7 @@ class OpenRun:
     folder: Path
     experiment: Experiment
     classes: Classes
-    config: Config | None
+    config: "Config | None"
 
     def record(self) -> None:
         """Writes what the run is now; not before its weights are there, so a start that fails leaves all as it was."""
@@ -39,7 +41,9 @@ class OpenRun:
 
 
 @contextlib.contextmanager
-def open_run(run: Path, experiment: Experiment, classes: Classes, *, config: Config | None = None) -> Iterator[OpenRun]:
+def open_run(
+    run: Path, experiment: Experiment, classes: Classes, *, config: "Config | None" = None
+) -> Iterator[OpenRun]:
     """Holds the run folder for this process, where the experiment and the classes of its data are those of its run.
 
     A folder without checkpoints holds nothing that could be falsified, and takes any. Nothing but the lock is written.

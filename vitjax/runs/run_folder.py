@@ -11,15 +11,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitjax.checkpoints.writing import replace_text
 from vitjax.data.errors import DataError
 from vitjax.data.source import Classes
 from vitjax.errors import VitjaxError
-from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.serialize import NoExperiment, UnknownClass, from_json, to_json
+
+if TYPE_CHECKING:
+    from vitjax.runs.configs import Config
 
 CONFIG_COPY = "config.py"
 """The text of the config that a run came from; it is read by people, and by those who name it as --config."""
@@ -58,7 +60,7 @@ def is_run(path: Path) -> bool:
     return (path / _FILE).is_file()
 
 
-def write_run(run: Path, experiment: Experiment, classes: Classes, config: Config | None = None) -> None:
+def write_run(run: Path, experiment: Experiment, classes: Classes, config: "Config | None" = None) -> None:
     """Writes experiment.json, and the text of the config; each is replaced as a whole.
 
     Raises:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -18,7 +18,6 @@ from vitjax.checkpoints.store import Store
 from vitjax.checkpoints.writing import writing
 from vitjax.errors import VitjaxError
 from vitjax.placement import place_batch
-from vitjax.runs.configs import Config
 from vitjax.runs.experiment import Experiment
 from vitjax.runs.run_folder import checkpoints_of
 from vitjax.structs import Batch
@@ -30,8 +29,13 @@ from vitjax.training.report import MetricsLog, Progress, read_metrics
 from vitjax.training.state import TrainState, variables_of
 from vitjax.training.watch import UNREADABLE, Faulty, Watch
 
+if TYPE_CHECKING:
+    from vitjax.runs.configs import Config
 
-def train(experiment: Experiment, workdir: Path, *, config: Config | None = None, fill_memory: bool = False) -> Outcome:
+
+def train(
+    experiment: Experiment, workdir: Path, *, config: "Config | None" = None, fill_memory: bool = False
+) -> Outcome:
     """Trains to the last epoch, from the last checkpoint in `workdir` where there is one, and writes the report.
 
     Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; after SIGTERM, which leaves little time,
@@ -54,13 +58,13 @@ def train(experiment: Experiment, workdir: Path, *, config: Config | None = None
     return _written(experiment, workdir, config, fill_memory, Company())
 
 
-def _written(experiment: Experiment, workdir: Path, config: Config | None, fill: bool, company: Company) -> Outcome:
+def _written(experiment: Experiment, workdir: Path, config: "Config | None", fill: bool, company: Company) -> Outcome:
     with writing(workdir, "--workdir"):
         return _train(experiment, workdir, config, fill, company)
 
 
 def _train(
-    experiment: Experiment, workdir: Path, config: Config | None, fill_memory: bool, company: Company
+    experiment: Experiment, workdir: Path, config: "Config | None", fill_memory: bool, company: Company
 ) -> Outcome:
     from vitjax.training.verdict import is_reported, keep_constant, report
 
