@@ -1,5 +1,6 @@
 """The kernels for GPUs, by the interpreter that Pallas has for CPUs."""
 
+import contextlib
 from functools import partial
 
 import jax
@@ -14,6 +15,8 @@ from vitjax.ops.assignment import linear_assignment
 from vitjax.ops.sampling import sampling_at
 
 triton = pytest.importorskip("jax.experimental.pallas.triton")
+from jax.experimental import pallas as pl  # noqa: E402
+
 from vitjax.ops.kernels.assignment import assigned  # noqa: E402
 from vitjax.ops.kernels.sampling import backward, forward, sampled, sampled_gradients  # noqa: E402
 
@@ -73,6 +76,48 @@ def test_rows_are_assigned_as_loops_assign_them_ties_included(rows, columns):
         jax.jit(jax.vmap(way))(cost.astype(np.float32), counts) for way in (interpreted, linear_assignment)
     )
     np.testing.assert_array_equal(found, wanted)
+
+
+def inner_operations(lowered):
+    """The lines of what a lowered program hands to Triton."""
+    ir = pytest.importorskip("jax.interpreters.mlir").ir
+    dialect = pytest.importorskip("jaxlib.triton.dialect")
+    for block in lowered.compiler_ir().body.operations:
+        for operation in block.regions[0].blocks[0].operations:
+            if "mhlo.backend_config" in operation.attributes:
+                code = ir.DictAttr(operation.attributes["mhlo.backend_config"])["ir"].value_bytes
+                with ir.Context() as context:
+                    dialect.register_dialect(context)
+                    yield from str(ir.Module.parse(code)).splitlines()
+
+
+def test_sums_of_gradients_wait_for_nothing(monkeypatch):
+    """A fence before each of them takes longer than they do. The sums of others keep their order."""
+    monkeypatch.undo()
+    with contextlib.suppress(ImportError):
+        from jax._src.pallas.triton import gpu_info  # of this machine, which has none
+
+        monkeypatch.setattr(gpu_info, "get_gpu_info", lambda: gpu_info._get_gpu_info_impl(gpu_info.GpuVersion.H100))
+
+    def others(ref, _, out_ref):
+        triton.atomic_add(out_ref, (jnp.arange(16),), ref[...])
+
+    ordered = pl.pallas_call(
+        others,
+        out_shape=jax.ShapeDtypeStruct((16,), jnp.float32),
+        input_output_aliases={1: 0},
+        compiler_params=triton.CompilerParams(),
+    )
+    value, locations, weights, cotangent = drawn(0)
+    given = [jnp.asarray(array) for array in (value, *apart(locations), weights, cotangent)]
+    orders = {}
+    for name, call, inputs in (
+        ("ours", partial(backward, SHAPES), given),
+        ("others", ordered, [jnp.zeros(16)] * 2),
+    ):
+        lines = inner_operations(jax.jit(call).trace(*inputs).lower(lowering_platforms=("cuda",)))
+        orders[name] = {"acq_rel" in line for line in lines if "tt.atomic_rmw" in line}
+    assert orders == {"ours": {False}, "others": {True}}
 
 
 @pytest.fixture

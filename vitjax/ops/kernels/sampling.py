@@ -4,7 +4,7 @@ Each program takes a few rows, one for each query of a head, and for every point
 from the values as they lie in memory, level after level. What `vitjax.ops.sampling` says of locations holds here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_batching import custom_vmap
 from jax.experimental import pallas as pl
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.pallas import triton
 
 from vitjax.ops.kernels import fit
+from vitjax.ops.kernels.divisible import divisible
+from vitjax.ops.kernels.unordered import unordered_sums
 from vitjax.ops.sampling import Shapes
 
 ROWS, ROWS_BACK = 32, 16  # of a program, by measurement (docs/performance.md)
+_WHOLE = "tcqlp"
+_BACKWARD = "sampling_gradients"
+unordered_sums(_BACKWARD)
 
 
 class _Corner(NamedTuple):
@@ -82,33 +85,10 @@ def _load(value_ref: Any, corner: _Corner, channel: Array, channels: int) -> Arr
     return triton.load(value_ref.at[corner.first + channel], mask=mask, other=0.0).astype(jnp.float32)
 
 
-def _divisible(function: Callable, rule: str) -> Callable:
-    """The function of arrays [images ...] as one that is divided by images and heads among devices, and can be mapped.
-
-    Of the kernels themselves XLA knows nothing, and would give each device everything.
-    """
-    divided = custom_partitioning(lambda *given: function(*given))  # which cannot read a partial's signature
-
-    def part(mesh: Any, given: Any, gives: Any) -> tuple:
-        placed, answers = (jax.tree.map(lambda one: one.sharding, side) for side in (given, gives))
-        return mesh, function, answers, placed
-
-    divided.def_partition(part, sharding_rule=rule, need_replication_factors=("t", "c", "q", "l", "p"))
-    mapped = custom_vmap(divided)
-
-    @mapped.def_vmap
-    def over(size: int, batched: list[bool], *given: Array) -> tuple:
-        whole = [x if has else jnp.broadcast_to(x, (size, *x.shape)) for x, has in zip(given, batched, strict=True)]
-        out = mapped(*(x.reshape(-1, *x.shape[2:]) for x in whole))
-        return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out), jax.tree.map(lambda _: True, out)
-
-    return mapped
-
-
 def sampled(shapes: Shapes, value: Array, x: Array, y: Array, weights: Array) -> Array:
     """The samples of `vitjax.ops.sampling.gathered`."""
     rule = "b t m c, b q m l p, b q m l p, b q m l p -> b q m c"
-    return _divisible(partial(forward, shapes), rule)(value, x, y, weights)
+    return divisible(partial(forward, shapes), rule, _WHOLE)(value, x, y, weights)
 
 
 def sampled_gradients(
@@ -117,7 +97,7 @@ def sampled_gradients(
     """The gradients of `sampled` to value, x, y and weights."""
     points = ", ".join(["b q m l p"] * 3)
     rule = f"b t m c, {points}, b q m c -> b t m c, {points}"
-    return _divisible(partial(backward, shapes), rule)(value, x, y, weights, cotangent)
+    return divisible(partial(backward, shapes), rule, _WHOLE)(value, x, y, weights, cotangent)
 
 
 def forward(
@@ -159,6 +139,7 @@ def forward(
         out_specs=pl.no_block_spec,
         grid=(pl.cdiv(total, rows),),
         compiler_params=triton.CompilerParams(num_warps=warps, num_stages=1),
+        name="sampling",
         **options,
     )
     return call(value.ravel(), *_flat(x, y, weights)).reshape(batch, queries, heads, channels)
@@ -214,6 +195,7 @@ def backward(
         grid=(pl.cdiv(total, rows),),
         input_output_aliases={5: 0},  # the sums begin with zeros
         compiler_params=triton.CompilerParams(num_warps=warps, num_stages=1),
+        name=_BACKWARD,
         **options,
     )
     found = call(value.ravel(), *_flat(x, y, weights), cotangent.ravel(), zeros)
