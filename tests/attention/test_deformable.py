@@ -115,6 +115,32 @@ def test_in_bfloat16_locations_and_weights_are_those_of_float32(variables):
         np.testing.assert_allclose(sown[name], exact[name], atol=1e-6)
 
 
+def test_in_bfloat16_the_gradients_of_offsets_and_weights_are_products_of_bfloat16(variables):
+    query, *others = (jnp.asarray(array[:1]) for array in (QUERY, CENTRES, VALUE, VALID))
+
+    def gradients(module):
+        def total(params, query):
+            out = module.apply({"params": params}, query, *others, SHAPES)
+            return (out.astype(jnp.float32) ** 2).sum()
+
+        return jax.grad(total, (0, 1))
+
+    narrow, wide = (gradients(MODULE.clone(dtype=dtype)) for dtype in (jnp.bfloat16, None))
+    found, wanted = (jax.tree.leaves(jax.jit(each)(variables["params"], query)) for each in (narrow, wide))
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == other.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=0.03 * np.abs(other).max())
+    traced = str(jax.make_jaxpr(narrow)(variables["params"], query))
+    columns = HEADS * len(SHAPES) * POINTS
+    sizes = {
+        "forward": (QUERIES, columns),
+        "to queries": (QUERIES, CHANNELS),
+        "to kernels": (CHANNELS, columns),
+    }
+    counted = {way: traced.count(f":f32[{rows},{columns}] = dot_general") for way, (rows, columns) in sizes.items()}
+    assert counted == {"forward": 3, "to queries": 0, "to kernels": 0}  # x and y of the offsets, and the weights
+
+
 def test_attention_starts_even_on_a_star_whose_rays_end_on_squares():
     params = initial(DeformableAttention(heads=8, levels=2, points=POINTS))
     assert not params["sampling_offsets"]["kernel"].any()

@@ -1,10 +1,12 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from vitjax.ops.convolution import conv_general_dilated, last_axis_product
+from vitjax.ops.convolution import conv_general_dilated, last_axis_product, wide_einsum
 from vitjax.ops.patch_convolution import patch_convolution
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -80,3 +82,39 @@ def test_a_product_over_the_last_axis_is_the_contraction_and_its_gradients(leadi
     assert found.shape == (*leading, 4)
     for ours, theirs in zip((found, *back(found)), (expected, *backward(expected)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_a_wide_product_of_narrow_numbers_has_gradients_of_narrow_ones():
+    """In float32, as JAX transposes it, one side is converted and the product takes twice the time on a GPU."""
+    x, y = drawn(2, 5, 3, 16).astype(jnp.bfloat16), drawn(2, 7, 3, 16).astype(jnp.bfloat16)
+    cotangent = drawn(2, 3, 5, 7)
+
+    def both(product, x, y, cotangent):
+        out, back = jax.vjp(product, x, y)
+        return out, *back(cotangent)
+
+    def wide(x, y):
+        return wide_einsum("bqhd,bkhd->bhqk", x, y)
+
+    def wanted(x, y):
+        return jnp.einsum("bqhd,bkhd->bhqk", x, y, preferred_element_type=jnp.float32)
+
+    found = both(wide, x, y, cotangent)
+    assert [array.dtype for array in found] == [jnp.float32, jnp.bfloat16, jnp.bfloat16]
+    np.testing.assert_array_equal(found[0], wanted(x, y))
+    for one, other in zip(found[1:], both(wanted, x, y, cotangent)[1:], strict=True):
+        np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), rtol=0.02, atol=0.02)
+    products = [str(jax.make_jaxpr(partial(both, product))(x, y, cotangent)) for product in (wide, wanted)]
+    in_float32 = [text.count("preferred_element_type=float32") for text in products]
+    assert in_float32 == [1, 3]
+
+
+def test_a_wide_product_of_float32_is_the_plain_one():
+    x, y, cotangent = drawn(2, 5, 8), drawn(2, 7, 8), drawn(2, 5, 7)
+    found, wanted = (
+        jax.vjp(product, x, y)
+        for product in (partial(wide_einsum, "bqd,bkd->bqk"), partial(jnp.einsum, "bqd,bkd->bqk"))
+    )
+    np.testing.assert_array_equal(found[0], wanted[0])
+    for one, other in zip(found[1](cotangent), wanted[1](cotangent), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from vitjax.attention.linear import linear
 from vitjax.errors import FieldError
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.masks import Map, Valid, clear
 
 
@@ -27,8 +28,8 @@ def criss_cross(
     One softmax goes over the column, then the row. The pixel itself lies in both, and is masked in the column.
     """
     height = query.shape[1]
-    column = jnp.einsum("bijc,bkjc->bijk", query, key, preferred_element_type=jnp.float32)
-    row = jnp.einsum("bijc,bikc->bijk", query, key, preferred_element_type=jnp.float32)
+    column = wide_einsum("bijc,bkjc->bijk", query, key)
+    row = wide_einsum("bijc,bikc->bijk", query, key)
     lowest = jnp.finfo(jnp.float32).min
     other = ~jnp.eye(height, dtype=bool)[None, :, None]
     if valid is not None:
@@ -36,8 +37,8 @@ def criss_cross(
         row = jnp.where(valid[:, :, None], row, lowest)
     weights = jax.nn.softmax(jnp.concatenate([jnp.where(other, column, lowest), row], axis=-1))
     in_column, in_row = jnp.split(weights.astype(value.dtype), [height], axis=-1)
-    mixed = jnp.einsum("bijk,bkjc->bijc", in_column, value, preferred_element_type=jnp.float32)
-    mixed += jnp.einsum("bijk,bikc->bijc", in_row, value, preferred_element_type=jnp.float32)
+    mixed = wide_einsum("bijk,bkjc->bijc", in_column, value)
+    mixed += wide_einsum("bijk,bikc->bijc", in_row, value)
     return mixed, weights
 
 

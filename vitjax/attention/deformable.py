@@ -1,7 +1,9 @@
 """Multi-scale deformable attention. Source: Zhu et al. 2021 (Deformable DETR), section 4.1 and appendix A.2."""
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,7 +23,7 @@ class DeformableAttention(nn.Module):
     """Each query looks at a few points around its reference, on every level, and weighs them by itself.
 
     Offsets, locations and weights are float32 whatever `dtype` is: a location in bfloat16 is off by several pixels.
-    `locations` and `weights` are sown into `intermediates`.
+    Their gradients are products of `dtype`. `locations` and `weights` are sown into `intermediates`.
     """
 
     heads: int
@@ -59,9 +61,11 @@ class DeformableAttention(nn.Module):
         values = jnp.where(valid[..., None], values, 0).reshape(batch, -1, self.heads, channels // self.heads)
 
         grid = (batch, queries, self.heads, self.levels, self.points)
-        x, y = _Offsets(grid[2:], name="sampling_offsets")(query)
+        product = partial(_product, self.dtype or jnp.float32)
+        x, y = _Offsets(grid[2:], product, name="sampling_offsets")(query)
         zeros = nn.initializers.zeros
-        scores = Dense(math.prod(grid[2:]), dtype=jnp.float32, kernel_init=zeros, name="attention_weights")(query)
+        dense = partial(nn.Dense, dtype=jnp.float32, dot_general=product, kernel_init=zeros)
+        scores = dense(math.prod(grid[2:]), name="attention_weights")(query)
         weights = jax.nn.softmax(scores.reshape(*grid[:3], -1)).reshape(grid)
 
         x, y = _locations(reference.astype(jnp.float32), x.reshape(grid), y.reshape(grid), shapes)
@@ -78,6 +82,7 @@ class _Offsets(nn.Module):
     """
 
     grid: tuple[int, int, int]
+    product: Callable[[Array, Array], Array]
 
     @nn.compact
     def __call__(self, query: Float[Array, "batch queries channels"]) -> list[Float[Array, "batch queries _"]]:
@@ -88,7 +93,27 @@ class _Offsets(nn.Module):
         heads, levels, points = self.grid
         bias = self.param("bias", partial(_star, heads=heads, levels=levels, points=points), (columns,))
         query = query.astype(jnp.float32)
-        return [last_axis_product(query, kernel[:, way::2]) + bias[way::2] for way in (0, 1)]
+        return [self.product(query, kernel[:, way::2]) + bias[way::2] for way in (0, 1)]
+
+
+def _product(dtype: DTypeLike, x: Array, kernel: Array, *_: Any, **__: Any) -> Array:  # as `nn.Dense` calls it
+    return _narrow_backward(dtype, x, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow_backward(dtype: DTypeLike, x: Array, kernel: Array) -> Array:
+    """`last_axis_product` in float32, with gradients that are products of what is rounded to `dtype`."""
+    return last_axis_product(x, kernel)
+
+
+def _backward(dtype: DTypeLike, kept: list[Array], cotangent: Array) -> tuple[Array, ...]:
+    narrow = jax.vjp(last_axis_product, *kept)[1](cotangent.astype(dtype))
+    return tuple(gradient.astype(cotangent.dtype) for gradient in narrow)
+
+
+_narrow_backward.defvjp(
+    lambda dtype, *given: (last_axis_product(*given), [array.astype(dtype) for array in given]), _backward
+)
 
 
 def _locations(reference: Array, x: Array, y: Array, shapes: Shapes) -> list[Array]:

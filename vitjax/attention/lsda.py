@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from vitjax.attention.relative_position import DynamicPositionBias, RelativePositionBias
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.groups import Grid
 
 PositionBias = Literal["dynamic", "table"]
@@ -59,7 +60,7 @@ class LongShortDistanceAttention(nn.Module):
         parts = jnp.split(fused, 3, axis=-1)
         q, k, v = (rearrange(part, "b g n (h d) -> b g h n d", h=self.heads) for part in parts)
         q = q / math.sqrt(channels // self.heads)
-        scores = jnp.einsum("bghqd,bghkd->bghqk", q, k, preferred_element_type=jnp.float32)
+        scores = wide_einsum("bghqd,bghkd->bghqk", q, k)
         scores = scores + self._bias(channels).of_group(grid.group)
         keys = grid.keys(valid)
         if keys is not None:

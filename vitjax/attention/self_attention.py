@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from vitjax.layers.linear import Dense
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.initializers import torch_kernel
 from vitjax.ops.masks import clear
 
@@ -18,7 +19,7 @@ def pair_scores(
     query: Float[Array, "batch queries channels"], key: Float[Array, "batch keys channels"]
 ) -> Float[Array, "batch queries keys"]:
     """The product of every query with every key, in float32."""
-    return jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
+    return wide_einsum("bqc,bkc->bqk", query, key)
 
 
 def softmax_over_keys(
@@ -34,7 +35,7 @@ def mix(
     weights: Float[Array, "batch queries keys"], value: Float[Array, "batch keys channels"]
 ) -> Float[Array, "batch queries channels"]:
     """The weighted sum of the values for every query: products in the dtype of the values, sums in float32."""
-    return jnp.einsum("bqk,bkc->bqc", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
+    return wide_einsum("bqk,bkc->bqc", weights.astype(value.dtype), value)
 
 
 class SelfAttention(nn.Module):

@@ -17,6 +17,7 @@ from vitjax.attention.relative_position import RelativePositionBias
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
 from vitjax.layers.norms import LayerNorm
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.groups import Size
 from vitjax.ops.masks import Map, Valid, clear
 from vitjax.ops.windows import Windows
@@ -66,7 +67,7 @@ class WindowAttention(nn.Module):
         self._check(*x.shape[1:])
         channels = x.shape[-1]
         q, k, v = (part.reshape(*x.shape[:2], self.heads, -1) for part in self._projected(x))
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
+        scores = wide_einsum("bqhd,bkhd->bhqk", q / math.sqrt(q.shape[-1]), k)
         scores = scores + RelativePositionBias(self.heads, self.window, name="position_bias").of_group(self.window)
         weights = jax.nn.softmax(scores if mask is None else _masked(scores, mask), axis=-1)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v).reshape(x.shape)

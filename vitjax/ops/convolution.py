@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jax import Array, lax
@@ -23,6 +24,19 @@ def last_axis_product(x: Array, kernel: Array, dimension_numbers: Any = None, pr
     """
     rows = _product(precision, rearrange(x, "... i -> (...) i"), kernel)
     return rows.reshape(*x.shape[:-1], kernel.shape[1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def wide_einsum(subscripts: str, x: Array, y: Array) -> Array:
+    """`jnp.einsum` in float32 of what may be narrower, with gradients that are products of the narrow numbers again."""
+    return jnp.einsum(subscripts, x, y, preferred_element_type=jnp.float32)
+
+
+def _einsum_backward(subscripts: str, kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    return jax.vjp(partial(jnp.einsum, subscripts), *kept)[1](cotangent.astype(jnp.result_type(*kept)))
+
+
+wide_einsum.defvjp(lambda subscripts, *given: (wide_einsum(subscripts, *given), given), _einsum_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense
 from vitjax.layers.masked_norms import MaskedGroupNorm
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.convolution_in_parts import convolution_in_parts
 from vitjax.ops.masks import Map, Valid, clear, nearest_rows
 from vitjax.structs import Feature
@@ -51,7 +52,7 @@ class MaskAttention(nn.Module):
         q = rearrange(project(name="query")(queries), "b q (n c) -> b q n c", n=self.heads)
         k = rearrange(project(name="key")(memory), "b h w (n c) -> b h w n c", n=self.heads)
         q = q / math.sqrt(channels // self.heads)
-        scores = jnp.einsum("bqnc,bhwnc->bqnhw", q, k, preferred_element_type=jnp.float32)
+        scores = wide_einsum("bqnc,bhwnc->bqnhw", q, k)
         scores = jnp.where(valid[:, None, None], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=(2, 3, 4))
         self.sow("intermediates", "attention", weights)
