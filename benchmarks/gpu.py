@@ -200,20 +200,29 @@ def sampling(options: argparse.Namespace, precision: str) -> Task:
 
 
 def attention(options: argparse.Namespace, precision: str) -> Task:
-    """Attention of DETR's encoder without dropout, and its gradients, by XLA and by cuDNN."""
+    """Attention of DETR's encoder, and its gradients, by XLA, cuDNN and our kernels, without dropout and with it."""
     import jax
     import jax.numpy as jnp
+
+    from vitjax.ops.kernels.attention import attention as by_kernels
+    from vitjax.ops.kernels.attention import plain, seeds_of
 
     dtype = "bfloat16" if precision == "bf16" else "float32"
     images, tokens, heads = (1, 16, 2) if options.smallest else (options.batches[0], 25 * 38, 8)
     given = jax.random.normal(jax.random.key(0), (3, images, tokens, heads, 32), dtype)
-    mask = jnp.broadcast_to(jnp.arange(tokens) < tokens - 5, (images, 1, tokens, tokens))
+    key, valid = jax.random.key(1), jnp.broadcast_to(jnp.arange(tokens) < tokens - 5, (images, tokens))
+    mask = valid[:, None, None]
+    whole = jnp.broadcast_to(mask, (images, 1, tokens, tokens))  # as cuDNN wants it
+    ways: dict[str, Callable] = {
+        "xla": lambda *qkv: jax.nn.dot_product_attention(*qkv, mask=mask, implementation="xla"),
+        "xla, dropout": lambda q, k, v: plain(0.1, q, k, v, valid[:, None].astype(jnp.int8), seeds_of(key, q, k)),
+    }
+    if jax.default_backend() == "gpu" and precision == "bf16":
+        ways["cudnn"] = lambda *qkv: jax.nn.dot_product_attention(*qkv, mask=whole, implementation="cudnn")
+        ways["kernels"] = lambda *qkv: by_kernels(0.0, None, *qkv, mask)
+        ways["kernels, dropout"] = lambda *qkv: by_kernels(0.1, key, *qkv, mask)
     calls = {}
-    for way in ("xla", "cudnn") if jax.default_backend() == "gpu" and precision == "bf16" else ("xla",):
-
-        def forward(q: Any, k: Any, v: Any, way: str = way) -> Any:
-            return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=way)
-
+    for way, forward in ways.items():
         gradients = jax.grad(lambda *qkv, forward=forward: forward(*qkv).astype(jnp.float32).sum(), (0, 1, 2))
         calls[way] = [jax.jit(part).lower(*given).compile() for part in (forward, gradients)]
     yield None

@@ -9,8 +9,10 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from vitjax.attention.multi_head import dropout_of, kernel_for
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense, Dropout
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.initializers import torch_bias
 
 
@@ -60,13 +62,16 @@ class ConditionalAttention(nn.Module):
         if spatial is not None:
             q = jnp.concatenate([q, project(spatial, "query_spatial")], axis=-1)
             k = jnp.concatenate([k, located], axis=-1)
-        mixed = self._mixed(q, k, v, valid, train=train).reshape(query.shape)
+        mask = None if valid is None else valid[:, None, None, :]
+        mixed = self._mixed(q, k, v, mask, train=train).reshape(query.shape)
         return Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(mixed)
 
-    def _mixed(self, q: Array, k: Array, v: Array, valid: Array | None, *, train: bool) -> Array:
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32) / math.sqrt(q.shape[-1])
-        if valid is not None:
-            scores = jnp.where(valid[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
+    def _mixed(self, q: Array, k: Array, v: Array, mask: Array | None, *, train: bool) -> Array:
+        weights_wanted = self.is_mutable_collection("intermediates") and not self.is_initializing()
+        if not weights_wanted and (kernel := kernel_for(q, k, v)):
+            return kernel(*dropout_of(self.dropout, train=train), q, k, v, mask)
+        scores = wide_einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+        scores = scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow("intermediates", "weights", weights)
         weights = Dropout(self.dropout)(weights, train=train)

@@ -1,6 +1,7 @@
 """Scaled dot-product attention with several heads. Source: Vaswani et al. 2017, section 3.2."""
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -11,8 +12,10 @@ from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
 from vitjax.layers.linear import Dense, Dropout
+from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.initializers import fused_qkv_kernel
 
+Kernel = Callable[[float, Array | None, Array, Array, Array, Array | None], Array]
 Pairs = Bool[Array, "*batch queries keys"]
 """Which query may look at which key, in all images alike or in each."""
 
@@ -59,7 +62,9 @@ class MultiHeadAttention(nn.Module):
             allowed = pairs[..., None, :, :].reshape(-1, 1, *pairs.shape[-2:])
             mask = allowed if mask is None else mask & allowed
         weights_wanted = self.is_mutable_collection("intermediates") and not self.is_initializing()
-        if (train and self.dropout > 0) or weights_wanted or width != channels:
+        if not weights_wanted and (kernel := kernel_for(q, k, v)):
+            mixed = kernel(*dropout_of(self.dropout, train=train), q, k, v, mask)
+        elif (train and self.dropout > 0) or weights_wanted or width != channels:
             mixed = self._explicit(q, k, v, mask, train=train)
         else:
             mixed = jax.nn.dot_product_attention(q, k, v, mask=mask)
@@ -68,9 +73,25 @@ class MultiHeadAttention(nn.Module):
 
     def _explicit(self, q: Array, k: Array, v: Array, mask: Array | None, *, train: bool) -> Array:
         """Attention with the weights at hand, for dropout and for a look at them."""
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32) / math.sqrt(q.shape[-1])
+        scores = wide_einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
         scores = scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow("intermediates", "weights", weights)
         weights = Dropout(self.dropout)(weights, train=train)
         return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)
+
+
+def kernel_for(q: Array, k: Array, v: Array) -> Kernel | None:
+    """What a GPU mixes such values by, from a rate of dropout, its key, q, k, v and a mask [batch 1 queries keys]."""
+    from vitjax.ops.kernels import attend  # which are for GPUs alone
+
+    if not attend(q, k, v):
+        return None
+    from vitjax.ops.kernels.attention import attention
+
+    return attention
+
+
+def dropout_of(rate: float, *, train: bool) -> tuple[float, Array | None]:
+    """The rate that counts, and the key that `Dropout` would draw with in its place."""
+    return (rate, Dropout(rate).make_rng("dropout")) if train and rate > 0 else (0.0, None)

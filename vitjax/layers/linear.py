@@ -6,12 +6,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Key
+from jaxtyping import Float, Key
 
 from vitjax.ops.convolution import last_axis_product
-from vitjax.ops.residuals import after, hashed_bits
+from vitjax.ops.residuals import after, dropped, hashed_bits, scale_of_others
 
 Dense = partial(nn.Dense, dot_general=last_axis_product)
 """`nn.Dense`, computed as one product of matrices whatever the leading axes are."""
@@ -31,14 +30,8 @@ class Dropout(nn.Module):
         """`x`, in training with zeros and the others larger; the mean stays."""
         if not train or self.rate == 0:
             return x
-        left_out, scale = _dropped(self.make_rng("dropout"), x.shape, self.rate)
-        return jnp.where(left_out, 0, x * scale)
-
-
-def _dropped(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> tuple[Bool[Array, "*shape"], float]:
-    """Which numbers become zero, with a probability above 0, and what to multiply the others with."""
-    zeros = max(round(rate * 2**32), 1)
-    return hashed_bits(key, shape) <= np.uint32(zeros - 1), 1 / max(1 - rate, 2**-32)
+        left_out = dropped(hashed_bits(self.make_rng("dropout"), x.shape), self.rate)
+        return jnp.where(left_out, 0, x * scale_of_others(self.rate))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -61,8 +54,8 @@ def _product_backward(rate: float, kept: tuple[Any, ...], cotangent: Array) -> t
 def _rectified(rate: float, key: Any, x: Array) -> Array:
     if key is None:
         return nn.relu(x)
-    left_out, scale = _dropped(key, x.shape, rate)
-    return jnp.where(left_out, 0, nn.relu(x) * scale)
+    left_out = dropped(hashed_bits(key, x.shape), rate)
+    return jnp.where(left_out, 0, nn.relu(x) * scale_of_others(rate))
 
 
 rectified_product.defvjp(_product_forward, _product_backward)

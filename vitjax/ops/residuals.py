@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Key, UInt32
+from jaxtyping import Bool, Float, Key, UInt32
 
 
 def after(x: Float[Array, "*shape"], other: Float[Array, "*other"]) -> Float[Array, "*shape"]:
@@ -24,7 +24,22 @@ def hashed_bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*
     """
     words = jax.random.key_data(key).ravel()
     places = lax.iota(np.uint32, int(np.prod(shape))).reshape(shape)
-    return _mixed(_mixed(places * np.uint32(0x9E3779B9) + words[0]) ^ words[-1])
+    return bits_at(places, words[0], words[-1])
+
+
+def bits_at(places: UInt32[Array, "*shape"], first: Array, last: Array) -> UInt32[Array, "*shape"]:
+    """`hashed_bits` of some places in the array's order, by the first and the last word of the key."""
+    return _mixed(_mixed(places * np.uint32(0x9E3779B9) + first) ^ last)
+
+
+def dropped(bits: UInt32[Array, "*shape"], rate: float) -> Bool[Array, "*shape"]:
+    """Which numbers become zero, with a probability above 0."""
+    return bits <= np.uint32(max(round(rate * 2**32), 1) - 1)
+
+
+def scale_of_others(rate: float) -> float:
+    """What to multiply those with that do not become zero, so that the mean stays."""
+    return 1 / max(1 - rate, 2**-32)
 
 
 def _mixed(x: Array) -> Array:

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import Array
 
 _LEFT_OUT = ContextVar("_LEFT_OUT", default=False)
 AMPERE = 8
@@ -39,6 +41,21 @@ def fit(value: tuple[Any, ...], weights: tuple[Any, ...]) -> bool:
     sizes = value, weights, (*weights[:3], value[3])
     known = all(isinstance(side, int) for size in sizes for side in size)
     return known and all(0 < math.prod(size) < 2**31 for size in sizes)
+
+
+def attend(q: Array, k: Array, v: Array) -> bool:
+    """Whether attention of these [batch tokens heads channels] is for kernels: narrow numbers that 32 bits can count.
+
+    In float32 they would be less exact than what XLA makes of it.
+    """
+    if not kernels_serve() or any(x.dtype not in (jnp.bfloat16, jnp.float16) for x in (q, k, v)):
+        return False
+    (batch, queries, heads, channels), (_, keys, _, width) = q.shape, v.shape
+    if not all(isinstance(size, int) and size > 0 for size in (*q.shape, *v.shape)):
+        return False
+    places = max(q.size, k.size, v.size, batch * queries * keys)
+    few = batch * heads < 2**16 and places < 2**31 and batch * heads * queries * keys < 2**32
+    return few and {channels, width} <= {16, 32, 64, 128}
 
 
 @contextlib.contextmanager
