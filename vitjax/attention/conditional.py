@@ -9,9 +9,9 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
-from vitjax.attention.multi_head import dropout_of, kernel_for
+from vitjax.attention.multi_head import dropout_of, kernel_for, mixed_after_dropout
 from vitjax.errors import FieldError
-from vitjax.layers.linear import Dense, Dropout
+from vitjax.layers.linear import Dense
 from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.initializers import torch_bias
 
@@ -74,5 +74,4 @@ class ConditionalAttention(nn.Module):
         scores = scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow("intermediates", "weights", weights)
-        weights = Dropout(self.dropout)(weights, train=train)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)
+        return mixed_after_dropout(*dropout_of(self.dropout, train=train), weights, v)

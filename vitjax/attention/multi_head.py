@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -11,9 +12,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from vitjax.errors import FieldError
-from vitjax.layers.linear import Dense, Dropout
+from vitjax.layers.linear import Dense, Dropout, dropout
 from vitjax.ops.convolution import wide_einsum
 from vitjax.ops.initializers import fused_qkv_kernel
+from vitjax.ops.residuals import product_of_made
 
 Kernel = Callable[[float, Array | None, Array, Array, Array, Array | None], Array]
 Pairs = Bool[Array, "*batch queries keys"]
@@ -77,8 +79,7 @@ class MultiHeadAttention(nn.Module):
         scores = scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)
         self.sow("intermediates", "weights", weights)
-        weights = Dropout(self.dropout)(weights, train=train)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)
+        return mixed_after_dropout(*dropout_of(self.dropout, train=train), weights, v)
 
 
 def kernel_for(q: Array, k: Array, v: Array) -> Kernel | None:
@@ -95,3 +96,12 @@ def kernel_for(q: Array, k: Array, v: Array) -> Kernel | None:
 def dropout_of(rate: float, *, train: bool) -> tuple[float, Array | None]:
     """The rate that counts, and the key that `Dropout` would draw with in its place."""
     return (rate, Dropout(rate).make_rng("dropout")) if train and rate > 0 else (0.0, None)
+
+
+def mixed_after_dropout(rate: float, key: Array | None, weights: Array, v: Array) -> Array:
+    """Values [batch keys heads width] in the mixtures of the weights [batch heads queries keys] that dropout leaves."""
+    return product_of_made(partial(jnp.einsum, "bhqk,bkhd->bqhd"), partial(_left, rate, v.dtype), key, weights, v)
+
+
+def _left(rate: float, dtype: DTypeLike, key: Array | None, weights: Array) -> Array:
+    return dropout(rate, key, weights).astype(dtype)

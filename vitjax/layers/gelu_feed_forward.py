@@ -1,6 +1,7 @@
 """The feed-forward network of vision transformers."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 from jax import Array
@@ -9,6 +10,8 @@ from jaxtyping import Float
 
 from vitjax.layers.linear import Dense
 from vitjax.ops.activations import gelu
+from vitjax.ops.convolution import last_axis_product
+from vitjax.ops.residuals import product_of_made
 
 
 class GeluFeedForward(nn.Module):
@@ -21,4 +24,13 @@ class GeluFeedForward(nn.Module):
     def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
         """`x` through both layers, with as many channels as before."""
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
-        return dense(x.shape[-1], name="contract")(gelu(dense(self.hidden, name="expand")(x)))
+        h = dense(self.hidden, name="expand")(x)
+        return dense(x.shape[-1], name="contract", dot_general=_product)(h)
+
+
+def _product(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:  # as `nn.Dense` calls it
+    return product_of_made(last_axis_product, _gelu, None, x, kernel)
+
+
+def _gelu(_: None, x: Array) -> Array:
+    return gelu(x)

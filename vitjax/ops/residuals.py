@@ -1,10 +1,16 @@
 """What spares memory from a forward pass to its gradients: what is made again, and not before its time."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Key, UInt32
+
+Product = Callable[[Array, Array], Array]
 
 
 def after(x: Float[Array, "*shape"], other: Float[Array, "*other"]) -> Float[Array, "*shape"]:
@@ -15,6 +21,22 @@ def after(x: Float[Array, "*shape"], other: Float[Array, "*other"]) -> Float[Arr
     """
     never = other.ravel()[:1] < -jnp.inf
     return x + never.any().astype(x.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def product_of_made(product: Product, make: Callable[[Any, Array], Array], given: Any, x: Array, y: Array) -> Array:
+    """`product(make(given, x), y)`. For its gradients x and y are kept, not what is made of x; `given` has none."""
+    return product(make(given, x), y)
+
+
+def _made_again(product: Product, make: Callable, kept: tuple[Any, Array, Array], cotangent: Array) -> tuple:
+    given, x, y = kept
+    made, through = jax.vjp(partial(make, given), after(x, cotangent))
+    by_made, by_y = jax.vjp(product, made, y)[1](cotangent)
+    return None, *through(by_made), by_y
+
+
+product_of_made.defvjp(lambda product, make, *kept: (product_of_made(product, make, *kept), kept), _made_again)
 
 
 def hashed_bits(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
