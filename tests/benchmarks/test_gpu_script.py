@@ -21,6 +21,7 @@ def test_processes_are_timed_in_turn_and_late_ones_left_out(capfd) -> None:
     words = ["--sides", "attention", "--precisions", "tf32", "--batches", "1", "--repeats", "1"]
     main(words)
     main([*words, "--ready-within", "0"])
-    timed, late = (json.loads(line) for line in capfd.readouterr().out.splitlines())
-    assert timed["what"] == "attention" and timed["forward_ms"] > 0
+    *timed, late = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert [(each["what"], each["side"]) for each in timed] == [("attention", "xla"), ("attention", "xla, dropout")]
+    assert all(each["forward_ms"] > 0 for each in timed)
     assert late == {"what": "failed", "group": ["attention", "tf32"], "error": "not ready in time"}
