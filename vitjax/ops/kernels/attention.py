@@ -33,7 +33,7 @@ class Blocks(NamedTuple):
     stages: int = 2
 
 
-FORWARD, BY_QUERIES, BY_KEYS = Blocks(128, 64), Blocks(64, 64), Blocks(64, 64)  # the largest without spilled registers
+FORWARD, BY_QUERIES, BY_KEYS = Blocks(128, 64), Blocks(64, 64), Blocks(64, 64)  # no registers spill on an H100
 
 
 class _Sizes(NamedTuple):
@@ -162,11 +162,6 @@ class _Head:
         first = ((self.image * total + tokens) * self.sizes.heads + self.head) * width
         return first[:, None] + jnp.arange(width, dtype=jnp.int32)[None], (tokens < total)[:, None]
 
-    def of_rows(self, ref: Any, rows: Array, other: float) -> Array:
-        """A number for each query."""
-        mask = rows < self.sizes.queries
-        return triton.load(ref.at[self.at * self.sizes.queries + rows], mask=mask, other=other)
-
     def counts(self, rows: Array, columns: Array) -> Array:
         """Which keys count [rows columns], or [1 columns] where they do for all queries alike."""
         rows = rows if self.sizes.lines > 1 else jnp.zeros(1, jnp.int32)
@@ -187,6 +182,35 @@ class _Head:
         lines = rows.astype(jnp.uint32) * np.uint32(self.sizes.keys) + first
         left_out = dropped(bits_at(lines[:, None] + columns.astype(jnp.uint32)[None], *words), self.rate)
         return lambda numbers: jnp.where(left_out, 0.0, numbers)
+
+
+class _HeadBack(_Head):
+    """A head with what the forward pass has left, and what comes in."""
+
+    def __init__(self, rate: float, sizes: _Sizes, refs: tuple[Any, ...]) -> None:
+        super().__init__(rate, sizes, refs[:5])
+        self.most_ref, self.total_ref, self.met_ref, self.cotangent_ref = refs[5:]
+
+    def row(self, rows: Array) -> tuple[Array, ...]:
+        """Queries and cotangents [rows channels], and sums [rows 1]; beyond the last query all gradients are 0."""
+        places, here = self.at * self.sizes.queries + rows, rows < self.sizes.queries
+        sums = ((self.most_ref, 0.0), (self.total_ref, 1.0), (self.met_ref, 0.0))
+        query = self.queries(self.q_ref, rows, self.sizes.channels)
+        cotangent = self.queries(self.cotangent_ref, rows, self.sizes.width)
+        return query, cotangent, *(triton.load(ref.at[places], mask=here, other=other)[:, None] for ref, other in sums)
+
+    def column(self, columns: Array) -> tuple[Array, Array]:
+        """Keys and values [columns channels]."""
+        key = self.keys(self.k_ref, columns, self.sizes.channels)
+        return key, self.keys(self.v_ref, columns, self.sizes.width)
+
+    def slopes(self, rows: Array, row: tuple, columns: Array, column: tuple) -> tuple[Array, Array]:
+        """The weights after dropout, but for its scale, and the gradients to the scores [rows columns]."""
+        (query, cotangent, most, total, met), (key, value) = row, column
+        counts, dropout = self.counts(rows, columns), self.dropout(rows, columns)
+        weights = jnp.exp(self.scores(query, key, columns, counts) - most) / total
+        by_weights = dropout(triton.dot(cotangent, value.T)) * scale_of_others(self.rate)
+        return dropout(weights), jnp.where(counts, weights * (by_weights - met), 0.0)
 
 
 def _block(size: int, number: Any) -> Array:
@@ -260,42 +284,26 @@ def backward(
     sizes = _sizes(q, k, v, counts)
     share = 1 / math.sqrt(sizes.channels)
 
-    def rows_of(head: _Head, refs: tuple[Any, ...], rows: Array) -> tuple[Array, ...]:
-        sums = (head.of_rows(ref, rows, other)[:, None] for ref, other in zip(refs, (0.0, 1.0, 0.0), strict=False))
-        return head.queries(head.q_ref, rows, sizes.channels), head.queries(refs[3], rows, sizes.width), *sums
-
-    def columns_of(head: _Head, columns: Array) -> tuple[Array, ...]:
-        widths = ((head.k_ref, sizes.channels), (head.v_ref, sizes.width))
-        return tuple(head.keys(ref, columns, width) for ref, width in widths)
-
-    def slopes(head: _Head, rows: Array, row: tuple, columns: Array, column: tuple) -> tuple[Array, Array]:
-        """The weights after dropout, but for its scale, and the gradients to the scores [rows columns]."""
-        (query, given, most, total, met), (key, value) = row, column
-        counts, dropout = head.counts(rows, columns), head.dropout(rows, columns)
-        weights = jnp.exp(head.scores(query, key, columns, counts) - most) / total
-        by_weights = dropout(triton.dot(given, value.T)) * scale_of_others(rate)
-        return dropout(weights), jnp.where(counts, weights * (by_weights - met), 0.0)
-
     def query_kernel(*refs: Any) -> None:
-        head, rows = _Head(rate, sizes, refs[:5]), _block(by_queries.queries, pl.program_id(0))
-        row = rows_of(head, refs[5:9], rows)
+        head, rows = _HeadBack(rate, sizes, refs[:9]), _block(by_queries.queries, pl.program_id(0))
+        row = head.row(rows)
 
         def more(columns: Array, by_query: Array) -> Array:
-            column = columns_of(head, columns)
-            _, by_scores = slopes(head, rows, row, columns, column)
+            column = head.column(columns)
+            _, by_scores = head.slopes(rows, row, columns, column)
             return by_query + triton.dot(by_scores.astype(q.dtype), column[0])
 
         start = jnp.zeros((by_queries.queries, sizes.channels), jnp.float32)
         head.put(refs[9], rows, sizes.queries, _every(sizes.keys, by_queries.keys, more, start) * share)
 
     def key_kernel(*refs: Any) -> None:
-        head, columns = _Head(rate, sizes, refs[:5]), _block(by_keys.keys, pl.program_id(0))
-        column = columns_of(head, columns)
+        head, columns = _HeadBack(rate, sizes, refs[:9]), _block(by_keys.keys, pl.program_id(0))
+        column = head.column(columns)
 
         def more(rows: Array, carry: tuple) -> tuple:
             by_key, by_value = carry
-            row = rows_of(head, refs[5:9], rows)
-            weights, by_scores = slopes(head, rows, row, columns, column)
+            row = head.row(rows)
+            weights, by_scores = head.slopes(rows, row, columns, column)
             by_value += triton.dot(weights.astype(v.dtype).T, row[1])
             return by_key + triton.dot(by_scores.astype(q.dtype).T, row[0]), by_value
 
