@@ -106,13 +106,20 @@ def _timed_on(cores: int, rows: list[Row], products: list[Row], pairs: int, part
 def timed(row: Row, cores: int, pairs: int) -> Timed:
     """A row, with those ways of the other side that work."""
     facts, failed, sides = {}, {}, {}
+
+    def side(job: str, way: str) -> Side:
+        given = json.dumps(row.given | ({"way": way} if way else {}))
+        return Side([row.beside if way else "ours", job, given], cores)
+
     with ExitStack() as stack:
         for way in ("", *row.ways):
-            given = json.dumps(row.given | ({"way": way} if way else {}))
-            side = stack.enter_context(Side([row.beside if way else "ours", row.job, given], cores))
             try:
-                facts[way] = side.ready()
-                sides[way] = side
+                if row.per_flop:  # in a process of its own, since counting takes memory and time
+                    with side("counted", way) as counting:
+                        facts[way] = counting.ready()
+                working = stack.enter_context(side(row.job, way))
+                facts[way] = facts.get(way, {}) | working.ready()
+                sides[way] = working
             except SideFailed as error:
                 failed[way or "vitjax"] = str(error)
         try:

@@ -161,7 +161,7 @@ def transformers(options: argparse.Namespace, precision: str, model: str, job: s
     torch.set_float32_matmul_precision("high")  # TF32
     torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    how = rivals.Way(way, device, precision == "bf16", counted=False)
+    how = rivals.Way(way, device, precision == "bf16")
     work = getattr(rivals, {"inference": "forward"}.get(job, job))(
         model, (images, *options.size), options.smallest, how
     )

@@ -34,28 +34,30 @@ def forward(model: str, shape: Shape, small: bool) -> Work:
     pixels = np.random.default_rng(0).normal(size=(*shape, 3)).astype(np.float32)
     images = Images(jnp.asarray(pixels), jnp.ones(tuple(shape), bool))
     variables = first_variables(network, seed=0)
-    traced = jax.jit(partial(network.apply, train=False)).trace(variables, images)
-    program = traced.lower().compile()
-    facts = _facts(program, variables["params"]) | {"products": products(traced.jaxpr)}
-    return Work(lambda: jax.block_until_ready(program(variables, images)), facts)
+    program = jax.jit(partial(network.apply, train=False)).lower(variables, images).compile()
+    return Work(lambda: jax.block_until_ready(program(variables, images)), _facts(program))
 
 
 def training(model: str, shape: Shape, small: bool) -> Work:
     """A training step of a model from raw pixels: matching, loss, gradients, clipping, AdamW."""
+    return config(CONFIGS[model], shape, small)
+
+
+def counted(model: str, shape: Shape, small: bool) -> Work:
+    """No work; what is known is the `products` of a model's forward pass."""
     network = experiment_of(CONFIGS[model], small=small).model
     images = jax.eval_shape(lambda: Images(jnp.zeros((*shape, 3)), jnp.ones(tuple(shape), bool)))
     shapes = jax.eval_shape(lambda: init(network, 0))
-    counted = products(jax.make_jaxpr(partial(network.apply, train=False))(shapes, images))
-    work = config(CONFIGS[model], shape, small)  # comes last, since it gives back what is free
-    return Work(work.call, work.facts | {"products": counted})
+    traced = jax.make_jaxpr(partial(network.apply, train=False))(shapes, images)
+    return Work(lambda: None, {"products": products(traced)})
 
 
 def config(name: str, shape: Shape, small: bool, way: str = "") -> Work:
     """A training step of a config, or of the one that `way` names."""
     experiment = experiment_of(way or name, small=small)
     turn = training_of(experiment, random_batch(experiment, tuple(shape), OBJECTS, PLACES))
-    facts = _facts(turn.program(), turn.state.trainable)
-    give_back_freed()  # as a run does, and what has counted
+    facts = _facts(turn.program())
+    give_back_freed()  # as a run does
     return Work(turn, facts)
 
 
@@ -92,9 +94,8 @@ def square(side: int) -> Work:
     return Work(lambda: jax.block_until_ready(product(one, other)), {"flops": 2.0 * side**3})
 
 
-def _facts(program: Any, parameters: Any) -> dict[str, float]:
+def _facts(program: Any) -> dict[str, float]:
     return {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(parameters)),
         "flops": program.cost_analysis()["flops"],
         "plan": program.memory_analysis().temp_size_in_bytes,
     }

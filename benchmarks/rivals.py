@@ -3,7 +3,6 @@
 Models are those of transformers and timm from their configs, with random weights; nothing is fetched.
 """
 
-import copy
 import dataclasses
 import os
 import tempfile
@@ -23,15 +22,11 @@ if _THREADS:
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How PyTorch does it: one of `rows.TORCH`, the device, and whether in bfloat16 where autocast does that.
-
-    Work that is `counted` tells its operations, which takes a forward pass.
-    """
+    """How PyTorch does it: one of `rows.TORCH`, the device, and whether in bfloat16 where autocast does that."""
 
     name: str
     device: str = "cpu"
     bfloat16: bool = False
-    counted: bool = True
 
     def network(self, model: str, shape: Shape, small: bool) -> torch.nn.Module:
         """The model of a name, where and as it is to be in memory."""
@@ -64,21 +59,20 @@ def forward(model: str, shape: Shape, small: bool, way: str | Way) -> Work:
     """The forward pass of a model in evaluation."""
     way = Way(way) if isinstance(way, str) else way
     network, pixels = way.network(model, shape, small).eval(), way.pixels(shape)
-    facts, run = _facts(network, pixels, way), way.made(network)
+    run = way.made(network)
 
     def call() -> None:
         with torch.no_grad(), way.computing():
             run(pixels)
         way.wait()
 
-    return Work(call, facts)
+    return Work(call)
 
 
 def training(model: str, shape: Shape, small: bool, way: str | Way) -> Work:
     """A training step: loss with matching, gradients, clipping, AdamW; a detector's backbone learns at a tenth."""
     way = Way(way) if isinstance(way, str) else way
     network, pixels = way.network(model, shape, small).train(), way.pixels(shape)
-    facts = _facts(network, pixels, way)
     loss = (_classifier_loss if model == "classifier" else _detector_loss)(network, pixels, way)
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     parts = [[one for name, one in trained.items() if ("backbone" in name) == slow] for slow in (False, True)]
@@ -92,7 +86,17 @@ def training(model: str, shape: Shape, small: bool, way: str | Way) -> Work:
         optimizer.step()
         way.wait()
 
-    return Work(call, facts)
+    return Work(call)
+
+
+def counted(model: str, shape: Shape, small: bool, way: str) -> Work:
+    """No work; what is known is the `products` of a model's forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = Way(way).network(model, shape, small).requires_grad_(False)  # the counter has no views of parameters
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(Way(way).pixels(shape))
+    return Work(lambda: None, {"products": float(counter.get_total_flops())})
 
 
 def data(images: int, batch: int, way: str) -> Work:
@@ -192,16 +196,3 @@ def _classifier_loss(network: Any, pixels: torch.Tensor, way: Way) -> Callable[[
             return criterion(run(pixels), labels)
 
     return loss
-
-
-def _facts(network: torch.nn.Module, pixels: torch.Tensor, way: Way) -> dict[str, float]:
-    """Parameters that are trained, and the operations of products and convolutions in a forward pass, if counted."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    if not way.counted:
-        return {}
-    counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks cannot do with views of parameters
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        counted(pixels)
-    parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
-    return {"parameters": float(parameters), "products": float(counter.get_total_flops())}
