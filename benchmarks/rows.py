@@ -25,8 +25,8 @@ OBJECTS, PLACES = 10, 64
 class Work:
     """Work that can be repeated, and what is known of it beside its time.
 
-    `facts` may have the floating point operations of a call (`flops`), those of products and convolutions in a model's
-    forward pass (`products`), and the bytes that the compiler plans besides the arguments (`plan`).
+    `facts` may have floating point operations of products and convolutions, those of a call (`flops`) and those of the
+    forward pass as published (`products`), and the bytes that the compiler plans besides the arguments (`plan`).
     """
 
     call: Callable[[], Any]

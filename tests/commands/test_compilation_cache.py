@@ -134,7 +134,7 @@ def test_programs_for_other_processors_and_of_other_kernels_have_a_folder_of_the
 
     first = folder()
     assert folder() == first
-    monkeypatch.setattr(compilation_cache, "_processors", lambda: 96)
+    monkeypatch.setattr(compilation_cache, "processors", lambda: 96)
     more = folder()
     (fresh / "kernel.py").write_text("another")
     monkeypatch.setattr(compilation_cache, "_KERNELS", fresh)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from vitjax.ops import winograd
 from vitjax.ops.convolution import conv_general_dilated
 from vitjax.ops.winograd import winograd_convolution
 
@@ -42,6 +43,17 @@ def test_value_and_gradients_are_those_of_the_convolution(size, channels):
         wanted = value_and_gradients(direct, image, kernel, jnp.float64)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=2e-6 * float(abs(other).max()))
+
+
+@pytest.mark.parametrize("tiles", [1, 7, 20])
+def test_tiles_are_computed_a_strip_at_a_time_with_the_same_results(tiles, monkeypatch):
+    image, kernel = drawn(2, 13, 9, 128), drawn(3, 3, 128, 128)
+    whole = value_and_gradients(ours, image, kernel)
+    monkeypatch.setattr(winograd, "_AT_ONCE", tiles / winograd.processors())
+    strips = value_and_gradients(ours, image, kernel)
+    for one, other in zip(strips, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * float(abs(other).max()))
+    assert "while" in jax.jit(ours).lower(jnp.asarray(image, jnp.float32), jnp.asarray(kernel, jnp.float32)).as_text()
 
 
 def test_errors_are_those_of_the_sum():

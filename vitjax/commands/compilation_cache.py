@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vitjax.ops.processors import processors
+
 OFF = "--no-compilation-cache"
 COMPILING = ("train", "evaluate", "predict", "explain", "export", "benchmark", "convert")
 """The commands that compile programs."""
@@ -64,7 +66,7 @@ def _kind() -> str:
     Processors that run the same machine code, as many of them, for XLA's loops are divided among those that it has when
     it compiles, and the kernels that are divided among devices.
     """
-    known = hashlib.sha256(str(_processors()).encode())
+    known = hashlib.sha256(str(processors()).encode())
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if found := re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE):
@@ -72,11 +74,6 @@ def _kind() -> str:
     for path in sorted(_KERNELS.glob("*.py")):
         known.update(path.read_bytes())
     return f"{platform.machine() or 'any'}-{known.hexdigest()[:12]}"
-
-
-def _processors() -> int | None:
-    """How many this process may run on, where the system tells it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _fault(folder: Path) -> str | None:

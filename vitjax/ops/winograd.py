@@ -5,6 +5,7 @@ of the result come of four of the map, in 16 products where the sums over window
 the sums; larger tiles spare more, and lose a digit.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from einops import rearrange
 from jax import Array, lax
 
+from vitjax.ops.processors import processors
 from vitjax.ops.residuals import after
 
 Grid = Sequence[Sequence[Array]]
@@ -26,11 +28,8 @@ _OF_MAP = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], 
 _OF_KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 _OF_PRODUCTS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
 _AROUND = ((1, 1), (1, 1))
-_FEWEST = 256
-"""Channels on either side from where fewer products outweigh the sums before and after, by measurement.
-
-The gradient by the kernel, in whose other form XLA takes twice the time of its products, gains on fewer.
-"""
+_AT_ONCE = 768
+"""Tiles for each processor that are computed together, by measurement."""
 
 
 def winograd_convolution(x: Array, kernel: Array, **options: Any) -> Array:
@@ -43,9 +42,7 @@ def winograd_convolution(x: Array, kernel: Array, **options: Any) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolution(options: Any, x: Array, kernel: Array) -> Array:
-    direct = partial(_direct, options)
-    by_tiles = _value if min(kernel.shape[2:]) >= _FEWEST else direct
-    return lax.platform_dependent(x, kernel, cpu=by_tiles, default=direct)
+    return lax.platform_dependent(x, kernel, cpu=_value, default=partial(_direct, options))
 
 
 def _direct(options: Any, x: Array, kernel: Array) -> Array:
@@ -69,9 +66,8 @@ def _backward(options: Any, kept: tuple[Array, Array], cotangent: Array) -> tupl
     def turned(kernel: Array, cotangent: Array) -> Array:
         return _value(cotangent, kernel, turned=True)
 
-    cpu_by_x = turned if min(kernel.shape[2:]) >= _FEWEST else by_x
     return (
-        lax.platform_dependent(kernel, cotangent, cpu=cpu_by_x, default=by_x),
+        lax.platform_dependent(kernel, cotangent, cpu=turned, default=by_x),
         lax.platform_dependent(x, cotangent, cpu=_kernel_gradient, default=by_kernel),
     )
 
@@ -81,33 +77,78 @@ _convolution.defvjp(_forward, _backward)
 
 def _value(x: Array, kernel: Array, *, turned: bool = False) -> Array:
     """The convolution by tiles; `turned` is the one by which gradients go back, with a kernel [3, 3, out, in]."""
-    height, width = x.shape[1:3]
-    of_map, of_kernel = _tiles(x), _transformed(kernel, _OF_KERNEL)
+    batch, height, width, _ = x.shape
+    of_kernel = _transformed(kernel, _OF_KERNEL)
     if turned:  # the transformed kernel, turned by 180 degrees, has the same numbers in another order
         of_kernel = [[of_kernel[i][j] for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)]
     over = (((1,), (1 if turned else 0,)), ((), ()))
-    products = _each(lambda d, u: lax.dot_general(_rows(d), u, over), of_map, of_kernel)
-    four = jnp.stack([jnp.stack(line) for line in _transformed(products, _OF_PRODUCTS)])
-    tiled = rearrange(four, "i j (b h w) c -> b (h i) (w j) c", b=x.shape[0], h=-(-height // 2))
-    return tiled[:, :height, :width]
+    strips = _Strips.of(x)
+    tall = strips.tall(x)
+
+    def convolved(place: Any, whole: Array) -> Array:
+        of_map = _transformed(strips.tiles(tall, place), _OF_MAP)
+        products = _each(lambda d, u: lax.dot_general(_rows(d), u, over), of_map, of_kernel)
+        four = jnp.stack([jnp.stack(line) for line in _transformed(products, _OF_PRODUCTS)])
+        strip = rearrange(four, "i j (b h w) c -> b (h i) (w j) c", b=batch, h=strips.rows)
+        return lax.dynamic_update_slice_in_dim(whole, strip[:, :, :width], 2 * strips.rows * place, axis=1)
+
+    features = kernel.shape[2 if turned else 3]
+    whole = jnp.zeros((batch, 2 * strips.rows * strips.count, width, features), x.dtype)
+    return lax.fori_loop(0, strips.count, convolved, whole)[:, :height]
 
 
 def _kernel_gradient(x: Array, cotangent: Array) -> Array:
     x = after(x, cotangent)  # tiles are four times as large
-    height, width = cotangent.shape[1:3]
-    even = jnp.pad(cotangent, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    four = [[even[:, i::2, j::2] for j in range(2)] for i in range(2)]
-    of_map, of_result = _tiles(x), _transformed(four, _OF_PRODUCTS.T)
-    products = _each(lambda d, e: _rows(d).T @ _rows(e), of_map, of_result)
-    return jnp.stack([jnp.stack(line) for line in _transformed(products, _OF_KERNEL.T)])
+    strips = _Strips.of(x)
+    tall, tall_cotangent = strips.tall(x), strips.tall(cotangent)
+
+    def added(place: Any, total: Array) -> Array:
+        of_map = _transformed(strips.tiles(tall, place), _OF_MAP)
+        of_result = _transformed(strips.squares(tall_cotangent, place), _OF_PRODUCTS.T)
+        products = _each(lambda d, e: _rows(d).T @ _rows(e), of_map, of_result)
+        return total + jnp.stack([jnp.stack(line) for line in _transformed(products, _OF_KERNEL.T)])
+
+    return lax.fori_loop(0, strips.count, added, jnp.zeros((3, 3, x.shape[-1], cotangent.shape[-1]), x.dtype))
 
 
-def _tiles(x: Array) -> list[list[Array]]:
-    """Tiles of 4x4, from one before every second row and column on, transformed: 16 maps of half the sides."""
-    down, across = (-(-length // 2) for length in x.shape[1:3])
-    padded = jnp.pad(x, ((0, 0), (1, 2 * down + 1 - x.shape[1]), (1, 2 * across + 1 - x.shape[2]), (0, 0)))
-    places = [[padded[:, i : i + 2 * down - 1 : 2, j : j + 2 * across - 1 : 2] for j in range(4)] for i in range(4)]
-    return _transformed(places, _OF_MAP)
+@dataclasses.dataclass(frozen=True)
+class _Strips:
+    """Maps [batch, h, w, channels] as strips of so many rows of tiles, with the columns of tiles that they have.
+
+    The tiles of a strip, four times as large as it, stay in the processor's cache from one step to the next.
+    """
+
+    rows: int
+    count: int
+    columns: int
+
+    @classmethod
+    def of(cls, x: Array) -> "_Strips":
+        batch, height, width, _ = x.shape
+        down, columns = -(-height // 2), -(-width // 2)
+        if not all(isinstance(side, int) for side in (batch, down, columns)):  # a program for any size
+            return cls(down, 1, columns)
+        rows = -(-down // max(1, round(batch * down * columns / (_AT_ONCE * processors()))))
+        return cls(rows, -(-down // rows), columns)
+
+    def tall(self, x: Array) -> Array:
+        """The maps from one row before to one after the tiles."""
+        return jnp.pad(x, ((0, 0), (1, 2 * self.rows * self.count + 1 - x.shape[1]), (0, 0), (0, 0)))
+
+    def tiles(self, tall: Array, place: Any) -> Grid:
+        """Tiles of 4x4 of a strip, from one before every second row and column on: 16 maps of half its sides."""
+        return self._every_second(tall, place, range(4))
+
+    def squares(self, tall: Array, place: Any) -> Grid:
+        """The squares of 2x2 in the midst of them: four maps of half its sides."""
+        return self._every_second(tall, place, (1, 2))
+
+    def _every_second(self, tall: Array, place: Any, starts: Sequence[int]) -> Grid:
+        strip = lax.dynamic_slice_in_dim(tall, 2 * self.rows * place, 2 * self.rows + 2, axis=1)
+        # With columns before and after it a strip is laid out once, and not cut anew for each of the maps.
+        strip = jnp.pad(strip, ((0, 0), (0, 0), (1, 2 * self.columns + 1 - tall.shape[2]), (0, 0)))
+        down, across = 2 * self.rows, 2 * self.columns
+        return [[strip[:, i : i + down : 2, j : j + across : 2] for j in starts] for i in starts]
 
 
 def _rows(x: Array) -> Array:
