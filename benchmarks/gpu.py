@@ -5,9 +5,10 @@
 Prints a line of JSON for each figure as soon as there is one, so that a limit of time loses nothing; `--seconds` ends
 it by itself. Nothing is fetched: weights and images are random. Each figure has a process of its own; some of them
 compile side by side, and are then timed one after the other. `utilisation` is the share of the speed of a square
-product in the same precision, by the operations of products and convolutions. Transformers' models run where PyTorch
-with CUDA is installed, in bfloat16 by autocast, as they come and compiled. `--smallest` runs toy sizes on any device in
-this process, to see that it works.
+product in the same precision, by the operations of products and convolutions. `difference` is the largest of results
+and gradients from those of the plain formulas in the same precision. Transformers' models run where PyTorch with CUDA
+is installed, in bfloat16 by autocast, as they come and compiled. `--smallest` runs toy sizes on any device in this
+process, to see that it works.
 
 XLA tries many kernels for each product before it takes one, most of them Triton's, which takes minutes:
 XLA_FLAGS=--xla_gpu_enable_triton_gemm=false leaves it cuBLAS and cuDNN.
@@ -117,7 +118,7 @@ def _training(model: str, precision: str, shape: tuple[int, int, int], small: bo
 
     experiment = experiment_of(CONFIGS[model], small=small, dtype="bfloat16" if precision == "bf16" else None)
     turn = training(experiment, random_batch(experiment, shape, OBJECTS, PLACES))
-    (lowered,) = turn.step.lowered(turn.state, turn.parts)
+    traced = turn.traced()
 
     def make(program: Any) -> Callable:
         def call() -> None:
@@ -126,7 +127,7 @@ def _training(model: str, precision: str, shape: tuple[int, int, int], small: bo
 
         return call
 
-    return lowered, products(jax.make_jaxpr(turn.step)(turn.state, turn.parts)), make
+    return traced.lower(), products(traced.jaxpr), make
 
 
 def _inference(model: str, precision: str, shape: tuple[int, int, int], small: bool) -> tuple[Any, float, Callable]:
@@ -182,6 +183,18 @@ def transformers(options: argparse.Namespace, precision: str, model: str, job: s
     }
 
 
+def difference(found: Any, wanted: Any) -> float:
+    """The largest between two trees of arrays, as a share of the largest number of the array that is wanted."""
+    import jax
+    import jax.numpy as jnp
+
+    def share(one: Any, other: Any) -> float:
+        one, other = (jnp.asarray(array, jnp.float32) for array in (one, other))
+        return float(jnp.abs(one - other).max() / jnp.abs(other).max())
+
+    return max(jax.tree.leaves(jax.tree.map(share, found, wanted)))
+
+
 def sampling(options: argparse.Namespace, precision: str) -> Task:
     """Deformable sampling of an encoder layer, and its gradients, in every formulation and by grid_sample."""
     from benchmarks.deformable_sampling import rows
@@ -193,9 +206,11 @@ def sampling(options: argparse.Namespace, precision: str) -> Task:
     asked = argparse.Namespace(levels=levels, queries=None, batch=images, dtype=dtype, **sizes)
     found = rows(asked)
     yield None
+    wanted = found["scanned, autodiff"][1]()
     for name, (forward, both) in found.items():
         times = {"forward_ms": forward, "with_backward_ms": both}
         figures = {key: 1e3 * median_seconds(call, options.repeats) for key, call in times.items()}
+        figures |= {} if (got := both()) is None else {"difference": difference(got, wanted)}
         yield {"what": "sampling", "side": name, "dtype": dtype, "batch": images, **figures}
 
 
@@ -226,12 +241,15 @@ def attention(options: argparse.Namespace, precision: str) -> Task:
         gradients = jax.grad(lambda *qkv, forward=forward: forward(*qkv).astype(jnp.float32).sum(), (0, 1, 2))
         calls[way] = [jax.jit(part).lower(*given).compile() for part in (forward, gradients)]
     yield None
+    results = {way: [part(*given) for part in parts] for way, parts in calls.items()}
     for way, parts in calls.items():
+        wanted = results["xla, dropout" if way.endswith("dropout") else "xla"]
         times = [
             1e3 * median_seconds(lambda part=part: jax.block_until_ready(part(*given)), options.repeats)
             for part in parts
         ]
         figures = dict(zip(("forward_ms", "with_backward_ms"), times, strict=True))
+        figures["difference"] = difference(results[way], wanted)
         yield {"what": "attention", "side": way, "dtype": dtype, "batch": images, **figures}
 
 

@@ -36,7 +36,7 @@ def forward(model: str, shape: Shape, small: bool) -> Work:
     variables = first_variables(network, seed=0)
     traced = jax.jit(partial(network.apply, train=False)).trace(variables, images)
     program = traced.lower().compile()
-    return Work(lambda: jax.block_until_ready(program(variables, images)), _facts(program, traced.jaxpr))
+    return Work(lambda: jax.block_until_ready(program(variables, images)), _facts(traced, program))
 
 
 def training(model: str, shape: Shape, small: bool) -> Work:
@@ -57,7 +57,7 @@ def config(name: str, shape: Shape, small: bool, way: str = "") -> Work:
     """A training step of a config, or of the one that `way` names."""
     experiment = experiment_of(way or name, small=small)
     turn = training_of(experiment, random_batch(experiment, tuple(shape), OBJECTS, PLACES))
-    facts = _facts(turn.program(), jax.make_jaxpr(turn.step)(turn.state, turn.parts))
+    facts = _facts(turn.traced(), turn.program())
     give_back_freed()  # as a run does
     return Work(turn, facts)
 
@@ -95,5 +95,5 @@ def square(side: int) -> Work:
     return Work(lambda: jax.block_until_ready(product(one, other)), {"flops": 2.0 * side**3})
 
 
-def _facts(program: Any, traced: Any) -> dict[str, float]:
-    return {"flops": products(traced, "cpu"), "plan": program.memory_analysis().temp_size_in_bytes}
+def _facts(traced: Any, program: Any) -> dict[str, float]:
+    return {"flops": products(traced.jaxpr, "cpu"), "plan": program.memory_analysis().temp_size_in_bytes}

@@ -36,10 +36,14 @@ class Training:
         self.state, metrics = self.step(self.state, self.parts)
         return jax.block_until_ready(metrics)
 
+    def traced(self) -> Any:
+        """The program that holds the model, traced."""
+        (batch,) = self.parts
+        return self.step.traced(self.state, batch)
+
     def program(self) -> Any:
         """The compiled program that holds the model."""
-        (lowered,) = self.step.lowered(self.state, self.parts)
-        return lowered.compile()
+        return self.traced().lower().compile()
 
 
 def experiment_of(name: str, *, small: bool = False, dtype: str | None = None) -> Any:

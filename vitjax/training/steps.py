@@ -70,13 +70,17 @@ class Step:
             terms.append(found)
         return self._apply(state, gathered, reduce(self._summed, terms))
 
+    def traced(self, state: TrainState, batch: Batch) -> Any:
+        """The program of the step for a batch as a whole, traced by JAX and not yet lowered."""
+        return self._whole.trace(state, batch)
+
     def lowered(self, state: TrainState, parts: Sequence[Batch]) -> Iterator[Any]:
         """The programs of the step, ready to be compiled: one for each part, then the update; the state stays as it is.
 
         It is the step's own program, which then finds it compiled: of arrays, and of shapes that have a placement.
         """
         if len(parts) == 1:
-            yield self._whole.lower(state, parts[0])
+            yield self.traced(state, parts[0]).lower()
             return
         is_shaped = not isinstance(jax.tree.leaves(parts)[0], Array)
         call: Any = (lambda program, *given: program.eval_shape(*given)) if is_shaped else operator.call
