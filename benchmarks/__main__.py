@@ -15,7 +15,6 @@ import dataclasses
 import datetime
 import importlib.util
 import json
-import os
 import platform
 import shlex
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 from benchmarks.pairs import Side, SideFailed, median, rounds
 from benchmarks.rows import CEILING, ROWS, Row, beside_first
 from benchmarks.tables import Timed, document, line, table, write
+from vitjax.ops.processors import processors
 
 _LIBRARIES = ("vitjax", "jax", "jaxlib", "torch", "torchvision", "transformers", "timm")
 _INSTALL = "pip install -r requirements-bench.txt"
@@ -57,7 +57,7 @@ def _check(options: argparse.Namespace) -> None:
     """Raises a ValueError for what cannot be."""
     if options.pairs < 1:
         raise ValueError(f"--pairs is a number of at least 1; got {options.pairs}.")
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = processors()
     if not all(1 <= cores <= there for cores in options.cores):
         raise ValueError(f"--cores are at least 1 and at most the {there} that there are; got {options.cores}.")
     pairs = [f"{row.name}:{way}" for row in ROWS for way in row.ways]

@@ -50,10 +50,10 @@ def test_tiles_are_computed_a_strip_at_a_time_with_the_same_results(tiles, monke
     image, kernel = drawn(2, 13, 9, 128), drawn(3, 3, 128, 128)
     whole = value_and_gradients(ours, image, kernel)
     monkeypatch.setattr(winograd, "_AT_ONCE", tiles / winograd.processors())
+    assert winograd._Strips.of(jnp.asarray(image)).count > 1
     strips = value_and_gradients(ours, image, kernel)
     for one, other in zip(strips, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * float(abs(other).max()))
-    assert "while" in jax.jit(ours).lower(jnp.asarray(image, jnp.float32), jnp.asarray(kernel, jnp.float32)).as_text()
 
 
 def test_errors_are_those_of_the_sum():
